@@ -1,0 +1,71 @@
+"""Every error that `facility` raises on purpose.
+
+A message names what was asked, what is wrong, what is valid and what to do
+next. Several mistakes of one call or one file are collected and raised
+together, as the `problems` of one error.
+"""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class FacilityError(Exception):
+    """Base of all errors of this package."""
+
+
+class ProblemsError(FacilityError, ValueError):
+    """Several mistakes found in one place, all of them told at once.
+
+    Parameters
+    ----------
+    summary
+        What was asked, as one clause without a final colon.
+    problems
+        One sentence for each mistake.
+    """
+
+    def __init__(self, summary: str, problems: Iterable[str]) -> None:
+        self.summary = summary
+        self.problems = tuple(problems)
+        super().__init__(summary, self.problems)
+
+    def __str__(self) -> str:
+        if len(self.problems) == 1:
+            return f"{self.summary}: {self.problems[0]}"
+        return "\n".join([f"{self.summary}:", *(f"  - {text}" for text in self.problems)])
+
+
+class ConfigError(ProblemsError):
+    """A pools.yaml that cannot be used."""
+
+
+class RequestError(ProblemsError):
+    """A call of `cluster` or of its methods that cannot be granted."""
+
+
+class FilesetError(ProblemsError):
+    """Input files that cannot be analysed."""
+
+
+class ClusterTimeoutError(FacilityError, TimeoutError):
+    """The workers that a call waits for did not come in time."""
+
+
+class ClusterFailedError(FacilityError, RuntimeError):
+    """A Dask cluster could not start, or its scheduler was lost."""
+
+
+class HubError(FacilityError, RuntimeError):
+    """The hub on this machine cannot start."""
+
+
+def nearest(word: str, valid: Iterable[str]) -> str:
+    """Say which of the valid names was probably meant.
+
+    Returns
+    -------
+    str
+        A clause to append to a message, empty where nothing is close.
+    """
+    close = get_close_matches(word, list(valid), n=1)
+    return f" (did you mean {close[0]!r}?)" if close else ""

@@ -1,0 +1,42 @@
+"""Every name that more than one module uses: variables, paths, tags, ports."""
+
+import os
+from pathlib import Path
+
+CONFIG_VARIABLE = "FACILITY_CONFIG"
+"""Environment variable with the path of a pools.yaml."""
+BACKEND_VARIABLE = "FACILITY_BACKEND"
+"""Environment variable that overrides where Dask clusters run."""
+SYSTEM_CONFIG = Path("/etc/facility/pools.yaml")
+"""Where images and administrators put the pools.yaml."""
+
+LOOPBACK = "127.0.0.1"
+
+TAG_PREFIX = "pool-"
+TAG_CAPACITY = 1e9
+"""What a worker advertises of its pool's tag; no number of tasks exhausts it."""
+GPU_RESOURCE = "GPU"
+"""Dask resource of a GPU device, apart from the pool's tag."""
+POOL_ANNOTATION = "pool"
+"""Dask annotation that `on` sets around what is submitted or computed."""
+
+
+def pool_tag(pool: str) -> str:
+    """Name of the Dask resource that routes a task to a pool."""
+    return TAG_PREFIX + pool
+
+
+def data_folder() -> Path:
+    """Folder of the user's persistent data (certificates, the hub's state)."""
+    base = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
+    return Path(base) / "facility"
+
+
+def clusters_folder() -> Path:
+    """Folder with one folder for each Dask cluster of this user on this machine."""
+    return data_folder() / "clusters"
+
+
+def certificates_folder() -> Path:
+    """Folder of the user's certificate authority."""
+    return data_folder() / "tls"
