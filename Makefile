@@ -1,0 +1,62 @@
+# Two commands do everything: `make run` starts the hub, `make test` tests this copy.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+ARGS ?=
+PYTHON ?=
+READY := .venv/.ready
+SOURCES := facility tests benchmarks notebooks
+
+.PHONY: help run test test-unit test-local test-browser test-gpu lint format lock schema \
+	notebooks-strip clean
+
+help: ## say what there is
+	@awk -F ':.*## ' '/^[.a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' Makefile
+
+# The stamp is written last: an installation that was interrupted is finished by the next make.
+.venv: $(READY) ## make the environment
+$(READY): requirements.lock pyproject.toml
+	@PYTHON="$(PYTHON)" tools/environment
+	@touch $(READY)
+
+run: $(READY) ## start the hub; ARGS= goes to `facility hub`
+	@exec .venv/bin/facility hub $(ARGS)
+
+test: $(READY) lint ## lint, types, layers, unit, local and browser tests
+	@tools/chromium >/dev/null
+	@tools/test unit local browser
+
+test-unit: $(READY) ## tests without processes or network: seconds
+	@tools/test unit
+
+test-local: $(READY) ## tests with real Dask clusters and a real hub
+	@tools/test local
+
+test-browser: $(READY) ## tests in a real Chromium
+	@tools/chromium >/dev/null
+	@tools/test browser
+
+test-gpu: $(READY) ## tests on an NVIDIA GPU, where there is one
+	@tools/test gpu
+
+lint: $(READY) ## style, types and import layers
+	@.venv/bin/ruff check $(wildcard $(SOURCES))
+	@.venv/bin/ruff format --check $(wildcard $(SOURCES))
+	@.venv/bin/mypy
+	@.venv/bin/lint-imports --no-logo
+
+format: $(READY) ## put the sources into the common format
+	@.venv/bin/ruff check --fix $(wildcard $(SOURCES))
+	@.venv/bin/ruff format $(wildcard $(SOURCES))
+
+lock: $(READY) ## resolve requirements.lock again; ARGS=--upgrade for the newest versions
+	@tools/lock $(ARGS)
+
+notebooks-strip: $(READY) ## take outputs and counts out of the notebooks
+	@.venv/bin/nbstripout notebooks/*.ipynb
+
+clean: ## remove the environment, caches and what was built
+	@rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
