@@ -10,6 +10,7 @@ them.
 import datetime
 import fcntl
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -157,7 +158,7 @@ def _days_left(cert_file: Path) -> float:
         return 0.0
     # An OpenSSL date check without importing cryptography would be our own
     # parser; the age of the file says the same about what we wrote ourselves.
-    age = datetime.datetime.now().timestamp() - cert_file.stat().st_mtime
+    age = time.time() - cert_file.stat().st_mtime
     return CERTIFICATE_DAYS - age / 86400
 
 

@@ -1,0 +1,1 @@
+"""Pools as worker processes on this machine."""

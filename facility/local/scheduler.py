@@ -1,0 +1,64 @@
+"""The scheduler's own process: ``python -m facility.local.scheduler``."""
+
+import asyncio
+import json
+import os
+import signal
+from typing import Any
+
+import dask
+from distributed.scheduler import Scheduler
+from distributed.security import Security
+
+from facility import names
+from facility.local.child import read_settings, write_answer
+from facility.scheduler import SETTINGS_VARIABLE
+
+
+async def serve(settings: dict[str, Any]) -> None:
+    """Run a scheduler until it closes by itself or is asked to."""
+    os.environ[SETTINGS_VARIABLE] = json.dumps(settings["facility"])
+    # The dashboard's imports take as long as all others together, so that it
+    # comes when the scheduler already serves.
+    scheduler = Scheduler(
+        protocol="tls",
+        host=names.LOOPBACK,
+        port=0,
+        dashboard=False,
+        dashboard_address=f"{names.LOOPBACK}:0",
+        security=Security(**settings["security"]),
+        preload=["facility.scheduler"],
+    )
+    async with scheduler:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, _close, scheduler)
+        write_answer({"address": scheduler.address, "services": scheduler.identity()["services"]})
+        await asyncio.to_thread(_import_dashboard)
+        _add_dashboard(scheduler)
+        await scheduler.finished()
+
+
+def _close(scheduler: Scheduler) -> None:
+    asyncio.ensure_future(scheduler.close(reason="asked to"))
+
+
+def _import_dashboard() -> None:
+    import distributed.dashboard.scheduler  # noqa: F401
+
+
+def _add_dashboard(scheduler: Scheduler) -> None:
+    from distributed.dashboard.scheduler import connect
+
+    connect(scheduler.http_application, scheduler.http_server, scheduler, prefix="/")
+
+
+def main() -> None:
+    """Serve with the settings on standard input."""
+    settings = read_settings()
+    with dask.config.set(settings["dask"]):
+        asyncio.run(serve(settings))
+
+
+if __name__ == "__main__":
+    main()

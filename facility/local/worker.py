@@ -1,0 +1,52 @@
+"""A worker's own process: ``python -m facility.local.worker``."""
+
+import asyncio
+import signal
+import sys
+from typing import Any
+
+import dask
+from distributed.security import Security
+from distributed.worker import Worker
+
+from facility import names
+from facility.local.child import leave_pipe, read_settings
+
+
+async def serve(settings: dict[str, Any]) -> None:
+    """Run a worker until its scheduler is gone or it is asked to close."""
+    worker = Worker(
+        settings["scheduler"],
+        name=settings["name"],
+        nthreads=settings["threads"],
+        memory_limit=settings["memory"],
+        resources=settings["resources"],
+        local_directory=settings["folder"],
+        security=Security(**settings["security"]),
+        host=names.LOOPBACK,
+        dashboard=False,
+        dashboard_address=f"{names.LOOPBACK}:0",
+        death_timeout=settings["death_timeout"],
+    )
+    async with worker:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, _close, worker)
+        await worker.finished()
+
+
+def _close(worker: Worker) -> None:
+    asyncio.ensure_future(worker.close(reason="asked to"))
+
+
+def main() -> None:
+    """Serve with the settings on standard input."""
+    settings = read_settings()
+    leave_pipe()
+    sys.path.extend(path for path in settings["sys_path"] if path not in sys.path)
+    with dask.config.set(settings["dask"]):
+        asyncio.run(serve(settings))
+
+
+if __name__ == "__main__":
+    main()

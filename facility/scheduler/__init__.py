@@ -1,0 +1,54 @@
+"""The one preload of every scheduler: routing, demand, draining, ends.
+
+It imports distributed and names only, and nothing is ever pickled to a
+scheduler: it learns the pools of its Dask cluster as JSON, from the environment
+variable `SETTINGS_VARIABLE` at its start and from the owner's calls later on.
+
+    dask scheduler --preload facility.scheduler
+"""
+
+import json
+import os
+from typing import TYPE_CHECKING, Any
+
+from facility.scheduler.demand import demand
+from facility.scheduler.drain import Drain
+from facility.scheduler.presence import Presence
+from facility.scheduler.routing import RoutedScheduler, Routes
+
+if TYPE_CHECKING:
+    from distributed.scheduler import Scheduler
+
+SETTINGS_VARIABLE = "FACILITY_SCHEDULER"
+"""Environment variable with the settings as JSON: ``pools`` (a list of `Route`
+fields), ``untagged`` (a list of pool names or null), ``idle_timeout`` and
+``owner_timeout`` (seconds)."""
+
+
+async def dask_setup(scheduler: "Scheduler") -> None:
+    """Turn a plain scheduler into the scheduler of a Dask cluster with pools."""
+    settings: dict[str, Any] = json.loads(os.environ.get(SETTINGS_VARIABLE, "{}"))
+    routes = Routes.from_settings(settings)
+    routed = RoutedScheduler.adopt(scheduler, routes)
+    presence = Presence(
+        routed,
+        idle_timeout=settings.get("idle_timeout", 3600.0),
+        owner_timeout=settings.get("owner_timeout", 120.0),
+    )
+    drain = Drain(routed)
+
+    def beat(owner: str, pools: list[dict[str, Any]] | None = None) -> dict[str, Any]:
+        """Note that an owner lives, and answer with the demand of each pool."""
+        presence.beat(owner)
+        if pools is not None:
+            routed.declare(pools)
+        return {"pools": demand(routed), "ending": presence.ending, **presence.counts()}
+
+    def leave(owner: str) -> None:
+        """Forget an owner, as a Dask cluster does that is being closed."""
+        presence.leave(owner)
+
+    routed.handlers["facility_beat"] = beat
+    routed.handlers["facility_leave"] = leave
+    routed.handlers["facility_retire"] = drain.retire
+    presence.start()
