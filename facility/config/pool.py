@@ -1,0 +1,183 @@
+"""What a pool is: the frozen model of one entry under `pools:`.
+
+Descriptions here become the JSON schema and the documentation, so that each
+key is explained once. Attributes are in snake_case, keys of files in camelCase
+as in Helm values.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import (
+    BeforeValidator,
+    Field,
+    ValidationInfo,
+    WithJsonSchema,
+    field_validator,
+)
+from pydantic.alias_generators import to_camel
+from pydantic.json_schema import SkipJsonSchema
+
+from facility.config.shapes import (
+    LABEL_KEYS,
+    QUANTITY,
+    VARIABLE_NAME,
+    Affinity,
+    Cores,
+    ImageName,
+    LabelValue,
+    Memory,
+    ObjectName,
+    OneLine,
+    ResourceName,
+    Strict,
+    Toleration,
+    Volume,
+    keys_matching,
+)
+from facility.quantity import format_memory, parse_memory
+
+MIN_MEMORY = 64 * 2**20
+"""Bytes below which no worker process starts; less is a forgotten suffix."""
+MAX_WORKERS = 10_000
+"""Worker processes that no pool exceeds: every bound is finite."""
+
+
+def _spill(value: object) -> bool | int:
+    if isinstance(value, bool):
+        return value
+    try:
+        return parse_memory(value)
+    except ValueError:
+        raise ValueError(
+            "must be true, false, or how much disk a worker process may spill to, such as 20Gi"
+        ) from None
+
+
+Spill = Annotated[
+    bool | int,
+    BeforeValidator(_spill),
+    WithJsonSchema({"anyOf": [{"type": "boolean"}, *QUANTITY["anyOf"]]}),
+]
+
+
+class Pool(Strict):
+    """A named kind of worker.
+
+    `cpu`, `memory`, `gpus` and `threads` are those of one worker process. A
+    group (on Kubernetes a pod) holds `processes` of them.
+    """
+
+    name: SkipJsonSchema[str] = Field(description="The key under pools.")
+    description: OneLine = Field("", description="What the pool is for, shown to users.")
+    default: bool = Field(
+        False, description="Whether work goes here that names no pool; true for exactly one."
+    )
+    cpu: Cores = Field(
+        description="Cores of a worker process: 1, 0.5 or 500m.", examples=[1, "500m"]
+    )
+    memory: Memory = Field(
+        description="Memory of a worker process: 4Gi, 512Mi, 2G.", examples=["4Gi"]
+    )
+    memory_max: Memory = Field(
+        default_factory=lambda data: data.get("memory", 0),
+        description="Most memory a user may ask for a worker process; by default memory.",
+    )
+    processes: int = Field(1, ge=1, le=256, description="Worker processes in a group (a pod).")
+    threads: int = Field(
+        default_factory=lambda data: max(1, int(data.get("cpu", 1))),
+        ge=1,
+        le=1024,
+        description="Tasks that a worker process runs at once; by default its whole cores.",
+    )
+    max_workers: int = Field(
+        ge=1,
+        le=MAX_WORKERS,
+        description="Most worker processes of one Dask cluster in this pool.",
+        examples=[100],
+    )
+    scarce: bool = Field(
+        False, description="Whether work that names no pool stays away, as from GPUs."
+    )
+    gpus: int = Field(0, ge=0, le=64, description="GPUs of a worker process.")
+    gpu_resource: ResourceName = Field(
+        "nvidia.com/gpu", description="Name of the GPU resource in Kubernetes."
+    )
+    architecture: Literal["amd64", "arm64"] | None = Field(
+        None, description="Processor architecture; none takes any."
+    )
+    grace: float = Field(
+        30.0, ge=0, le=86400, description="Seconds a running task may finish in at scale-down."
+    )
+    price_per_hour: float | None = Field(
+        None, ge=0, description="Price of a worker process for an hour, shown to users."
+    )
+    spot: bool = Field(False, description="Whether its machines may be taken away at any time.")
+    image: ImageName | None = Field(
+        None, description="Image of the workers; by default the notebook's own."
+    )
+    priority_class: ObjectName | None = Field(
+        None, description="PriorityClass of the pods; by default the facility's of this pool."
+    )
+    runtime_class: ObjectName | None = Field(None, description="RuntimeClass of the pods.")
+    node_selector: Annotated[dict[str, LabelValue], LABEL_KEYS] = Field(
+        default_factory=dict, description="Labels of the nodes that may run the pods."
+    )
+    tolerations: tuple[Toleration, ...] = Field(
+        (), strict=False, description="Taints of nodes that the pods tolerate."
+    )
+    affinity: Affinity | None = Field(None, description="Kubernetes affinity of the pods.")
+    env: Annotated[
+        dict[str, str], keys_matching(VARIABLE_NAME, "a variable's name: letters, digits and '_'")
+    ] = Field(default_factory=dict, description="Environment variables of the workers.")
+    annotations: Annotated[dict[str, str], LABEL_KEYS] = Field(
+        default_factory=dict, description="Annotations of the pods."
+    )
+    volumes: tuple[Volume, ...] = Field(
+        (), strict=False, description="Folders mounted into the workers."
+    )
+    spill: Spill = Field(
+        True, description="Whether workers may spill to disk, or to how much of it (20Gi)."
+    )
+
+    @field_validator("volumes")
+    @classmethod
+    def _apart(cls, volumes: tuple[Volume, ...]) -> tuple[Volume, ...]:
+        for key in ("name", "mount_path"):
+            values = [getattr(volume, key) for volume in volumes]
+            twice = sorted({value for value in values if values.count(value) > 1})
+            if twice:
+                raise ValueError(f"must differ in their {to_camel(key)}, and {twice[0]!r} is twice")
+        return volumes
+
+    @field_validator("memory")
+    @classmethod
+    def _enough_memory(cls, memory: int) -> int:
+        if memory < MIN_MEMORY:
+            raise ValueError(
+                f"must be at least {format_memory(MIN_MEMORY)}; a number alone counts bytes, "
+                "so write a suffix: 4Gi"
+            )
+        return memory
+
+    @field_validator("memory_max")
+    @classmethod
+    def _not_below_memory(cls, memory_max: int, info: ValidationInfo) -> int:
+        memory = info.data.get("memory", 0)
+        if memory_max < memory:
+            raise ValueError(f"must be at least memory, which is {format_memory(memory)}")
+        return memory_max
+
+    @field_validator("max_workers")
+    @classmethod
+    def _room_for_a_group(cls, max_workers: int, info: ValidationInfo) -> int:
+        processes = info.data.get("processes", 1)
+        if max_workers < processes:
+            raise ValueError(f"must be at least processes, which is {processes}")
+        return max_workers
+
+    @field_validator("gpu_resource")
+    @classmethod
+    def _qualified(cls, resource: str) -> str:
+        if "/" not in resource:
+            raise ValueError("must have a domain, such as nvidia.com/gpu")
+        return resource
