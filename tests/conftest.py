@@ -1,0 +1,90 @@
+"""What every test gets: a home of its own, and nothing of the caller's settings."""
+
+import copy
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "facility"
+ARTIFACTS = Path(os.environ.get("CI_ARTIFACTS") or CACHE / "artifacts")
+PRIVATE_PREFIXES = ("FACILITY_", "DASK_", "JUPYTER", "JPY_", "IPYTHON", "PIP_")
+RUN_MARK = "TEST_RUN_MARK"
+"""In the environment of every process that this run starts; tests/local looks for it."""
+
+
+def private_settings(home: Path) -> dict[str, str]:
+    """Variables that keep programs within `home`.
+
+    HOME is among them because Jupyter and IPython look there. Caches are not private: fonts
+    and compiled functions would be made anew for each test.
+    """
+    return {
+        "HOME": str(home),
+        "XDG_DATA_HOME": str(home / "data"),
+        "XDG_CONFIG_HOME": str(home / "config"),
+        "XDG_STATE_HOME": str(home / "state"),
+        "XDG_CACHE_HOME": str(CACHE / "tests"),
+        "DASK_CONFIG": str(home / "dask"),
+    }
+
+
+def leave_out_the_callers_settings() -> Path:
+    """Give the whole run a home of its own, before anything reads the caller's.
+
+    This runs while pytest reads this file: Dask reads its configuration when it is imported,
+    and fixtures that outlive one test start before that test's own home is there.
+    """
+    home = Path(tempfile.mkdtemp(prefix="facility-tests-"))
+    for name in [name for name in os.environ if name.startswith(PRIVATE_PREFIXES)]:
+        del os.environ[name]
+    os.environ.pop("XDG_RUNTIME_DIR", None)
+    os.environ |= private_settings(home)
+    os.environ[RUN_MARK] = str(home)
+    return home
+
+
+RUN_HOME = leave_out_the_callers_settings()
+
+
+def pytest_unconfigure() -> None:
+    """Remove the home of the run."""
+    shutil.rmtree(RUN_HOME, ignore_errors=True)
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Home of this test alone; data, configuration and state folders are in it."""
+    folder = tmp_path_factory.mktemp("home")
+    for name in [name for name in os.environ if name.startswith(PRIVATE_PREFIXES)]:
+        monkeypatch.delenv(name)
+    for name, value in private_settings(folder).items():
+        monkeypatch.setenv(name, value)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def dask_settings() -> Iterator[None]:
+    """Put Dask's settings back to what they were, also those that a library changed."""
+    module = sys.modules.get("dask.config")
+    if module is None:
+        yield
+        module = sys.modules.get("dask.config")
+        if module is not None:
+            module.refresh()
+        return
+    before = copy.deepcopy(module.config)
+    yield
+    module.config.clear()
+    module.config.update(before)
+
+
+@pytest.fixture(scope="session")
+def artifacts() -> Path:
+    """Folder of what people look at after a run: screenshots, logs, pages."""
+    ARTIFACTS.mkdir(parents=True, exist_ok=True)
+    return ARTIFACTS
