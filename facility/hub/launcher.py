@@ -1,0 +1,293 @@
+"""`facility hub`: start JupyterHub on this machine, watch over it, stop all of it."""
+
+import argparse
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from types import FrameType
+
+from facility import names
+from facility.errors import FacilityError, HubError
+from facility.hub import notebooks, processes, settings
+from facility.hub.lock import only_one
+from facility.hub.settings import FOLDER_VARIABLE, HubSettings
+
+CONFIG_FILE = Path(__file__).with_name("jupyterhub_config.py")
+START_TIMEOUT = 180.0
+"""Seconds until the login page has to answer; a slow machine takes some 20."""
+STOP_TIMEOUT = 60.0
+"""Seconds in which JupyterHub may stop its servers, before they are made to."""
+PROGRESS_INTERVAL = 3.0
+SECOND_PRESS = 1.0
+"""Seconds after which another Ctrl-C means it; `make` repeats the first at once."""
+LOG_LIMIT = 5_000_000
+"""Bytes beyond which a log starts anew, one old one being kept."""
+
+
+class _Stop:
+    """What Ctrl-C, `kill` and a closed terminal set, instead of an exception anywhere."""
+
+    def __init__(self) -> None:
+        self.first: float | None = None
+        self.forced = False
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, self._received)
+
+    def _received(self, number: int, frame: FrameType | None) -> None:
+        now = time.monotonic()
+        if self.first is None:
+            self.first = now
+        elif number == signal.SIGINT and now - self.first > SECOND_PRESS:
+            self.forced = True
+
+    def __bool__(self) -> bool:
+        return self.first is not None
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Describe the arguments of `facility hub`."""
+    parser.add_argument(
+        "--port",
+        type=int,
+        default=settings.DEFAULT_PORT,
+        help="port of the address to open, the next free one if it is taken (default %(default)s)",
+    )
+    parser.add_argument(
+        "--idle-timeout",
+        default="1h",
+        metavar="TIME",
+        help="stop a notebook server that nobody uses and that computes nothing after this time, "
+        "like 90s, 30min or 1h; 0 for never (default %(default)s)",
+    )
+    parser.add_argument(
+        "--notebooks",
+        type=Path,
+        default=None,
+        metavar="FOLDER",
+        help="folder on which JupyterLab opens (default: notebooks in the facility's data folder)",
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the hub until Ctrl-C.
+
+    Parameters
+    ----------
+    arguments
+        What `add_arguments` describes.
+
+    Returns
+    -------
+    int
+        Exit code: 0 after Ctrl-C, 1 where the hub could not start or died.
+    """
+    try:
+        return _run(arguments)
+    except FacilityError as error:
+        print(f"facility hub: {error}", file=sys.stderr, flush=True)
+        return 1
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    idle_timeout = seconds(arguments.idle_timeout)
+    folder = settings.hub_folder()
+    settings.prepare_folder(folder)
+    with only_one(folder) as name_holder:
+        stop = _Stop()
+        _clear_remains(folder)
+        chosen = _settings(folder, arguments, idle_timeout)
+        chosen.save()
+        name_holder(chosen.address)
+        copied = notebooks.copy_notebooks(chosen.notebooks)
+        if copied:
+            print(f"Copied {len(copied)} notebooks to {chosen.notebooks}", flush=True)
+        secret = settings.password(folder)
+        hub = _start(chosen)
+        try:
+            if _wait_until_ready(hub, chosen, stop):
+                _introduce(chosen, secret)
+                while hub.poll() is None and not stop:
+                    time.sleep(0.2)
+        finally:
+            # A hub that died by itself leaves its servers to the next one.
+            if stop or hub.poll() is None:
+                _stop_everything(hub, folder, stop)
+        if not stop:
+            raise HubError(_death_notice(hub, chosen))
+    return 0
+
+
+def seconds(text: str) -> int:
+    """Read a time like ``90s``, ``30min`` or ``1h``.
+
+    Raises
+    ------
+    HubError
+        Where it is none, or negative.
+    """
+    from dask.utils import parse_timedelta
+
+    try:
+        parsed = round(parse_timedelta(text, default="s"))
+    except (ValueError, KeyError, TypeError):
+        parsed = -1
+    if parsed < 0:
+        raise HubError(
+            f"--idle-timeout {text}: a time is a number with a unit, like 90s, 30min or 1h, "
+            "and 0 means never."
+        )
+    return parsed
+
+
+def _clear_remains(folder: Path) -> None:
+    """End what an earlier run that was killed has left, all but notebook servers.
+
+    JupyterHub would end its old proxy too, but only after the port was chosen,
+    and it ends whatever has the number in its pid file by now.
+    """
+    left = processes.running(folder, CONFIG_FILE.name)
+    for process in left:
+        # Without its launcher; asked to end, it would stop the servers as well.
+        process.kill()
+    left += processes.running(folder, "facility.hub.proxy")
+    left += processes.running(folder, "facility.hub.culler")
+    if left:
+        print("The last hub was not stopped properly; taking over from it.", flush=True)
+        processes.end(left, grace=5.0)
+    (folder / "jupyterhub-proxy.pid").unlink(missing_ok=True)
+
+
+def _settings(folder: Path, arguments: argparse.Namespace, idle_timeout: int) -> HubSettings:
+    port = settings.free_port(arguments.port)
+    if port != arguments.port:
+        print(f"Port {arguments.port} is taken, using {port}.", flush=True)
+    hub_port = settings.free_port(settings.remembered_hub_port(folder), avoid={port})
+    own = arguments.notebooks or names.data_folder() / "notebooks"
+    return HubSettings(
+        folder=folder,
+        notebooks=own.expanduser().absolute(),
+        user=settings.user_name(),
+        port=port,
+        hub_port=hub_port,
+        proxy_port=settings.free_port(hub_port + 1, avoid={port}),
+        idle_timeout=idle_timeout,
+    )
+
+
+def _start(chosen: HubSettings) -> "subprocess.Popen[bytes]":
+    for path in (chosen.hub_log, chosen.server_log):
+        if path.exists() and path.stat().st_size > LOG_LIMIT:
+            path.replace(path.with_suffix(".old.log"))
+    own = f"{names.LOOPBACK},localhost"
+    environment = os.environ | {
+        FOLDER_VARIABLE: str(chosen.folder),
+        # A proxy of the institute has nothing to do with what stays on this machine.
+        "no_proxy": ",".join(filter(None, (os.environ.get("no_proxy"), own))),
+        "NO_PROXY": ",".join(filter(None, (os.environ.get("NO_PROXY"), own))),
+    }
+    with chosen.hub_log.open("ab") as log:
+        log.write(f"--- start at {time.strftime('%Y-%m-%d %H:%M:%S')}\n".encode())
+        log.flush()
+        return subprocess.Popen(
+            [sys.executable, "-m", "jupyterhub", "-f", str(CONFIG_FILE)],
+            cwd=chosen.folder,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            # Ctrl-C is ours to hand on, once.
+            start_new_session=True,
+        )
+
+
+def _wait_until_ready(hub: "subprocess.Popen[bytes]", chosen: HubSettings, stop: _Stop) -> bool:
+    """Wait for the login page; False if the hub is to stop or has died."""
+    begun = told = time.monotonic()
+    print("Starting the hub ...", flush=True)
+    while hub.poll() is None and not stop:
+        if _answers(chosen.address + "hub/login"):
+            return True
+        now = time.monotonic()
+        if now - begun > START_TIMEOUT:
+            raise HubError(_no_answer(chosen))
+        if now - told > PROGRESS_INTERVAL:
+            told = now
+            print(f"Starting the hub ... {now - begun:.0f} s", flush=True)
+        time.sleep(0.2)
+    return False
+
+
+def _answers(url: str) -> bool:
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(url, timeout=5) as page:
+            return bool(page.status == 200)
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+def _introduce(chosen: HubSettings, secret: str) -> None:
+    idle = f"after {chosen.idle_timeout} s" if chosen.idle_timeout else "never"
+    print(
+        "\n"
+        f"  address    {chosen.address}\n"
+        f"  user       {chosen.user}\n"
+        f"  password   {secret}\n\n"
+        f"  notebooks  {chosen.notebooks}\n"
+        f"  logs       {chosen.hub_log.parent}\n"
+        f"  idle servers are stopped {idle}\n\n"
+        "Ctrl-C stops the hub with all its notebooks and Dask clusters.",
+        flush=True,
+    )
+
+
+def _stop_everything(hub: "subprocess.Popen[bytes]", folder: Path, stop: _Stop) -> None:
+    """Stop hub, proxy, servers, kernels and Dask clusters, in that order of politeness."""
+    print("\nStopping the hub and its notebooks ...", flush=True)
+    begun = told = time.monotonic()
+    hub.terminate()
+    while hub.poll() is None and not stop.forced and time.monotonic() - begun < STOP_TIMEOUT:
+        time.sleep(0.1)
+        if time.monotonic() - told > PROGRESS_INTERVAL:
+            told = time.monotonic()
+            print(
+                f"Stopping ... {told - begun:.0f} s (Ctrl-C again: at once)",
+                flush=True,
+            )
+    if hub.poll() is None:
+        hub.kill()
+        hub.wait()
+    processes.end_all(folder, grace=0.5 if stop.forced else 5.0)
+    (folder / "jupyterhub-proxy.pid").unlink(missing_ok=True)
+    print("Stopped.", flush=True)
+
+
+def _death_notice(hub: "subprocess.Popen[bytes]", chosen: HubSettings) -> str:
+    code = hub.returncode
+    how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
+    return (
+        f"The hub {how}. Notebook servers that it started go on; the next start finds them "
+        f"again.\n{_log_end(chosen)}"
+    )
+
+
+def _no_answer(chosen: HubSettings) -> str:
+    return (
+        f"The hub does not answer at {chosen.address} after {START_TIMEOUT:.0f} s.\n"
+        f"{_log_end(chosen)}"
+    )
+
+
+def _log_end(chosen: HubSettings) -> str:
+    lines = "\n".join(f"  {line}" for line in processes.last_lines(chosen.hub_log))
+    return (
+        f"The end of its log {chosen.hub_log}:\n{lines}\n"
+        "Start it again; if that fails in the same way, move the state out of the way with\n"
+        f"  mv {chosen.folder} {chosen.folder}.old\n"
+        "(a new password is made then; notebooks are kept elsewhere)."
+    )

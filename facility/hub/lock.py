@@ -1,0 +1,53 @@
+"""One hub at a time for each data folder."""
+
+import fcntl
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from facility.errors import HubError
+
+
+@contextmanager
+def only_one(folder: Path) -> Iterator[Callable[[str], None]]:
+    """Hold the lock of a hub's folder.
+
+    The lock is the kernel's, so that of a killed process is free at once; the
+    file's content only serves to tell others who holds it.
+
+    Yields
+    ------
+    callable
+        To be called with the hub's address once that is known.
+
+    Raises
+    ------
+    HubError
+        Where another process holds it.
+    """
+    path = folder / "running"
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise HubError(_refusal(path.read_text().split())) from error
+        path.write_text("")
+        yield lambda address: _write(path, f"{os.getpid()} {address}\n")
+    finally:
+        os.close(descriptor)
+
+
+def _write(path: Path, content: str) -> None:
+    path.write_text(content)
+
+
+def _refusal(holder: list[str]) -> str:
+    if len(holder) != 2:
+        return "Your hub is being started by another process; give it a few seconds."
+    pid, address = holder
+    return (
+        f"Your hub already runs at {address} (process {pid}). Open that address, or stop it "
+        f"with Ctrl-C where it was started or with: kill {pid}"
+    )

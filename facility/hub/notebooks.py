@@ -1,0 +1,83 @@
+"""The user's copies of the notebooks that come with the facility."""
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+
+from facility.errors import HubError
+
+RECORD = ".facility.json"
+"""In the user's folder: what each copy was when it was made, as a hash."""
+
+
+def shipped_folder() -> Path | None:
+    """Folder of the notebooks as they were installed, or those of a checkout."""
+    package = Path(__file__).resolve().parent.parent
+    for folder in (package / "notebooks", package.parent / "notebooks"):
+        if folder.is_dir():
+            return folder
+    return None
+
+
+def copy_notebooks(target: Path, source: Path | None = None) -> list[str]:
+    """Copy the notebooks that are not there, and those that the user never changed.
+
+    Parameters
+    ----------
+    target
+        The user's folder, made where it is missing.
+    source
+        Where to copy from, by default `shipped_folder`.
+
+    Returns
+    -------
+    list of str
+        Names of what was copied.
+
+    Raises
+    ------
+    HubError
+        Where the folder cannot be written.
+    """
+    source = source or shipped_folder()
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+        if source is None:
+            return []
+        return _copy(target, source)
+    except OSError as error:
+        raise HubError(
+            f"The notebooks cannot be copied to {target}: {error.strerror or error}. Make that "
+            "folder writable, or choose another with --notebooks."
+        ) from error
+
+
+def _copy(target: Path, source: Path) -> list[str]:
+    record_file = target / RECORD
+    try:
+        record = json.loads(record_file.read_text())
+    except (FileNotFoundError, ValueError):
+        record = {}
+    copied = []
+    for shipped in sorted(source.iterdir()):
+        if not shipped.is_file() or shipped.name.startswith("."):
+            continue
+        own, new = target / shipped.name, _hash(shipped)
+        if own.exists() and (_hash(own) != record.get(shipped.name) or _hash(own) == new):
+            continue
+        shutil.copyfile(shipped, own)
+        record[shipped.name] = new
+        copied.append(shipped.name)
+    record_file.write_text(json.dumps(record, indent=1))
+    return copied
+
+
+def _hash(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def first_page(folder: Path) -> str:
+    """Path at which JupyterLab opens: the first notebook of the folder."""
+    notebooks = sorted(path.name for path in folder.glob("*.ipynb"))
+    return f"/lab/tree/{notebooks[0]}" if notebooks else "/lab"

@@ -1,0 +1,104 @@
+"""Notebook servers as processes of the person who started the hub."""
+
+import asyncio
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from jupyterhub.spawner import LocalProcessSpawner
+from traitlets import Unicode
+
+from facility import certificates
+from facility.hub import processes
+
+END_GRACE = 5.0
+"""Seconds in which what a stopped server left behind may end by itself."""
+
+
+class OwnSpawner(LocalProcessSpawner):
+    """Starts `jupyterhub-singleuser` as the current user, and finds it again.
+
+    LocalProcessSpawner knows a server by the number of its process alone. After
+    a reboot that number may be anybody's, so the start time is kept too.
+    """
+
+    hub_folder = Unicode(help="Folder of the hub's state.").tag(config=True)
+    log_file = Unicode(help="Where the notebook servers log.").tag(config=True)
+
+    process_started = 0.0
+    served_hub = ""
+
+    def make_preexec_fn(self, name: str) -> None:
+        """Change no user: the server runs as whoever started the hub."""
+
+    def user_env(self, env: dict[str, str]) -> dict[str, str]:
+        """Keep HOME, USER and SHELL as they are."""
+        return env
+
+    def get_env(self) -> dict[str, str]:
+        """Environment of the server, with what Dask needs to speak TLS."""
+        environment: dict[str, str] = super().get_env()
+        environment[processes.SERVER_VARIABLE] = self.server_mark
+        return environment | certificates.authority().environment()
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Take up a server that an earlier hub started."""
+        super().load_state(state)
+        self.process_started = float(state.get("started", 0.0))
+        self.served_hub = str(state.get("hub", ""))
+
+    def get_state(self) -> dict[str, Any]:
+        """Return what the next hub needs to find this server again."""
+        state: dict[str, Any] = super().get_state()
+        if self.pid:
+            state |= {"started": self.process_started, "hub": self.served_hub}
+        return state
+
+    def clear_state(self) -> None:
+        """Forget the server."""
+        super().clear_state()
+        self.process_started = 0.0
+        self.served_hub = ""
+
+    async def start(self) -> tuple[str, int]:
+        """Start the server and return where it listens."""
+        # A log on the own disk: opening it holds nothing up.
+        with Path(self.log_file).open("ab") as log:  # noqa: ASYNC230
+            self.popen_kwargs = {
+                "stdin": subprocess.DEVNULL,
+                "stdout": log,
+                "stderr": subprocess.STDOUT,
+                "cwd": self.notebook_dir or None,
+            }
+            where: tuple[str, int] = await super().start()
+        self.process_started = processes.started(self.pid)
+        self.served_hub = self.hub.api_url
+        return where
+
+    async def poll(self) -> int | None:
+        """Return None while the server runs, its exit code or 0 afterwards."""
+        if self.proc is None and self.pid:
+            if not processes.same(self.pid, self.process_started):
+                self.clear_state()
+                return 0
+            if self.served_hub != self.hub.api_url:
+                # It would ask for its user's rights where no hub is any more.
+                self.log.warning("Stopping a server that knows its hub as %s", self.served_hub)
+                await asyncio.to_thread(self._end_left_over)
+                self.clear_state()
+                return 0
+        status: int | None = await super().poll()
+        return status
+
+    async def stop(self, now: bool = False) -> None:
+        """Stop the server and everything that it started."""
+        await super().stop(now)
+        await asyncio.to_thread(self._end_left_over)
+
+    def _end_left_over(self) -> None:
+        processes.end_all(Path(self.hub_folder), self.server_mark, END_GRACE)
+
+    @property
+    def server_mark(self) -> str:
+        """What `processes.SERVER_VARIABLE` is set to in this server's processes."""
+        return f"{self.user.name}/{self.name}"
