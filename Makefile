@@ -7,7 +7,7 @@ MAKEFLAGS += --no-print-directory
 ARGS ?=
 PYTHON ?=
 READY := .venv/.ready
-SOURCES := facility tests benchmarks notebooks
+SOURCES := facility tests benchmarks notebooks tools
 
 .PHONY: help run test test-unit test-local test-browser test-gpu lint format lock schema \
 	notebooks-strip clean
@@ -26,20 +26,20 @@ run: $(READY) ## start the hub; ARGS= goes to `facility hub`
 
 test: $(READY) lint ## lint, types, layers, unit, local and browser tests
 	@tools/chromium >/dev/null
-	@tools/test unit local browser
+	@.venv/bin/python tools/tiers.py unit local browser
 
 test-unit: $(READY) ## tests without processes or network: seconds
-	@tools/test unit
+	@.venv/bin/python tools/tiers.py unit
 
 test-local: $(READY) ## tests with real Dask clusters and a real hub
-	@tools/test local
+	@.venv/bin/python tools/tiers.py local
 
 test-browser: $(READY) ## tests in a real Chromium
 	@tools/chromium >/dev/null
-	@tools/test browser
+	@.venv/bin/python tools/tiers.py browser
 
 test-gpu: $(READY) ## tests on an NVIDIA GPU, where there is one
-	@tools/test gpu
+	@.venv/bin/python tools/tiers.py gpu
 
 lint: $(READY) ## style, types and import layers
 	@.venv/bin/ruff check $(wildcard $(SOURCES))

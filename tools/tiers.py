@@ -1,0 +1,139 @@
+"""Run tiers of tests and say what came of them: `python tools/tiers.py unit local browser`.
+
+A tier that ran no test fails, and so does a browser test that was skipped: a green run is to mean
+that everything was tried. The last line holds the totals of all tiers.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+import xml.etree.ElementTree as ET
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "facility"
+ARTIFACTS = Path(os.environ.get("CI_ARTIFACTS") or CACHE / "artifacts")
+
+
+@dataclass(frozen=True)
+class Tier:
+    """One group of tests and how pytest runs it."""
+
+    about: str
+    arguments: tuple[str, ...]
+    may_skip: bool = True
+
+
+# Processes side by side only where tests are not in each other's way: two unit tests on two cores,
+# and two files of tests with Dask clusters; a browser and the hub behind it fill both.
+TIERS = {
+    "unit": Tier("no processes, no network", ("tests/unit", "-n", "2")),
+    "local": Tier(
+        "real Dask clusters and a real hub",
+        ("tests/local", "-m", "not browser and not gpu", "-n", "2", "--dist", "loadfile"),
+    ),
+    "browser": Tier("a real Chromium", ("tests", "-m", "browser"), may_skip=False),
+    "gpu": Tier("an NVIDIA GPU", ("tests", "-m", "gpu"), may_skip=False),
+}
+
+
+@dataclass
+class Counts:
+    """How many tests ended how."""
+
+    passed: int = 0
+    failed: int = 0
+    skipped: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.passed} passed, {self.failed} failed, {self.skipped} skipped"
+
+    def add(self, other: "Counts") -> None:
+        """Add another tier's."""
+        self.passed += other.passed
+        self.failed += other.failed
+        self.skipped += other.skipped
+
+
+def has_gpu() -> bool:
+    """Whether NVIDIA's own tool finds a device."""
+    tool = shutil.which("nvidia-smi")
+    if tool is None:
+        return False
+    listed = subprocess.run([tool, "-L"], capture_output=True, text=True, check=False)
+    return listed.returncode == 0 and "GPU" in listed.stdout
+
+
+def read_counts(report: Path) -> Counts:
+    """Counts of pytest's JUnit report; a test that failed twice over counts once."""
+    counts = Counts()
+    outcomes: dict[tuple[str | None, str | None], str] = {}
+    for case in ET.parse(report).getroot().iter("testcase"):
+        name = (case.get("classname"), case.get("name"))
+        if case.find("failure") is not None or case.find("error") is not None:
+            outcomes[name] = "failed"
+        elif case.find("skipped") is not None:
+            outcomes.setdefault(name, "skipped")
+        else:
+            outcomes.setdefault(name, "passed")
+    for outcome in outcomes.values():
+        setattr(counts, outcome, getattr(counts, outcome) + 1)
+    return counts
+
+
+def run(name: str) -> tuple[Counts, str]:
+    """Run one tier; return its counts and, if it is to fail, why."""
+    tier = TIERS[name]
+    report = ARTIFACTS / "junit" / f"{name}.xml"
+    report.parent.mkdir(parents=True, exist_ok=True)
+    report.unlink(missing_ok=True)
+    print(f"\n== {name}: {tier.about}", flush=True)
+    command = [sys.executable, "-m", "pytest", *tier.arguments, f"--junitxml={report}"]
+    code = subprocess.run(command, cwd=ROOT, check=False).returncode
+    if not report.exists():
+        return Counts(failed=1), f"pytest ended with code {code} and left no report"
+    counts = read_counts(report)
+    if counts.passed + counts.failed == 0:
+        return counts, "it ran no test"
+    if code != 0:
+        # A run can fail without a failed test, for example at its very end.
+        counts.failed = max(counts.failed, 1)
+        return counts, f"pytest ended with code {code}"
+    if counts.skipped and not tier.may_skip:
+        return counts, "tests were skipped that must run"
+    return counts, ""
+
+
+def main(names: list[str]) -> int:
+    """Run the tiers and print their totals; return the code to exit with."""
+    unknown = [name for name in names if name not in TIERS]
+    if unknown or not names:
+        print(f"No such tier: {', '.join(unknown) or 'none named'}. There are {', '.join(TIERS)}.")
+        return 2
+    if "gpu" in names and not has_gpu():
+        print("The gpu tier did not run: this machine has no NVIDIA GPU.")
+        names = [name for name in names if name != "gpu"]
+        if not names:
+            return 0
+    total, lines, wrong = Counts(), [], False
+    for name in names:
+        start = time.monotonic()
+        counts, reason = run(name)
+        total.add(counts)
+        wrong = wrong or bool(reason)
+        verdict = f"FAILED: {reason}" if reason else "ok"
+        lines.append(f"{name:8} {counts}, {time.monotonic() - start:.0f} s, {verdict}")
+    print("\n" + "\n".join(lines))
+    print(f"What can be looked at (screenshots, reports) is in {ARTIFACTS}")
+    print(total)
+    return int(wrong)
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except KeyboardInterrupt:
+        sys.exit(130)
