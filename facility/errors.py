@@ -47,6 +47,14 @@ class FilesetError(ProblemsError):
     """Input files that cannot be analysed."""
 
 
+class SampleError(ProblemsError):
+    """Synthetic files that cannot be written."""
+
+
+class FitError(FacilityError, ValueError):
+    """A histogram to which no peak can be fitted."""
+
+
 class ClusterTimeoutError(FacilityError, TimeoutError):
     """The workers that a call waits for did not come in time."""
 

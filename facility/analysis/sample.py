@@ -1,0 +1,174 @@
+"""Write synthetic PHYSLITE files: events with Z bosons, to try an analysis on without real data.
+
+The files are read like real PHYSLITE (`CollectionTree`, units MeV), by coffea's PHYSLITESchema
+too. Their content depends on the seed and the number of the file only.
+"""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import awkward as ak
+import numpy as np
+import uproot
+
+from facility.analysis.generate import Columns, columns
+from facility.analysis.progress import track
+from facility.errors import SampleError, nearest
+
+TREE = "CollectionTree"
+CODECS = {
+    "ZSTD": (uproot.ZSTD, range(1, 23)),
+    "LZ4": (uproot.LZ4, range(1, 13)),
+    "ZLIB": (uproot.ZLIB, range(1, 10)),
+    "LZMA": (uproot.LZMA, range(1, 10)),
+}
+"""Compression algorithms by name, with the levels that each has."""
+MAX_FILES = 10_000
+MAX_EVENTS = 100_000_000
+BASKET_EVENTS = 20_000
+"""Events that are generated, compressed and written at a time."""
+BYTES_PER_EVENT = 300
+"""Upper estimate of what an event takes on the disk."""
+FIRST_RUN = 450_000
+
+
+def write_files(
+    folder: Path,
+    files: int,
+    events: int,
+    seed: int = 1,
+    codec: str = "ZSTD",
+    level: int = 5,
+    progress: bool = True,
+) -> list[Path]:
+    """Write synthetic PHYSLITE files, each one whole or not at all.
+
+    Parameters
+    ----------
+    folder
+        Where to write; made if it is missing. Files of the same names are replaced.
+    files
+        How many files, 1 to 10,000.
+    events
+        Events in each file, 1 to 100 million.
+    seed
+        Start of the random numbers, 0 or more. The same seed and number of a file give the same
+        events.
+    codec
+        One of `CODECS`.
+    level
+        Compression level of the codec.
+    progress
+        Tell on stderr how far it is when it takes more than two seconds.
+
+    Returns
+    -------
+    list of Path
+        The files, in their order.
+
+    Raises
+    ------
+    SampleError
+        A number or the codec is not valid (all such mistakes at once), the folder cannot be
+        written to, or the disk is full.
+    """
+    folder = Path(folder)
+    problems = list(_mistakes(files, events, seed, codec, level))
+    if problems:
+        raise SampleError("The synthetic files cannot be written", problems)
+    _make(folder, files * events * BYTES_PER_EVENT)
+    compression = CODECS[codec][0](level)
+    paths = [folder / f"DAOD_PHYSLITE.synthetic._{index:06d}.pool.root.1" for index in range(files)]
+    baskets = -(-events // BASKET_EVENTS)
+    work = (
+        step
+        for index, path in enumerate(paths)
+        for step in _write(path, index, events, seed, compression)
+    )
+    for _ in track(work, files * baskets, f"Writing {files} files", unit="parts", show=progress):
+        pass
+    return paths
+
+
+def _mistakes(files: int, events: int, seed: int, codec: str, level: int) -> Iterator[str]:
+    for name, value, largest in (("files", files, MAX_FILES), ("events", events, MAX_EVENTS)):
+        if not 1 <= value <= largest:
+            yield f"{name}={value} is not between 1 and {largest:,}."
+    if seed < 0:
+        yield f"seed={seed} is negative; any whole number from 0 on is valid."
+    if codec not in CODECS:
+        yield f"codec={codec!r} is none of {', '.join(CODECS)}{nearest(codec.upper(), CODECS)}."
+    elif level not in (levels := CODECS[codec][1]):
+        yield f"level={level} is not between {levels[0]} and {levels[-1]}, the levels of {codec}."
+
+
+def _make(folder: Path, needed: int) -> None:
+    """Make the folder and check, before hours of work, that it has room for the files."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / ".facility-sample"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise SampleError(
+            "The synthetic files cannot be written",
+            [f"the folder {folder} is not writable ({error.strerror}); choose another one."],
+        ) from None
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise SampleError(
+            "The synthetic files cannot be written",
+            [
+                (
+                    f"they need about {needed / 1e9:,.1f} GB and {folder} has {free / 1e9:,.1f} GB "
+                    "free; ask for fewer events or choose another folder."
+                )
+            ],
+        )
+
+
+def _write(
+    path: Path, index: int, events: int, seed: int, compression: uproot.compression.Compression
+) -> Iterator[int]:
+    """Write one file under a temporary name, basket by basket, and then rename it."""
+    rng = np.random.default_rng([seed, index])
+    unfinished = path.with_name(f".{path.name}.part")
+    try:
+        with uproot.recreate(unfinished, compression=compression) as file:
+            tree = None
+            for start in range(0, events, BASKET_EVENTS):
+                block = columns(
+                    rng,
+                    min(BASKET_EVENTS, events - start),
+                    first_event=index * MAX_EVENTS + start,
+                    run=FIRST_RUN + index,
+                )
+                if tree is None:
+                    tree = _tree(file, block)
+                tree.extend(block)
+                yield start
+        unfinished.replace(path)
+    except OSError as error:
+        raise SampleError(
+            "The synthetic files cannot be written",
+            [f"{path} could not be finished ({error.strerror}); the unfinished file was removed."],
+        ) from error
+    finally:
+        with suppress(OSError):
+            unfinished.unlink()
+
+
+def _tree(file: uproot.WritableDirectory, block: Columns) -> uproot.WritableTree:
+    """Make the tree with PHYSLITE's branch names (`AnalysisMuonsAuxDyn.pt`)."""
+    types = {
+        name: values.type.content if isinstance(values, ak.Array) else values.dtype
+        for name, values in block.items()
+    }
+    return file.mktree(
+        TREE,
+        types,
+        counter_name=lambda counted: "n" + counted,
+        field_name=lambda outer, inner: f"{outer}.{inner}" if outer else inner,
+    )
