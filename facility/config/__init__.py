@@ -2,6 +2,7 @@
 
 from facility.config.builtin import BUILTIN_SOURCE, builtin
 from facility.config.model import POOL_NAME, RESERVED_NAMES, Config, json_schema, name_problem
+from facility.config.overview import names_of, pools_table
 from facility.config.pool import Pool
 from facility.config.reading import load
 
@@ -15,4 +16,6 @@ __all__ = [
     "json_schema",
     "load",
     "name_problem",
+    "names_of",
+    "pools_table",
 ]

@@ -56,7 +56,7 @@ def _spill(value: object) -> bool | int:
 Spill = Annotated[
     bool | int,
     BeforeValidator(_spill),
-    WithJsonSchema({"anyOf": [{"type": "boolean"}, *QUANTITY["anyOf"]]}),
+    WithJsonSchema({"anyOf": [{"type": "boolean"}, *QUANTITY]}),
 ]
 
 

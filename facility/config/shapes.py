@@ -27,7 +27,13 @@ OF_THE_WHOLE = "of_the_whole"
 """Type of an error that a key's check raises about the mapping around it."""
 
 _ONE_SOURCE = "must have exactly one source: persistentVolumeClaim, configMap, secret or emptyDir"
-QUANTITY = {"anyOf": [{"type": "string"}, {"type": "number", "exclusiveMinimum": 0}]}
+NUMBER = {"type": "number", "exclusiveMinimum": 0}
+_DIGITS = r"^([0-9]+\.?[0-9]*|\.[0-9]+)"
+QUANTITY = [
+    {"type": "string", "pattern": _DIGITS + "([eE][+-]?[0-9]+|([KMGTP]i|[kMGTP])?)$"},
+    NUMBER,
+]
+"""JSON schema of an amount of memory or disk: one of these."""
 _QUALIFIED_NAME = re.compile(
     r"([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?"
 )
@@ -93,8 +99,12 @@ def _absolute(path: str) -> str:
     return path
 
 
-Memory = Annotated[int, BeforeValidator(parse_memory), WithJsonSchema(QUANTITY)]
-Cores = Annotated[float, BeforeValidator(parse_cores), WithJsonSchema(QUANTITY)]
+Memory = Annotated[int, BeforeValidator(parse_memory), WithJsonSchema({"anyOf": QUANTITY})]
+Cores = Annotated[
+    float,
+    BeforeValidator(parse_cores),
+    WithJsonSchema({"anyOf": [{"type": "string", "pattern": _DIGITS + "m?$"}, NUMBER]}),
+]
 ObjectName = Annotated[
     str, _matching(_OBJECT_NAME, "a Kubernetes name: lower-case letters, digits, '-' and '.'")
 ]

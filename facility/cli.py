@@ -1,0 +1,229 @@
+"""The `facility` command. Nothing heavy is imported before a subcommand needs it."""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from facility.errors import FacilityError
+
+GOOD, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
+CODECS = ("ZSTD", "LZMA", "LZ4", "ZLIB")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command.
+
+    Parameters
+    ----------
+    argv
+        Arguments without the program's name, by default those of the process.
+
+    Returns
+    -------
+    int
+        0, or 1 for a mistake in what was given or something missing; wrong usage
+        exits with 2.
+    """
+    words = sys.argv[1:] if argv is None else list(argv)
+    try:
+        parser = build_parser(words)
+        arguments = parser.parse_args(words)
+        if arguments.run is None:
+            arguments.parser.print_help(sys.stderr)
+            return USAGE
+        code: int = arguments.run(arguments)
+        sys.stdout.flush()
+    except FacilityError as error:
+        print(f"facility: {error}", file=sys.stderr)
+        return FAILED
+    except KeyboardInterrupt:
+        print("facility: interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The reader (`head`, a pager) has enough; the interpreter's own flush must not fail.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return GOOD
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"facility: {where}{error.strerror or error}", file=sys.stderr)
+        return FAILED
+    return code
+
+
+def build_parser(words: Sequence[str]) -> argparse.ArgumentParser:
+    """Describe the command line.
+
+    Parameters
+    ----------
+    words
+        What was given. The hub's options are read from its own module, which is
+        imported only where `hub` is among these words.
+    """
+    parser = argparse.ArgumentParser(
+        prog="facility", description="An analysis facility: pools, Dask clusters, hub."
+    )
+    parser.set_defaults(run=None, parser=parser)
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
+
+    pools = _command(commands, "pools", _pools, "show the pools")
+    pools.add_argument("--config", metavar="FILE", help="a pools.yaml (default: search for one)")
+
+    clusters = _command(commands, "clusters", _clusters, "show your Dask clusters on this machine")
+    within = clusters.add_subparsers(title="commands", metavar="COMMAND")
+    stop = _command(within, "stop", _stop, "end a Dask cluster")
+    which = stop.add_mutually_exclusive_group(required=True)
+    which.add_argument("name", nargs="?", metavar="NAME", help="the Dask cluster to end")
+    which.add_argument("--all", action="store_true", help="end all of them")
+
+    config = _command(commands, "config", None, "check a pools.yaml, or print its schema")
+    within = config.add_subparsers(title="commands", metavar="COMMAND")
+    check = _command(within, "check", _check, "tell every mistake in a pools.yaml")
+    check.add_argument("file", metavar="FILE")
+    _command(within, "schema", _schema, "print the JSON schema of a pools.yaml")
+
+    sample = _command(commands, "sample", _sample, "write synthetic PHYSLITE files")
+    sample.add_argument("out", metavar="OUT", type=Path, help="folder, made where it is missing")
+    sample.add_argument("--files", type=_at_least(1), default=4, help="how many (%(default)s)")
+    sample.add_argument(
+        "--events", type=_at_least(1), default=50_000, help="events in each (%(default)s)"
+    )
+    sample.add_argument(
+        "--seed", type=_at_least(0), default=1, help="same seed, same events (%(default)s)"
+    )
+    sample.add_argument("--codec", choices=CODECS, default="ZSTD", help="%(default)s by default")
+    sample.add_argument(
+        "--level", type=_at_least(0, 9), default=5, help="of compression, 0 to 9 (%(default)s)"
+    )
+
+    hub = _command(commands, "hub", _hub, "run the hub on this machine")
+    if "hub" in words[:1]:
+        with _extra("hub"):
+            from facility.hub import launcher
+        launcher.add_arguments(hub)
+
+    doctor = _command(commands, "doctor", _doctor, "say what is installed and what is missing")
+    doctor.add_argument("--config", metavar="FILE", help="a pools.yaml (default: search for one)")
+    return parser
+
+
+def _command(
+    commands: "argparse._SubParsersAction[argparse.ArgumentParser]",
+    name: str,
+    run: Callable[[argparse.Namespace], int] | None,
+    text: str,
+) -> argparse.ArgumentParser:
+    """Add a subcommand; without `run` it needs one of its own subcommands."""
+    parser = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
+    parser.set_defaults(run=run, parser=parser)
+    return parser
+
+
+def _at_least(least: int, most: int | None = None) -> Callable[[str], int]:
+    """Make a reader of whole numbers within bounds."""
+
+    def read(text: str) -> int:
+        try:
+            number = int(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"{text!r} is no whole number") from None
+        if number < least or (most is not None and number > most):
+            bounds = f"at least {least}" if most is None else f"from {least} to {most}"
+            raise argparse.ArgumentTypeError(f"{number} is not {bounds}")
+        return number
+
+    return read
+
+
+@contextmanager
+def _extra(extra: str) -> Iterator[None]:
+    """Say which optional part to install where a package of it is missing."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package in ("", "facility"):
+            raise
+        raise FacilityError(
+            f"the package {package!r} is missing; install it with: pip install 'facility[{extra}]'"
+        ) from None
+
+
+def _pools(arguments: argparse.Namespace) -> int:
+    from facility.config import load, pools_table
+
+    config = load(arguments.config)
+    print(f"Pools from {config.source}:")
+    print(pools_table(config))
+    return GOOD
+
+
+def _clusters(arguments: argparse.Namespace) -> int:
+    from facility import launch
+
+    print(launch.clusters())
+    return GOOD
+
+
+def _stop(arguments: argparse.Namespace) -> int:
+    from facility import launch
+
+    chosen = [arguments.name]
+    if arguments.all:
+        chosen = [str(row["name"]) for row in launch.clusters()]
+        if not chosen:
+            print("There is no Dask cluster to end.")
+    for name in chosen:
+        launch.stop(name)
+        print(f"Dask cluster {name} is ended.")
+    return GOOD
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    from facility.config import load, names_of
+
+    config = load(Path(arguments.file))
+    print(f"{arguments.file} is good. Its pools: {names_of(config)}.")
+    return GOOD
+
+
+def _schema(arguments: argparse.Namespace) -> int:
+    from facility.config import json_schema
+
+    print(json.dumps(json_schema(), indent=2))
+    return GOOD
+
+
+def _sample(arguments: argparse.Namespace) -> int:
+    with _extra("analysis"):
+        from facility.analysis import sample
+    paths = sample.write_files(
+        arguments.out,
+        arguments.files,
+        arguments.events,
+        seed=arguments.seed,
+        codec=arguments.codec,
+        level=arguments.level,
+    )
+    size = sum(path.stat().st_size for path in paths) / 1e6
+    print(
+        f"{len(paths)} files of {arguments.events} events are in {arguments.out} ({size:.1f} MB)."
+    )
+    return GOOD
+
+
+def _hub(arguments: argparse.Namespace) -> int:
+    from facility.hub import launcher
+
+    return launcher.run(arguments)
+
+
+def _doctor(arguments: argparse.Namespace) -> int:
+    from facility.doctor import examine
+
+    diagnosis = examine(arguments.config)
+    print(diagnosis)
+    return FAILED if diagnosis.missing else GOOD

@@ -1,0 +1,214 @@
+"""What is installed, what would be used and why, and what is missing."""
+
+import os
+import platform
+import re
+import tempfile
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from importlib import metadata, util
+from pathlib import Path
+
+from packaging.requirements import Requirement
+
+from facility import names
+from facility.backend import KUBERNETES, choose_backend, runs_in_pod
+from facility.config import Config, load, names_of
+from facility.errors import FacilityError
+from facility.local.limits import emulated, limits
+from facility.machine import Machine, this_machine
+
+_PURPOSES = {
+    "": "Dask clusters",
+    "analysis": "coffea analyses and sample files",
+    "hub": "the hub and its notebooks",
+    "kubernetes": "Dask clusters on Kubernetes",
+}
+_BACKEND_MODULE = "facility.kubernetes"
+"""Module of the Kubernetes backend, which an installation may be without."""
+
+
+@dataclass(frozen=True)
+class Package:
+    """A package that the facility, or an optional part of it, needs."""
+
+    name: str
+    extra: str
+    needed: str
+    installed: str | None
+
+    @property
+    def good(self) -> bool:
+        """Whether a version that fits is installed."""
+        if self.installed is None:
+            return False
+        return Requirement(f"{self.name}{self.needed}").specifier.contains(
+            self.installed, prereleases=True
+        )
+
+    @property
+    def sentence(self) -> str:
+        """What is wrong with it."""
+        wanted = f"{self.name} {self.needed}".strip()
+        if self.installed is None:
+            return f"{wanted} is not installed"
+        return f"{wanted} is needed, and {self.installed} is installed"
+
+
+@dataclass
+class Diagnosis:
+    """What was found.
+
+    `missing` is what `cluster()` needs here and does not find; `advice` is what
+    only an optional part of the facility lacks.
+    """
+
+    facts: list[tuple[str, str]] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
+    advice: list[str] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        width = max((len(name) for name, _ in self.facts), default=0)
+        lines = [f"{name.ljust(width)}  {text}" for name, text in self.facts]
+        lines += [f"\n{'Missing:' if self.missing else 'Nothing is missing.'}"]
+        lines += [_item(text) for text in self.missing]
+        if self.advice:
+            lines += ["\nTo know:", *(_item(text) for text in self.advice)]
+        return "\n".join(lines)
+
+
+def _item(text: str) -> str:
+    """Write one item of a list, which may have several lines."""
+    return "  - " + text.replace("\n", "\n    ")
+
+
+def examine(config: str | None = None) -> Diagnosis:
+    """Look at this installation and machine.
+
+    Parameters
+    ----------
+    config
+        Path of a pools.yaml, as the argument of `cluster`.
+    """
+    found = Diagnosis()
+    machine = this_machine()
+    found.facts.append(("Python", f"{platform.python_version()} on {platform.system()}"))
+    found.facts.append(("This machine", describe_machine(machine)))
+    backend = _examine_backend(found)
+    _examine_pools(found, config, machine, backend)
+    _examine_data_folder(found, names.data_folder())
+    _examine_packages(found, packages(), backend)
+    return found
+
+
+def describe_machine(machine: Machine) -> str:
+    """Say in one line what a machine has."""
+    gpus = ", ".join(machine.gpus)
+    return (
+        f"{machine.cores} cores, {machine.memory / 2**30:.1f} GiB of memory, "
+        f"{f'GPU {gpus}' if gpus else 'no NVIDIA GPU'}, {machine.architecture}"
+    )
+
+
+def packages(
+    requires: Iterable[str] | None = None, version: Callable[[str], str] = metadata.version
+) -> list[Package]:
+    """List the packages that the facility needs, from its own metadata.
+
+    Parameters
+    ----------
+    requires
+        Requirements as in the metadata of a package, by default this one's.
+    version
+        Finds the installed version of a package.
+    """
+    if requires is None:
+        try:
+            requires = metadata.requires("facility") or []
+        except metadata.PackageNotFoundError:
+            return []
+    listed = []
+    for text in requires:
+        requirement = Requirement(text)
+        match = re.search(r"extra == ['\"]([^'\"]+)['\"]", str(requirement.marker or ""))
+        extra = match[1] if match else ""
+        if extra not in _PURPOSES:
+            continue
+        if requirement.marker and not requirement.marker.evaluate({"extra": extra}):
+            continue
+        try:
+            installed = version(requirement.name)
+        except metadata.PackageNotFoundError:
+            installed = None
+        listed.append(Package(requirement.name, extra, str(requirement.specifier), installed))
+    return listed
+
+
+def _examine_backend(found: Diagnosis) -> str:
+    try:
+        backend, reason = choose_backend(None, os.environ, runs_in_pod())
+    except FacilityError as error:
+        found.missing.append(str(error))
+        return ""
+    where = "pods on Kubernetes" if backend == KUBERNETES else "processes on this machine"
+    found.facts.append(("Dask clusters", f"{where}, because {reason}"))
+    if backend == KUBERNETES and util.find_spec(_BACKEND_MODULE) is None:
+        found.missing.append(
+            "the Kubernetes backend is not part of this installation; "
+            f"set {names.BACKEND_VARIABLE}=local to run on this machine"
+        )
+    return backend
+
+
+def _examine_pools(found: Diagnosis, source: str | None, machine: Machine, backend: str) -> None:
+    try:
+        config = load(source)
+    except FacilityError as error:
+        found.missing.append(f"{error}")
+        return
+    found.facts.append(("Pools", f"{names_of(config)}, from {config.source}"))
+    if backend != KUBERNETES:
+        found.advice += _of_pools(config, machine)
+
+
+def _of_pools(config: Config, machine: Machine) -> list[str]:
+    """Say which pools cannot run here, or not as they would elsewhere."""
+    room = limits(config, machine)
+    return [limit.reason for limit in room.values() if limit.workers == 0] + emulated(
+        config, machine, config.pools
+    )
+
+
+def _examine_data_folder(found: Diagnosis, folder: Path) -> None:
+    found.facts.append(("Data folder", str(folder)))
+    # The folder may not exist yet: then it can be made in the first one that does.
+    existing = next((place for place in (folder, *folder.parents) if place.exists()), folder)
+    try:
+        with tempfile.TemporaryFile(dir=existing):
+            pass
+    except OSError as error:
+        found.missing.append(
+            f"the data folder {folder} cannot be written ({error.strerror}); "
+            "set XDG_DATA_HOME to a folder that can"
+        )
+
+
+def _examine_packages(found: Diagnosis, listed: list[Package], backend: str) -> None:
+    if not listed:
+        found.advice.append(
+            "facility itself is not installed, so that its packages are not checked: "
+            "pip install -e ."
+        )
+    for extra, purpose in _PURPOSES.items():
+        own = [package for package in listed if package.extra == extra]
+        if not own:
+            continue
+        there = ", ".join(f"{one.name} {one.installed}" for one in own if one.installed)
+        found.facts.append((f"For {purpose}", there or "nothing installed"))
+        wrong = [package.sentence for package in own if not package.good]
+        if not wrong:
+            continue
+        target = f"facility[{extra}]" if extra else "facility"
+        text = f"for {purpose}: {'; '.join(wrong)}. Install with: pip install '{target}'"
+        needed = not extra or (extra == "kubernetes" and backend == KUBERNETES)
+        (found.missing if needed else found.advice).append(text)
