@@ -96,11 +96,12 @@ def parse_cores(value: object) -> float:
 
 def format_memory(count: int) -> str:
     """Write a number of bytes as the shortest quantity that is exactly it."""
-    for suffixes in (_BINARY, _DECIMAL):
-        for suffix, factor in reversed(suffixes.items()):
-            if count and count % factor == 0:
-                return f"{count // factor}{suffix}"
-    return str(count)
+    exact = [
+        f"{count // factor}{suffix}"
+        for suffix, factor in (_BINARY | _DECIMAL).items()
+        if count and count % factor == 0
+    ]
+    return min([*exact, str(count)], key=len)
 
 
 def format_cores(cores: float) -> str:

@@ -103,7 +103,9 @@ Memory = Annotated[int, BeforeValidator(parse_memory), WithJsonSchema({"anyOf": 
 Cores = Annotated[
     float,
     BeforeValidator(parse_cores),
-    WithJsonSchema({"anyOf": [{"type": "string", "pattern": _DIGITS + "m?$"}, NUMBER]}),
+    WithJsonSchema(
+        {"anyOf": [{"type": "string", "pattern": _DIGITS + "([eE][+-]?[0-9]+|m?)$"}, NUMBER]}
+    ),
 ]
 ObjectName = Annotated[
     str, _matching(_OBJECT_NAME, "a Kubernetes name: lower-case letters, digits, '-' and '.'")
