@@ -43,6 +43,18 @@ class PoolRequest:
 
 
 @dataclass(frozen=True)
+class Ended:
+    """A worker that ended without the library's doing."""
+
+    name: str
+    how: str
+    tail: str
+    """Last lines of its log."""
+    orderly: bool
+    """Whether it closed because its scheduler asked it to."""
+
+
+@dataclass(frozen=True)
 class Request:
     """A checked call of `cluster`."""
 
@@ -264,7 +276,9 @@ def request(
         granted[pool.name] = PoolRequest(pool, bounds or Bounds(0, 0), sizes[pool.name])
     for unknown in asked.keys() - config.pools.keys():
         checker.known(unknown)
-    chosen = None if untagged is None else tuple([untagged] if isinstance(untagged, str) else untagged)
+    chosen = (
+        None if untagged is None else tuple([untagged] if isinstance(untagged, str) else untagged)
+    )
     for pool_name in chosen or ():
         checker.known(pool_name)
     if name is not None and not NAME.fullmatch(name):
@@ -307,9 +321,7 @@ def rescaled(
     checker = Checker(config, limits)
     asked = counts(config, n, pools, checker.problems)
     if not asked:
-        checker.problems.append(
-            f"name a number or pools, as in {call}({config.default.name}=2)"
-        )
+        checker.problems.append(f"name a number or pools, as in {call}({config.default.name}=2)")
     found = {pool: checker.bounds(pool, count) for pool, count in asked.items()}
     if call == "scale":
         for pool, bounds in found.items():

@@ -1,0 +1,56 @@
+"""Private Dask clusters with several worker pools, for columnar ATLAS analysis.
+
+>>> from facility import cluster
+>>> with cluster(4) as c, c.get_client() as client:  # doctest: +SKIP
+...     client.submit(sum, range(10)).result()
+45
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from facility.errors import (
+    ClusterFailedError,
+    ClusterTimeoutError,
+    ConfigError,
+    FacilityError,
+    FilesetError,
+    HubError,
+    RequestError,
+)
+
+if TYPE_CHECKING:
+    from facility.launch import cluster, clusters, pools
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "cluster",
+    "pools",
+    "clusters",
+    "FacilityError",
+    "RequestError",
+    "ConfigError",
+    "ClusterFailedError",
+    "ClusterTimeoutError",
+    "FilesetError",
+    "HubError",
+]
+
+_LAUNCH = ("cluster", "pools", "clusters")
+
+
+def __getattr__(name: str) -> Any:
+    """Load what starts Dask clusters when it is first asked for.
+
+    The schedulers and workers that import this package need none of it.
+    """
+    if name not in _LAUNCH:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from facility import launch
+
+    value = globals()[name] = getattr(launch, name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_LAUNCH])

@@ -1,0 +1,180 @@
+"""The workers of one pool of a Dask cluster: wanted, started, joined, lost.
+
+No process and no connection is touched here; `facility.fleet` does what a
+`Plan` says.
+"""
+
+import math
+from collections import deque
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
+
+from facility.adaptive import Bounds, Demand, Follower
+from facility.config import Pool
+from facility.request import Ended, PoolRequest
+
+LOSSES = 5
+"""Losses within `LOSS_WINDOW` after which a pool starts no more workers."""
+LOSS_WINDOW = 60.0
+JOIN_SECONDS = 120.0
+"""Seconds after which a worker that has not joined counts as lost."""
+
+
+@dataclass
+class Group:
+    """Worker processes that come and go together."""
+
+    members: set[str]
+    started: float
+    joined: set[str] = field(default_factory=set)
+
+    @property
+    def complete(self) -> bool:
+        """Whether all its workers have joined."""
+        return self.members <= self.joined
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to do for a pool now, in groups."""
+
+    start: int = 0
+    retire: int = 0
+    idle_only: bool = False
+
+
+@dataclass
+class Crew:
+    """The workers of one pool, and what is wanted of them."""
+
+    request: PoolRequest
+    adapting: bool = False
+    groups: dict[str, Group] = field(default_factory=dict)
+    retiring: int = 0
+    """Groups that are being retired; which ones, the scheduler decides."""
+    force: bool = False
+    demand: Demand = field(default_factory=Demand)
+    target: int = 0
+    """Workers wanted now."""
+    kept: str | None = None
+    """Why a group could not be retired."""
+    no_room: str | None = None
+    broken: str | None = None
+    lost: int = 0
+    last_loss: Ended | None = None
+    told: set[str] = field(default_factory=set)
+    _losses: deque[float] = field(default_factory=deque)
+    _follower: Follower = field(default_factory=Follower)
+    _started: int = 0
+
+    def __post_init__(self) -> None:
+        self.adapting = self.bounds.adapts
+        self.target = self.bounds.minimum
+
+    @property
+    def pool(self) -> Pool:
+        """The pool's description."""
+        return self.request.pool
+
+    @property
+    def bounds(self) -> Bounds:
+        """How many workers the pool may have."""
+        return self.request.bounds
+
+    @property
+    def joined(self) -> int:
+        """Workers that the scheduler has."""
+        return sum(len(group.joined) for group in self.groups.values())
+
+    def rescale(self, bounds: Bounds, *, force: bool = False) -> None:
+        """Set new bounds; a pool that gave up tries again."""
+        self.request = replace(self.request, bounds=bounds)
+        self.adapting = bounds.adapts
+        self.force = force
+        self.broken = self.kept = None
+        self._losses.clear()
+        self.told.clear()
+
+    def plan(self, now: float) -> Plan:
+        """Compare what is wanted with what there is."""
+        if self.adapting:
+            self.target = self._follower.target(now, self.demand, self.bounds, self.pool.threads)
+        else:
+            self.target = self.bounds.minimum
+        wanted = math.ceil(self.target / self.pool.processes)
+        present = len(self.groups) - self.retiring
+        if self.broken or present == wanted or (present > wanted and self.retiring):
+            return Plan()
+        if present < wanted:
+            self.kept = None
+            return Plan(start=wanted - present)
+        return Plan(retire=present - wanted, idle_only=self.adapting)
+
+    def new_group(self, now: float) -> tuple[str, list[str]]:
+        """Name a new group and its workers."""
+        name = f"{self.pool.name}-{self._started}"
+        self._started += 1
+        count = self.pool.processes
+        members = [name] if count == 1 else [f"{name}-{index}" for index in range(count)]
+        self.groups[name] = Group(set(members), now)
+        return name, members
+
+    def observe(self, demand: Demand, now: float) -> list[str]:
+        """Take note of what the scheduler has; workers that should end.
+
+        These reached no scheduler in time, or the scheduler gave them up.
+        """
+        self.demand = demand
+        present: Collection[str] = demand.workers
+        overdue = []
+        for group in self.groups.values():
+            for member in group.members:
+                late = now - group.started > JOIN_SECONDS
+                if member not in present and (member in group.joined or late):
+                    overdue.append(member)
+            group.joined |= group.members & set(present)
+        return overdue
+
+    def lose(self, ended: Ended, now: float) -> None:
+        """Take note of a worker that ended by itself."""
+        for name, group in list(self.groups.items()):
+            if ended.name in group.members:
+                group.members.discard(ended.name)
+                group.joined.discard(ended.name)
+                if not group.members:
+                    del self.groups[name]
+                break
+        else:
+            return
+        if ended.orderly:
+            # Asked to by the scheduler, as `Client.restart` does.
+            return
+        self.lost += 1
+        self.last_loss = ended
+        self._losses.append(now)
+        while self._losses[0] < now - LOSS_WINDOW:
+            self._losses.popleft()
+        if len(self._losses) >= max(LOSSES, 2 * self.target):
+            self.broken = (
+                f"{len(self._losses)} workers were lost within {LOSS_WINDOW:.0f} s "
+                f"(the last one {ended.how})"
+            )
+
+    def missing(self, now: float) -> list[tuple[str, str]]:
+        """Name new workers for groups that lost some of theirs: (group, worker)."""
+        found: list[tuple[str, str]] = []
+        if self.broken:
+            return found
+        for name, group in self.groups.items():
+            for _ in range(self.pool.processes - len(group.members)):
+                member = f"{name}-{self._started}r"
+                self._started += 1
+                group.members.add(member)
+                group.started = now
+                found.append((name, member))
+        return found
+
+
+def crews(requests: Mapping[str, PoolRequest]) -> dict[str, Crew]:
+    """Return a crew for each pool."""
+    return {name: Crew(request) for name, request in requests.items()}

@@ -1,0 +1,96 @@
+"""What runs, what is missing, why, and what to do: one or two sentences a pool."""
+
+from collections.abc import Iterable
+
+from facility.crew import Crew
+from facility.table import Table, Text
+
+
+def explain(name: str, status: str, crews: Iterable[Crew], remarks: Iterable[str]) -> Text:
+    """Explain a Dask cluster.
+
+    Parameters
+    ----------
+    status
+        A clause such as "runs" or "has failed: ...".
+    remarks
+        Sentences about all pools together.
+    """
+    lines = [f"Dask cluster {name} {status}."]
+    lines += [f"  {sentence}" for crew in crews for sentence in pool_sentences(crew)]
+    lines += [f"  {remark}" for remark in remarks]
+    return Text("\n".join(lines))
+
+
+def pool_sentences(crew: Crew) -> list[str]:
+    """Explain one pool; nothing for one that is neither wanted nor used."""
+    pool, bounds, demand = crew.pool, crew.bounds, crew.demand
+    if not (bounds.maximum or crew.groups or demand.waiting):
+        return []
+    starting = sum(len(group.members) for group in crew.groups.values()) - crew.joined
+    text = f"{pool.name}: {crew.joined} of {_workers(crew.target)} run"
+    text += f", {starting} starting" if starting else ""
+    text += f", {crew.retiring} leaving" if crew.retiring else ""
+    text += f" (adapts from {bounds})" if crew.adapting else ""
+    text += f"; {demand.processing} tasks run there" if demand.processing else ""
+    text += f", {demand.waiting} wait" if demand.waiting else ""
+    sentences = [text + "."]
+    if crew.broken:
+        sentences.append(
+            f"{pool.name}: no more workers are started, since {crew.broken}. "
+            f"Read c.logs({pool.name!r}); c.scale({pool.name}=...) tries again."
+        )
+        if crew.last_loss and crew.last_loss.tail:
+            sentences.append(f"{pool.name}: the last log lines are:\n{crew.last_loss.tail}")
+    elif crew.lost and crew.last_loss:
+        sentences.append(
+            f"{pool.name}: {_workers(crew.lost)} lost and replaced; the last one, "
+            f"{crew.last_loss.name}, {crew.last_loss.how}."
+        )
+    if crew.no_room:
+        sentences.append(f"{pool.name}: no room for more: {crew.no_room}.")
+    if crew.kept:
+        sentences.append(f"{pool.name}: {crew.kept}.")
+    if demand.waiting and not bounds.maximum:
+        sentences.append(no_workers(crew))
+    return sentences
+
+
+def no_workers(crew: Crew) -> str:
+    """Say that tasks wait for a pool that may have no workers."""
+    name = crew.pool.name
+    return (
+        f"{crew.demand.waiting} tasks wait for pool {name}, which has no workers in this Dask "
+        f"cluster: c.scale({name}=1) or c.adapt({name}=(0, 2)) starts some."
+    )
+
+
+def _workers(count: int) -> str:
+    return f"{count} worker{'' if count == 1 else 's'}"
+
+
+def table(crews: Iterable[Crew]) -> Table:
+    """Return the pools of a Dask cluster as a table."""
+    return Table(
+        ("pool", "workers", "wanted", "bounds", "threads", "memory", "running", "waiting", "lost"),
+        tuple(
+            (
+                crew.pool.name + (" (default)" if crew.pool.default else ""),
+                crew.joined,
+                crew.target,
+                str(crew.bounds),
+                crew.pool.threads,
+                _memory(crew),
+                crew.demand.processing,
+                crew.demand.waiting,
+                crew.lost,
+            )
+            for crew in crews
+        ),
+    )
+
+
+def _memory(crew: Crew) -> str:
+    from facility.quantity import format_memory
+
+    return format_memory(crew.request.memory)

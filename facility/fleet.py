@@ -1,0 +1,408 @@
+"""Keeps every pool of one Dask cluster at its target, and knows how it ended.
+
+Lives in the event loop and holds no reference to the object that the user has,
+so that losing the last reference to that object ends the Dask cluster.
+"""
+
+import asyncio
+import contextlib
+import logging
+import time
+import uuid
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Protocol
+
+from distributed.client import Client
+from distributed.core import Status, rpc
+from distributed.objects import SchedulerInfo
+
+from facility import explain
+from facility.adaptive import Bounds, Demand
+from facility.crew import Crew, crews
+from facility.errors import ClusterFailedError, ClusterTimeoutError
+from facility.request import Ended, PoolRequest, Request
+from facility.table import Text
+
+if TYPE_CHECKING:
+    from distributed.security import Security
+
+logger = logging.getLogger("facility")
+
+BEAT = 0.5
+ANSWER_SECONDS = 10.0
+SLOW = 2.0
+"""Seconds after which waiting for workers is told, and told again."""
+
+
+class Backend(Protocol):
+    """What starts and ends the processes or pods of a Dask cluster."""
+
+    kind: str
+
+    @property
+    def security(self) -> "Security":
+        """What a client needs to connect."""
+
+    async def start_scheduler(
+        self, settings: Mapping[str, Any], pools: Iterable[str]
+    ) -> dict[str, Any]:
+        """Start the scheduler; its address and services."""
+
+    def scheduler_ended(self) -> str | None:
+        """Say how the scheduler ended; None while it runs."""
+
+    def scheduler_closed_orderly(self) -> bool:
+        """Whether the scheduler ended because it decided to or was asked to."""
+
+    def room_for(self, request: PoolRequest) -> str | None:
+        """Say why there is no room for one more group now; None where there is."""
+
+    def start_member(self, name: str, request: PoolRequest) -> None:
+        """Start one worker."""
+
+    def ended(self) -> list[Ended]:
+        """Return the workers that ended since the last call."""
+
+    async def stop_members(self, members: Iterable[str]) -> None:
+        """End workers that have been retired or never joined."""
+
+    def logs(self, member: str | None = None) -> str:
+        """Return what a worker, or without a name the scheduler, has printed."""
+
+    async def close(self) -> None:
+        """End everything and leave nothing behind."""
+
+    def close_now(self) -> None:
+        """End everything from any thread, also while the interpreter exits."""
+
+    def abandon(self) -> None:
+        """Ask everything to end, without waiting."""
+
+
+class Fleet:
+    """The scheduler and the workers of one Dask cluster.
+
+    Parameters
+    ----------
+    name
+        Name of the Dask cluster.
+    owner_timeout
+        Seconds for which the scheduler lives on without owner and client.
+    say
+        Called with every sentence meant for the user.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        request: Request,
+        backend: Backend,
+        *,
+        owner_timeout: float = 120.0,
+        say: Callable[[str], None] = logger.warning,
+    ) -> None:
+        self.name = name
+        self.request = request
+        self.backend = backend
+        self.owner_timeout = owner_timeout
+        self.say = say
+        self.owner = uuid.uuid4().hex
+        self.crews: dict[str, Crew] = crews(request.pools)
+        self.status = Status.created
+        self.ended_because: str | None = None
+        self.info: Any = SchedulerInfo({"workers": {}})
+        self.scheduler: Any = None
+        self._ending: str | None = None
+        self._told: set[str] = set()
+        self._lock = asyncio.Lock()
+        self._wake = asyncio.Event()
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    # Start.
+
+    async def start(self) -> None:
+        """Start everything, and wait for as many workers as were asked for.
+
+        Raises
+        ------
+        ClusterFailedError
+            Where the scheduler or a pool cannot start.
+        ClusterTimeoutError
+            Where the workers did not come in time.
+        """
+        async with self._lock:
+            if self.status != Status.created:
+                return
+            self.status = Status.starting
+            try:
+                await self._start()
+            except BaseException:
+                self.status = Status.failed
+                await self._cancel()
+                await asyncio.shield(self.backend.close())
+                raise
+
+    async def _start(self) -> None:
+        started = time.monotonic()
+        asked = [name for name, crew in self.crews.items() if crew.bounds.maximum]
+        start = asyncio.ensure_future(self.backend.start_scheduler(self._settings(), asked))
+        await asyncio.sleep(0)
+        self._act()
+        answer = await start
+        arguments = self.backend.security.get_connection_args("client")
+        self.scheduler = rpc(answer["address"], connection_args=arguments)
+        await self._subscribe()
+        await self._beat()
+        self._run(self._keep())
+        await self._wait(started)
+        await self._beat()
+        self.status = Status.running
+
+    async def _wait(self, started: float) -> None:
+        """Wait for the workers, saying so when it takes long."""
+        wanted = self.request.wait
+        told = SLOW
+        while len(self.info["workers"]) < wanted:
+            elapsed = time.monotonic() - started
+            if self.status == Status.failed:
+                raise ClusterFailedError(self.ended_because)
+            if any(crew.broken for crew in self.crews.values()):
+                raise ClusterFailedError(str(self.explain("cannot start its workers")))
+            if elapsed > self.request.timeout:
+                raise ClusterTimeoutError(
+                    f"Waited {elapsed:.0f} s for {wanted} workers and got "
+                    f"{len(self.info['workers'])}; nothing is left running. "
+                    f"{self.explain('was starting')}\n"
+                    "Ask for fewer with wait=, or for more time with timeout=."
+                )
+            if elapsed > told:
+                told += max(SLOW, elapsed / 2)
+                self.say(
+                    f"Dask cluster {self.name}: {len(self.info['workers'])} of {wanted} workers "
+                    f"after {elapsed:.0f} s"
+                )
+            await asyncio.sleep(0.01)
+
+    def _settings(self) -> dict[str, Any]:
+        return {
+            "pools": self._routes(),
+            "untagged": self.request.untagged,
+            "idle_timeout": self.request.idle_timeout,
+            "owner_timeout": self.owner_timeout,
+        }
+
+    def _routes(self) -> list[dict[str, Any]]:
+        return [
+            {
+                "name": name,
+                "default": crew.pool.default,
+                "scarce": crew.pool.scarce,
+                "architecture": crew.pool.architecture or "",
+                "maximum": crew.bounds.maximum,
+            }
+            for name, crew in self.crews.items()
+        ]
+
+    async def _subscribe(self) -> None:
+        """Follow which workers there are, for the widget and the panel."""
+        comm = await self.scheduler.live_comm()
+        comm.name = "facility worker status"
+        await comm.write({"op": "subscribe_worker_status"})
+        self.info = SchedulerInfo(await comm.read())
+        self._run(self._follow(comm))
+
+    async def _follow(self, comm: Any) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                for operation, message in await comm.read():
+                    if operation == "add":
+                        self.info["workers"].update(message.pop("workers"))
+                        self.info.update(message)
+                    else:
+                        self.info["workers"].pop(message, None)
+                self._wake.set()
+        await comm.close()
+
+    # Run.
+
+    async def _keep(self) -> None:
+        """Compare what is wanted with what there is, again and again."""
+        while self.status in (Status.starting, Status.running):
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._wake.wait(), BEAT)
+            self._wake.clear()
+            if how := self.backend.scheduler_ended():
+                await self._fail(how)
+                return
+            try:
+                await self._beat()
+            except (OSError, TimeoutError) as error:
+                # Either the scheduler has ended, which the next round finds,
+                # or it is busy: then there is nothing to decide upon.
+                logger.debug("no answer from the scheduler of %s: %r", self.name, error)
+
+    async def _beat(self) -> None:
+        beat = self.scheduler.facility_beat(owner=self.owner, pools=self._routes())
+        reply = await asyncio.wait_for(beat, ANSWER_SECONDS)
+        self._ending = reply["ending"] or self._ending
+        now = time.monotonic()
+        for ended in self.backend.ended():
+            self._lose(ended, now)
+        overdue: list[str] = []
+        for name, demand in reply["pools"].items():
+            if name in self.crews:
+                overdue += self.crews[name].observe(Demand(**demand), now)
+            elif demand["waiting"]:
+                self._tell_once(
+                    name,
+                    f"{demand['waiting']} tasks wait for pool {name!r}, which "
+                    f"is not in {self.request.config.source}",
+                )
+        if overdue:
+            self._run(self._stop_overdue(overdue))
+        self._act()
+
+    def _lose(self, ended: Ended, now: float) -> None:
+        for crew in self.crews.values():
+            before = crew.lost
+            crew.lose(ended, now)
+            if crew.lost > before:
+                self.say(
+                    f"Dask cluster {self.name}: worker {ended.name} {ended.how}"
+                    + ("; no more are started, see c.explain()" if crew.broken else "")
+                )
+
+    async def _stop_overdue(self, members: list[str]) -> None:
+        await self.backend.stop_members(members)
+        for member in members:
+            self._lose(Ended(member, "was gone for the scheduler", "", False), time.monotonic())
+
+    def _act(self) -> None:
+        """Start and retire what the plans say."""
+        if self._ending or self.status not in (Status.starting, Status.running):
+            return
+        now = time.monotonic()
+        for crew in self.crews.values():
+            plan = crew.plan(now)
+            for _, member in crew.missing(now):
+                self.backend.start_member(member, crew.request)
+            crew.no_room = None
+            for _ in range(plan.start):
+                crew.no_room = self.backend.room_for(crew.request)
+                if crew.no_room:
+                    break
+                for member in crew.new_group(now)[1]:
+                    self.backend.start_member(member, crew.request)
+            if plan.retire:
+                crew.retiring = plan.retire
+                self._run(self._retire(crew, plan.retire, plan.idle_only))
+            if crew.demand.waiting and not crew.bounds.maximum:
+                self._tell_once(crew.pool.name, explain.no_workers(crew))
+
+    async def _retire(self, crew: Crew, count: int, idle_only: bool) -> None:
+        """Retire groups: those that never joined first, then those the scheduler chooses."""
+        try:
+            young = [name for name, group in crew.groups.items() if not group.joined][:count]
+            for name in young:
+                await self.backend.stop_members(crew.groups.pop(name).members)
+            names = [name for name, group in crew.groups.items() if group.joined]
+            if count == len(young) or not names:
+                return
+            reply = await self.scheduler.facility_retire(
+                groups=[sorted(crew.groups[name].members) for name in names],
+                count=count - len(young),
+                grace=crew.pool.grace,
+                idle_only=idle_only,
+                force=crew.force,
+            )
+            retired = [names[index] for index in reply["retired"]]
+            crew.kept = next((f"{names[index]} {why}" for index, why in reply["kept"]), None)
+            gone = [crew.groups.pop(name) for name in retired if name in crew.groups]
+            await self.backend.stop_members(name for group in gone for name in group.members)
+        except OSError as error:
+            logger.debug("retiring workers of %s failed: %r", crew.pool.name, error)
+        finally:
+            crew.retiring = 0
+
+    def rescale(self, bounds: Mapping[str, Bounds], *, force: bool = False) -> None:
+        """Set new bounds of some pools."""
+        for name, new in bounds.items():
+            self.crews[name].rescale(new, force=force)
+        self._wake.set()
+
+    def _tell_once(self, pool: str, sentence: str) -> None:
+        told = self.crews[pool].told if pool in self.crews else self._told
+        if pool not in told:
+            told.add(pool)
+            self.say(sentence)
+
+    # Words.
+
+    def explain(self, status: str | None = None) -> Text:
+        """Say what runs, what is missing and why."""
+        words = {
+            Status.created: "has not been started",
+            Status.starting: "is starting",
+            Status.running: "runs",
+            Status.failed: f"has failed: {self.ended_because}",
+            Status.closing: "is closing",
+            Status.closed: f"is closed{': ' + self.ended_because if self.ended_because else ''}",
+        }
+        remarks = [f"It ends now, since {self._ending}."] if self._ending else []
+        return explain.explain(
+            self.name, status or words.get(self.status, "runs"), self.crews.values(), remarks
+        )
+
+    # End.
+
+    async def _fail(self, how: str) -> None:
+        """Act on a scheduler that ended without our doing."""
+        if self._ending or self.backend.scheduler_closed_orderly():
+            self.ended_because = self._ending or "its scheduler was asked to close"
+            self.status = Status.closed
+            self.say(f"Dask cluster {self.name} has ended: {self.ended_because}.")
+        else:
+            tail = "\n".join(self.backend.logs().splitlines()[-3:])
+            self.ended_because = f"its scheduler {how}"
+            self.status = Status.failed
+            self.say(
+                f"Dask cluster {self.name} has failed: its scheduler {how}. What it had not "
+                "finished is lost; start a new one with cluster(...)."
+                + (f" The scheduler's log ends with:\n{tail}" if tail else "")
+            )
+        address = self.scheduler.address
+        for client in list(Client._instances):
+            if client.scheduler is not None and client.scheduler.address == address:
+                client.loop.add_callback(client._close, fast=True)
+        await self._cancel()
+        await self.backend.close()
+
+    async def close(self) -> None:
+        """End everything."""
+        async with self._lock:
+            if self.status == Status.closed:
+                return
+            failed = self.status == Status.failed
+            self.status = Status.closing
+            await self._cancel()
+            if self.scheduler is not None:
+                await self.scheduler.close_rpc()
+            await self.backend.close()
+            self.status = Status.failed if failed else Status.closed
+
+    async def _cancel(self) -> None:
+        """End the tasks in the background, but for the one that calls."""
+        others = self._tasks - {asyncio.current_task()}  # type: ignore[arg-type]
+        for task in others:
+            task.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
+
+    def _run(self, coroutine: Any) -> None:
+        task = asyncio.ensure_future(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: "asyncio.Task[Any]") -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()):
+            logger.error("a background task of Dask cluster %s failed", self.name, exc_info=error)

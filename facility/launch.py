@@ -1,0 +1,188 @@
+"""The one public call: `cluster(...)`, and the Dask clusters that there are."""
+
+import os
+import secrets
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import dask
+
+from facility import config as configuration
+from facility.backend import LOCAL, choose_backend, runs_in_pod
+from facility.config import Config
+from facility.errors import RequestError
+from facility.fleet import Fleet
+from facility.local import limits, registry
+from facility.local.backend import LocalBackend
+from facility.machine import this_machine
+from facility.names import BACKEND_VARIABLE
+from facility.pooled import PooledCluster
+from facility.quantity import format_memory
+from facility.request import request
+from facility.table import Table
+
+
+def cluster(
+    n: int | tuple[int, int] | None = None,
+    /,
+    *,
+    config: "str | Path | Mapping[str, Any] | Config | None" = None,
+    backend: str | None = None,
+    memory: Mapping[str, str | int] | None = None,
+    wait: float | None = None,
+    timeout: float | str | None = None,
+    idle_timeout: float | str | None = None,
+    untagged: Iterable[str] | None = None,
+    name: str | None = None,
+    asynchronous: bool = False,
+    loop: Any = None,
+    **pools: int | tuple[int, int],
+) -> PooledCluster:
+    """Start a private Dask cluster with the pools asked for.
+
+    Without any number it is the default pool, from 0 workers to all that the
+    pool and the machine allow.
+
+    Parameters
+    ----------
+    n
+        Workers of the default pool: a number, or (minimum, maximum) to adapt.
+    config
+        A pools.yaml, or what stands in one; by default `FACILITY_CONFIG`,
+        /etc/facility/pools.yaml, or pools that fit this machine.
+    backend
+        Where to run; by default Kubernetes in a pod, else this machine.
+    memory
+        Memory of each worker, by pool, as in ``{"cpu": "8Gi"}``.
+    wait
+        Workers to wait for, or a fraction (below 1, or 1.0) of those that start
+        by themselves; by default one, or none where all minima are 0.
+    timeout
+        Seconds (or "5 min") to wait for them.
+    idle_timeout
+        Seconds (or "1h") without work and held results after which it ends;
+        0 for never.
+    untagged
+        Pools that run tasks submitted outside `on`; by default the default pool.
+    name
+        Name of the Dask cluster.
+    asynchronous
+        For ``await cluster(..., asynchronous=True)`` in an event loop.
+    **pools
+        Workers of each pool: a number, or (minimum, maximum) to adapt.
+
+    Raises
+    ------
+    RequestError
+        With everything that is wrong with the call.
+    ConfigError
+        With everything that is wrong with pools.yaml.
+    ClusterFailedError, ClusterTimeoutError
+        Where it does not start.
+
+    Examples
+    --------
+    >>> with cluster(cpu=(0, 200), gpu=2) as c, c.get_client() as client:  # doctest: +SKIP
+    ...     future = client.submit(sum, [1, 2])
+    """
+    _check_backend(backend)
+    loaded = configuration.load(config)
+    allowed = limits.limits(loaded, this_machine())
+    checked = request(
+        loaded,
+        allowed,
+        n,
+        pools=pools,
+        memory=memory,
+        wait=wait,
+        timeout=timeout,
+        idle_timeout=idle_timeout,
+        untagged=untagged,
+        name=name,
+    )
+    for note in (*checked.notes, *limits.emulated(loaded, this_machine(), pools)):
+        PooledCluster.say(note)
+    name = checked.name or f"dask-{secrets.token_hex(3)}"
+    local = LocalBackend(name)
+    # Client("tls://...") works with nothing else in this process from now on.
+    for key, value in local.authority.configuration().items():
+        if dask.config.get(key, None) is None:
+            dask.config.set({key: value})
+    fleet = Fleet(name, checked, local, say=PooledCluster.say)
+    found = PooledCluster(fleet, allowed, asynchronous=asynchronous, loop=loop)
+    if not found.called_from_running_loop:
+        found.start()
+    return found
+
+
+def _check_backend(explicit: str | None) -> None:
+    backend, reason = choose_backend(explicit, os.environ, runs_in_pod())
+    if backend != LOCAL:
+        raise RequestError(
+            "This Dask cluster cannot be started",
+            [
+                f"it would run on {backend}, since {reason}, and this version runs Dask clusters on "
+                f"this machine only; use backend={LOCAL!r} or {BACKEND_VARIABLE}={LOCAL}"
+            ],
+        )
+
+
+def pools(config: "str | Path | Mapping[str, Any] | Config | None" = None) -> Table:
+    """List the pools that a Dask cluster can have here.
+
+    Raises
+    ------
+    ConfigError
+        With everything that is wrong with pools.yaml.
+    """
+    loaded = configuration.load(config)
+    allowed = limits.limits(loaded, this_machine())
+    return Table(
+        ("pool", "description", "cores", "memory", "GPUs", "architecture", "workers here"),
+        tuple(
+            (
+                pool.name + (" (default)" if pool.default else ""),
+                pool.description,
+                f"{pool.cpu:g}",
+                format_memory(pool.memory)
+                + (
+                    f" to {format_memory(pool.memory_max)}" if pool.memory_max > pool.memory else ""
+                ),
+                pool.gpus or None,
+                pool.architecture or "any",
+                min(pool.max_workers, allowed[pool.name].workers),
+            )
+            for pool in loaded.pools.values()
+        ),
+    )
+
+
+def clusters() -> Table:
+    """List your Dask clusters that run on this machine, whoever started them."""
+    return Table(
+        ("name", "pools", "started", "scheduler", "dashboard", "owner (process)"),
+        tuple(
+            (
+                record.name,
+                ", ".join(record.pools),
+                registry.started(record),
+                record.address,
+                record.dashboard,
+                record.owner,
+            )
+            for record in registry.records()
+        ),
+        empty="no Dask cluster of yours runs on this machine",
+    )
+
+
+def stop(name: str) -> None:
+    """End one of your Dask clusters on this machine.
+
+    Raises
+    ------
+    ClusterFailedError
+        Where none of that name runs.
+    """
+    registry.find(name).stop()

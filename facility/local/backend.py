@@ -1,0 +1,274 @@
+"""Starts and ends the processes of one Dask cluster on this machine."""
+
+import asyncio
+import os
+import shutil
+import sys
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from facility import names
+from facility.certificates import Authority, authority, server_files
+from facility.config import Pool
+from facility.errors import ClusterFailedError
+from facility.local import registry
+from facility.local.child import Child
+from facility.machine import Machine, this_machine
+from facility.quantity import format_memory
+from facility.request import Ended, PoolRequest
+
+if TYPE_CHECKING:
+    from distributed.security import Security
+
+TERMINATE_AT = 0.95
+"""Fraction of its memory above which a worker is ended, as distributed's nanny does."""
+CLOSE_SECONDS = 5.0
+CONNECT_SECONDS = 60.0
+"""Seconds after which a worker that reaches no scheduler ends by itself."""
+
+
+@dataclass(frozen=True)
+class Member:
+    """One worker process."""
+
+    request: PoolRequest
+    child: Child
+    devices: tuple[str, ...]
+
+
+class LocalBackend:
+    """The processes of one Dask cluster.
+
+    Parameters
+    ----------
+    name
+        Name of the Dask cluster.
+    """
+
+    kind = "this machine"
+
+    def __init__(self, name: str, machine: Machine | None = None) -> None:
+        self.name = name
+        self.machine = machine or this_machine()
+        self.authority: Authority = authority()
+        self.folder = registry.create(name)
+        self.members: dict[str, Member] = {}
+        self._scheduler: Child | None = None
+        self._address: str | None = None
+        self._untold: list[tuple[Child, dict[str, Any]]] = []
+
+    @property
+    def security(self) -> "Security":
+        """What a client needs to connect."""
+        return self.authority.security()
+
+    # The scheduler.
+
+    async def start_scheduler(
+        self, settings: Mapping[str, Any], pools: Iterable[str]
+    ) -> dict[str, Any]:
+        """Start the scheduler; its address and services.
+
+        Raises
+        ------
+        ClusterFailedError
+            With the last lines of its log.
+        """
+        child = self._child("facility.local.scheduler", "scheduler", {})
+        self._scheduler = child
+        await asyncio.to_thread(self.authority.issue, self.folder)
+        child.tell({**self._common(), "facility": dict(settings)})
+        answer = await asyncio.to_thread(child.answer)
+        if answer is None:
+            await asyncio.to_thread(child.wait, CLOSE_SECONDS)
+            raise ClusterFailedError(
+                f"The scheduler of Dask cluster {self.name!r} did not start: it "
+                f"{child.ended() or 'does not answer'}. Its log ends with:\n{child.tail()}"
+            )
+        self._address = answer["address"]
+        for waiting, told in self._untold:
+            waiting.tell({**told, "scheduler": self._address})
+        self._untold.clear()
+        registry.write(
+            self.folder,
+            registry.Record(
+                name=self.name,
+                address=answer["address"],
+                dashboard=f"http://{names.LOOPBACK}:{answer['services']['dashboard']}/status",
+                pools=tuple(pools),
+                started=time.time(),
+                scheduler=child.pid,
+                born=child.process.create_time(),
+                owner=os.getpid(),
+            ),
+        )
+        return answer
+
+    def scheduler_ended(self) -> str | None:
+        """Say how the scheduler ended; None while it runs."""
+        return self._scheduler.ended() if self._scheduler else None
+
+    def scheduler_closed_orderly(self) -> bool:
+        """Whether the scheduler ended because it decided to or was asked to."""
+        return self._scheduler is not None and self._scheduler.closed_orderly
+
+    # Workers.
+
+    def room_for(self, request: PoolRequest) -> str | None:
+        """Say why there is no room for one more group now; None where there is."""
+        given = sum(member.request.memory for member in self.members.values())
+        need = request.memory * request.pool.processes
+        if given + need > self.machine.memory:
+            return (
+                f"{format_memory(given)} of this machine's {format_memory(self.machine.memory)} "
+                f"of memory are given to workers, and one more takes {format_memory(need)}"
+            )
+        if request.pool.gpus * request.pool.processes > len(self._free_devices()):
+            return f"all {len(self.machine.gpus)} GPUs of this machine are in use"
+        return None
+
+    def start_member(self, name: str, request: PoolRequest) -> None:
+        """Start one worker process."""
+        pool = request.pool
+        devices = tuple(self._free_devices()[: pool.gpus])
+        environment = {**_one_thread_a_library(), **pool.env}
+        if self.machine.gpus:
+            environment["CUDA_VISIBLE_DEVICES"] = ",".join(devices)
+        child = self._child("facility.local.worker", name, environment)
+        self.members[name] = Member(request, child, devices)
+        common = self._common()
+        settings = {
+            **common,
+            "name": name,
+            "threads": pool.threads,
+            "memory": request.memory,
+            "resources": resources(pool),
+            "folder": str(self.folder / "scratch"),
+            "sys_path": [path or str(Path.cwd()) for path in sys.path],
+            "death_timeout": CONNECT_SECONDS,
+            "dask": {**common["dask"], **_spilling(pool)},
+        }
+        if self._address is None:
+            self._untold.append((child, settings))
+        else:
+            child.tell({**settings, "scheduler": self._address})
+
+    def ended(self) -> list[Ended]:
+        """Return the workers that ended since the last call, and forget them.
+
+        Workers above their memory are ended here: a task that takes it all
+        must not take the machine down.
+        """
+        found = []
+        for name, member in list(self.members.items()):
+            used = member.child.memory()
+            if used > TERMINATE_AT * member.request.memory:
+                member.child.kill(
+                    f"used {format_memory(used)} of its {format_memory(member.request.memory)} of "
+                    "memory"
+                )
+                member.child.wait(CLOSE_SECONDS)
+            how = member.child.ended()
+            if how is not None:
+                del self.members[name]
+                orderly = member.child.closed_orderly
+                found.append(Ended(name, how, "" if orderly else member.child.tail(), orderly))
+        return found
+
+    async def stop_members(self, members: Iterable[str]) -> None:
+        """End workers that have been retired or never joined."""
+        children = [self.members.pop(name).child for name in members if name in self.members]
+        await asyncio.to_thread(_end, children)
+
+    def logs(self, member: str | None = None) -> str:
+        """Return what a worker, or without a name the scheduler, has printed."""
+        path = self.folder / "logs" / f"{member or 'scheduler'}.log"
+        return path.read_text(errors="replace") if path.exists() else ""
+
+    # Ends.
+
+    async def close(self) -> None:
+        """End everything and remove the folder."""
+        await asyncio.to_thread(self.close_now)
+
+    def close_now(self) -> None:
+        """End everything from any thread, also while the interpreter exits."""
+        children = [member.child for member in self.members.values()]
+        if self._scheduler is not None:
+            children.insert(0, self._scheduler)
+        _end(children)
+        self.members.clear()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def abandon(self) -> None:
+        """Ask everything to end, without waiting."""
+        for member in self.members.values():
+            member.child.terminate()
+        if self._scheduler is not None:
+            self._scheduler.terminate()
+
+    # Parts.
+
+    def _child(self, module: str, name: str, environment: Mapping[str, str]) -> Child:
+        return Child(module, self.folder / "logs" / f"{name}.log", environment)
+
+    def _common(self) -> dict[str, Any]:
+        return {
+            "security": {
+                "require_encryption": True,
+                "tls_ca_file": str(self.authority.ca_file),
+                "tls_client_cert": str(self.authority.client_cert),
+                "tls_client_key": str(self.authority.client_key),
+                **server_files(self.folder),
+            },
+            "dask": {
+                **self.authority.configuration(),
+                "distributed.comm.require-encryption": True,
+            },
+        }
+
+    def _free_devices(self) -> list[str]:
+        taken = {device for member in self.members.values() for device in member.devices}
+        return [device for device in self.machine.gpus if device not in taken]
+
+
+def resources(pool: Pool) -> dict[str, float]:
+    """Return the Dask resources that a worker of a pool advertises."""
+    found = {names.pool_tag(pool.name): names.TAG_CAPACITY}
+    if pool.gpus:
+        found[names.GPU_RESOURCE] = float(pool.gpus)
+    return found
+
+
+def _one_thread_a_library() -> dict[str, str]:
+    """Environment that keeps numerical libraries from starting threads of their own."""
+    import dask
+
+    return {
+        str(key): str(value)
+        for key, value in dask.config.get("distributed.nanny.pre-spawn-environ").items()
+    }
+
+
+def _spilling(pool: Pool) -> dict[str, Any]:
+    """Dask configuration of a pool's `spill`."""
+    if pool.spill is False:
+        return {"distributed.worker.memory.target": False, "distributed.worker.memory.spill": False}
+    if pool.spill is True:
+        return {}
+    return {"distributed.worker.memory.max-spill": pool.spill}
+
+
+def _end(children: list[Child]) -> None:
+    """Ask all to close, then end those that do not."""
+    for child in children:
+        child.terminate()
+    deadline = time.monotonic() + CLOSE_SECONDS
+    for child in children:
+        if not child.wait(max(0.0, deadline - time.monotonic())):
+            child.kill()
+            child.wait(CLOSE_SECONDS)
+        child.release()

@@ -1,0 +1,154 @@
+"""The user's Dask clusters on this machine: one folder for each, mode 0700.
+
+A folder holds certificates, logs, scratch space of workers and `cluster.json`,
+from which another process can find, show and end the Dask cluster.
+"""
+
+import contextlib
+import json
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import psutil
+
+from facility import names
+from facility.errors import ClusterFailedError, FacilityError, RequestError, nearest
+
+RECORD = "cluster.json"
+KEEP_LOGS = 86400.0
+"""Seconds for which the folder of a Dask cluster that ended badly is kept."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """What is written down of a Dask cluster while it runs."""
+
+    name: str
+    address: str
+    dashboard: str
+    pools: tuple[str, ...]
+    started: float
+    scheduler: int
+    """Process id of the scheduler."""
+    born: float
+    """When that process was started, so that no other with its id is taken for it."""
+    owner: int
+    """Process id of the owner."""
+
+    @property
+    def runs(self) -> bool:
+        """Whether its scheduler is still that process."""
+        return self._process() is not None
+
+    def _process(self) -> psutil.Process | None:
+        try:
+            process = psutil.Process(self.scheduler)
+            same = abs(process.create_time() - self.born) < 1
+            return process if same and process.status() != psutil.STATUS_ZOMBIE else None
+        except psutil.Error:
+            return None
+
+    def stop(self, timeout: float = 20.0) -> None:
+        """Ask the scheduler to close, and end it where it does not."""
+        process = self._process()
+        if process is None:
+            return
+        try:
+            process.terminate()
+            process.wait(timeout)
+        except psutil.TimeoutExpired:
+            process.kill()
+        except psutil.Error:
+            return
+
+
+def create(name: str) -> Path:
+    """Make the folder of a new Dask cluster.
+
+    Raises
+    ------
+    RequestError
+        Where a Dask cluster of that name runs.
+    FacilityError
+        Where the folder cannot be made.
+    """
+    folder = names.clusters_folder() / name
+    found = read(folder)
+    if found is not None and found.runs:
+        raise RequestError(
+            f"This Dask cluster cannot be started (name={name!r})",
+            [
+                f"one of that name runs since {started(found)}; choose another name or end it with "
+                f"`facility clusters stop {name}`"
+            ],
+        )
+    try:
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True, mode=0o700)
+        (folder / "logs").mkdir()
+    except OSError as error:
+        raise FacilityError(
+            f"A Dask cluster needs a folder of its own and {folder} cannot be made: "
+            f"{error.strerror or error}. Make its parent writable, or set XDG_DATA_HOME to a "
+            "folder that is."
+        ) from error
+    return folder
+
+
+def write(folder: Path, record: Record) -> None:
+    """Write the record of a running Dask cluster, whole or not at all."""
+    partial = folder / f"{RECORD}.partial"
+    partial.write_text(json.dumps(asdict(record)))
+    partial.replace(folder / RECORD)
+
+
+def read(folder: Path) -> Record | None:
+    """Read the record in a folder, if there is one."""
+    try:
+        fields = json.loads((folder / RECORD).read_text())
+        return Record(**{**fields, "pools": tuple(fields["pools"])})
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def records() -> list[Record]:
+    """List the Dask clusters that run, oldest first, and tidy up after those that do not."""
+    found = []
+    for folder in _folders():
+        record = read(folder)
+        if record is not None and record.runs:
+            found.append(record)
+        elif time.time() - folder.stat().st_mtime > KEEP_LOGS:
+            shutil.rmtree(folder, ignore_errors=True)
+    return sorted(found, key=lambda record: record.started)
+
+
+def _folders() -> Iterator[Path]:
+    with contextlib.suppress(OSError):
+        yield from [path for path in names.clusters_folder().iterdir() if path.is_dir()]
+
+
+def find(name: str) -> Record:
+    """Return the running Dask cluster of that name.
+
+    Raises
+    ------
+    ClusterFailedError
+        Where none of that name runs.
+    """
+    running = {record.name: record for record in records()}
+    if name not in running:
+        listed = f"; running: {', '.join(running)}" if running else "; none runs"
+        raise ClusterFailedError(
+            f"There is no Dask cluster {name!r} of yours on this machine"
+            f"{nearest(name, running)}{listed}."
+        )
+    return running[name]
+
+
+def started(record: Record) -> str:
+    """Return when a Dask cluster was started, in local time."""
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(record.started))

@@ -1,0 +1,337 @@
+"""The object that `cluster` returns: what the user holds of a Dask cluster.
+
+A direct subclass of distributed's `Cluster`: `SpecCluster` drops the last spec
+of any pool and retires workers by address only. It holds the `Fleet`; the
+fleet, which the event loop keeps alive, does not hold it, so that losing the
+last reference ends the Dask cluster.
+"""
+
+import atexit
+import logging
+import warnings
+import weakref
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Self
+
+import dask
+from distributed.core import Status
+from distributed.deploy.cluster import Cluster
+
+from facility import explain, names
+from facility.adaptive import Bounds
+from facility.errors import RequestError, nearest
+from facility.fleet import Fleet
+from facility.request import Count, Limit, rescaled
+from facility.table import Table, Text
+
+if TYPE_CHECKING:
+    from distributed.security import Security
+    from distributed.utils import LoopRunner
+
+logger = logging.getLogger("facility")
+
+
+class RoutingWarning(UserWarning):
+    """Tasks are routed to a pool that has no workers."""
+
+
+@dataclass
+class Adapting:
+    """A pool that adapts, as the widget and the JupyterLab panel see it."""
+
+    minimum: int
+    maximum: int
+    periodic_callback: bool = True
+    """Whether it still does."""
+
+    def stop(self) -> None:
+        """Say that the pool no longer adapts; what follows fixes its number."""
+        self.periodic_callback = False
+
+
+class PooledCluster(Cluster):  # type: ignore[misc]
+    """A private Dask cluster with one or more pools of workers.
+
+    Made by `facility.cluster`; closed by ``close()``, by leaving a ``with``
+    block, by losing the last reference to it, and at the interpreter's exit.
+    """
+
+    def __init__(
+        self,
+        fleet: Fleet,
+        limits: Mapping[str, Limit],
+        *,
+        asynchronous: bool = False,
+        loop: Any = None,
+    ) -> None:
+        self._fleet = fleet
+        self._limits = limits
+        super().__init__(asynchronous=asynchronous, loop=loop, quiet=True, name=fleet.name)
+        default = fleet.crews[fleet.request.config.default.name]
+        if default.adapting:
+            self._adaptive = Adapting(default.bounds.minimum, default.bounds.maximum)
+        _living.add(fleet)
+        weakref.finalize(self, _abandon, fleet, self._loop_runner).atexit = False
+
+    @staticmethod
+    def say(sentence: str) -> None:
+        """Tell the user something that no exception tells."""
+        logger.warning(sentence)
+
+    # What distributed's base class keeps as attributes stands in the fleet.
+
+    @property
+    def security(self) -> "Security":
+        """What a client needs to connect; `Client(c)` takes it from here."""
+        return self._fleet.backend.security
+
+    @property
+    def status(self) -> Status:
+        """Whether the Dask cluster runs, is closed or has failed."""
+        return self._fleet.status
+
+    @status.setter
+    def status(self, status: Status) -> None:
+        """Ignore what the base class sets: the fleet knows."""
+
+    @property
+    def scheduler_info(self) -> Any:
+        """The scheduler's description of itself and its workers."""
+        return self._fleet.info
+
+    @scheduler_info.setter
+    def scheduler_info(self, info: Any) -> None:
+        """Take what the base class has asked for; at first there is nothing to ask."""
+        if info.get("address"):
+            self._fleet.info = info
+
+    @property
+    def scheduler_comm(self) -> Any:
+        """Connection to the scheduler, None before the start."""
+        return self._fleet.scheduler
+
+    @scheduler_comm.setter
+    def scheduler_comm(self, comm: None) -> None:
+        """Ignore what the base class sets."""
+
+    @property
+    def workers(self) -> dict[str, str]:
+        """Workers that have been started, with their pools."""
+        return {
+            member: name
+            for name, crew in self._fleet.crews.items()
+            for group in crew.groups.values()
+            for member in group.members
+        }
+
+    # Start and end.
+
+    def start(self) -> None:
+        """Start in another thread's event loop, and wait for it."""
+        self._loop_runner.start()
+        try:
+            self.sync(self._fleet.start)
+        except BaseException:
+            # Ctrl-C too: what has been started must not stay.
+            self._fleet.backend.close_now()
+            self._loop_runner.stop()
+            raise
+
+    def __await__(self) -> Generator[Any, None, Self]:
+        async def started() -> Self:
+            await self._fleet.start()
+            return self
+
+        return started().__await__()
+
+    async def _close(self) -> None:
+        for callback in self.periodic_callbacks.values():
+            callback.stop()
+        await self._fleet.close()
+
+    def close(self, timeout: float | None = None) -> Any:
+        """End the Dask cluster: its workers, its scheduler, its files."""
+        waiting = super().close(timeout)
+        if not self.asynchronous:
+            self._loop_runner.stop()
+        return waiting
+
+    def __del__(self, _warn: object = None) -> None:
+        """Leave it to the finalizer; the base class would warn."""
+
+    # Routing.
+
+    @contextmanager
+    def on(self, pool: str) -> Iterator[None]:
+        """Route to a pool what is submitted or computed in this block.
+
+        Collections built in the block and computed outside go where untagged
+        work goes. For threads, which do not inherit the block, use `route`.
+
+        Raises
+        ------
+        RequestError
+            Where there is no such pool.
+        """
+        self._check_pool(pool, "on")
+        # dask.dataframe says that it ignores annotations; it does when a
+        # collection is built, and not when it is computed, which counts here.
+        warnings.filterwarnings("ignore", "Dask annotations .*'pool'", UserWarning)
+        with dask.annotate(**{names.POOL_ANNOTATION: pool}):
+            yield
+
+    def route(self, pool: str) -> dict[str, Any]:
+        """Return arguments of `submit`, `map` and `compute` that route to a pool.
+
+        Raises
+        ------
+        RequestError
+            Where there is no such pool.
+        """
+        self._check_pool(pool, "route")
+        return {"resources": {names.pool_tag(pool): 1}}
+
+    def _check_pool(self, pool: str, call: str) -> None:
+        crews = self._fleet.crews
+        if pool not in crews:
+            raise RequestError(
+                f"{call}({pool!r}) cannot route",
+                [f"there is no such pool{nearest(pool, crews)}; there are {', '.join(crews)}"],
+            )
+        if not crews[pool].bounds.maximum:
+            warnings.warn(
+                f"pool {pool} has no workers in this Dask cluster, so what is routed to it waits: "
+                f"c.scale({pool}=1) or c.adapt({pool}=(0, 2)) starts some",
+                RoutingWarning,
+                stacklevel=5,
+            )
+
+    # Scaling.
+
+    def scale(self, n: int | None = None, /, *, force: bool = False, **pools: int) -> None:
+        """Set fixed numbers of workers; other pools stay as they are.
+
+        Idle workers leave first; the others take no new tasks, finish what they
+        run within their pool's ``grace``, and pass on the results they hold.
+
+        Parameters
+        ----------
+        n
+            Workers of the default pool.
+        force
+            Do not wait for running tasks: they run again elsewhere.
+        **pools
+            Workers of each pool.
+
+        Raises
+        ------
+        RequestError
+            With everything that is wrong with the call.
+        """
+        self._rescale(n, pools, "scale", force=force)
+
+    def adapt(
+        self,
+        *,
+        minimum: int | None = None,
+        maximum: int | None = None,
+        **pools: Count,
+    ) -> Adapting:
+        """Let pools follow their own demand between a minimum and a maximum.
+
+        Parameters
+        ----------
+        minimum, maximum
+            Of the default pool; without any argument, 0 and all there is.
+        **pools
+            (minimum, maximum) of each pool.
+
+        Raises
+        ------
+        RequestError
+            With everything that is wrong with the call.
+        """
+        default = self._fleet.request.config.default
+        asked: Count | None = None
+        if minimum is not None or maximum is not None or not pools:
+            most = min(default.max_workers, self._limits[default.name].workers)
+            asked = (minimum or 0, most if maximum is None else maximum)
+        bounds = self._rescale(asked, pools, "adapt")
+        return Adapting(*_ends(bounds.get(default.name) or next(iter(bounds.values()))))
+
+    def _rescale(
+        self, n: object, pools: Mapping[str, object], call: str, *, force: bool = False
+    ) -> dict[str, Bounds]:
+        config = self._fleet.request.config
+        bounds, notes = rescaled(config, self._limits, n, pools, call=call)
+        for note in notes:
+            self.say(note)
+        if config.default.name in bounds:
+            new = bounds[config.default.name]
+            if self._adaptive:
+                self._adaptive.stop()
+            self._adaptive = Adapting(*_ends(new)) if new.adapts else None
+        self.loop.add_callback(self._fleet.rescale, bounds, force=force)
+        return bounds
+
+    # Words.
+
+    @property
+    def pools(self) -> Table:
+        """The pools of this Dask cluster and what each has."""
+        return explain.table(self._fleet.crews.values())
+
+    def explain(self) -> Text:
+        """Say what runs, what is missing, why, and what to do."""
+        return self._fleet.explain()
+
+    def logs(self, pool: str | None = None) -> Text:
+        """Return what the workers of a pool have printed, lost ones included.
+
+        Parameters
+        ----------
+        pool
+            Name of a pool; without it, the scheduler's log.
+
+        Raises
+        ------
+        RequestError
+            Where there is no such pool.
+        """
+        if pool is None:
+            return Text(self._fleet.backend.logs())
+        if pool not in self._fleet.crews:
+            self._check_pool(pool, "logs")
+        crew = self._fleet.crews[pool]
+        members = sorted({name for group in crew.groups.values() for name in group.members})
+        if crew.last_loss is not None:
+            members.append(crew.last_loss.name)
+        parts = [f"--- {name}\n{self._fleet.backend.logs(name)}" for name in members]
+        return Text("\n".join(parts) or f"pool {pool} has had no workers yet")
+
+
+def _ends(bounds: Bounds) -> tuple[int, int]:
+    return bounds.minimum, bounds.maximum
+
+
+_living: "weakref.WeakSet[Fleet]" = weakref.WeakSet()
+
+
+def _abandon(fleet: Fleet, runner: "LoopRunner") -> None:
+    """End a Dask cluster whose object is gone, from whatever thread collects it."""
+    if fleet.status not in (Status.closed, Status.failed):
+        fleet.backend.abandon()
+        loop = runner.loop
+        if loop.asyncio_loop.is_running():
+            loop.add_callback(fleet.close)
+
+
+@atexit.register
+def _close_all() -> None:
+    """End what the interpreter leaves behind at its exit."""
+    for fleet in list(_living):
+        if fleet.status not in (Status.closed, Status.failed):
+            fleet.status = Status.closing
+            fleet.backend.close_now()
