@@ -54,6 +54,10 @@ format: $(READY) ## put the sources into the common format
 lock: $(READY) ## resolve requirements.lock again; ARGS=--upgrade for the newest versions
 	@tools/lock $(ARGS)
 
+schema: $(READY) ## generate facility/pools.schema.json from the model
+	@.venv/bin/facility config schema >facility/pools.schema.json.new
+	@mv facility/pools.schema.json.new facility/pools.schema.json
+
 notebooks-strip: $(READY) ## take outputs and counts out of the notebooks
 	@.venv/bin/nbstripout notebooks/*.ipynb
 

@@ -1,0 +1,182 @@
+"""Rules about the files of this repository, each checked on all of them."""
+
+import ast
+import json
+import re
+import shlex
+import subprocess
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from facility import cli, config
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def tracked(*suffixes: str) -> list[Path]:
+    """Files that git holds, new ones that it does not ignore included."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.split("\0")
+    paths = sorted({ROOT / name for name in listed if name})
+    return [path for path in paths if path.is_file() and (not suffixes or path.suffix in suffixes)]
+
+
+# While pytest collects, git still has the caller's own settings.
+FILES = tracked()
+PYTHON = [path for path in FILES if path.suffix == ".py"]
+NOTEBOOKS = [path for path in FILES if path.suffix == ".ipynb"]
+
+
+def name_of(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def lines_of(path: Path) -> Iterator[tuple[int, str]]:
+    """Numbered lines of a text file, none of a binary one."""
+    data = path.read_bytes()
+    if b"\0" not in data[:8192]:
+        yield from enumerate(data.decode(errors="replace").splitlines(), start=1)
+
+
+def found(pattern: str, paths: list[Path]) -> list[str]:
+    regex = re.compile(pattern)
+    return [
+        f"{name_of(path)}:{number}: {line.strip()[:120]}"
+        for path in paths
+        if path != Path(__file__)
+        for number, line in lines_of(path)
+        if regex.search(line)
+    ]
+
+
+def test_no_paths_of_a_developers_machine() -> None:
+    assert not found(rf"{re.escape(str(ROOT.parent))}/|/root/|/home/(?!user\b|jovyan\b)\w", FILES)
+
+
+def test_no_package_index_is_named() -> None:
+    hosts = r"pypi\.org|pythonhosted|registry\.npmjs|deb\.debian|proxy\.golang|index-url[ =]+http"
+    assert not found(hosts, FILES)
+
+
+def test_lock_has_hashes_and_no_addresses() -> None:
+    lock = (ROOT / "requirements.lock").read_text()
+    assert "://" not in lock
+    assert not re.search(r"^\s*(-|--)(index|extra|find|trusted|f |i )", lock, re.MULTILINE)
+    blocks = re.split(r"^(?=[A-Za-z0-9])", lock, flags=re.MULTILINE)[1:]
+    assert len(blocks) > 100
+    assert not [block.split()[0] for block in blocks if "--hash=sha256:" not in block]
+
+
+def test_lock_holds_what_the_package_asks_for() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"].values()
+    asked = [*project["dependencies"], *(item for extra in extras for item in extra)]
+    locked = set(
+        re.findall(r"^([A-Za-z0-9._-]+)==", (ROOT / "requirements.lock").read_text(), re.M)
+    )
+    names = [re.match(r"[A-Za-z0-9._-]+", item) for item in asked]
+    assert {match[0].lower() for match in names if match} <= locked
+
+
+def test_files_stay_small() -> None:
+    assert not [name_of(path) for path in FILES if path.stat().st_size > 1_000_000]
+
+
+def test_modules_hold_one_idea() -> None:
+    long = {name_of(path): len(path.read_text().splitlines()) for path in PYTHON}
+    assert not {name: count for name, count in long.items() if count > 400}
+
+
+def test_names_say_what_a_thing_is() -> None:
+    vague = re.compile(r"(?i)(^|_)(utils?|managers?|handlers?|helpers?)($|_)")
+    modules = [name_of(path) for path in PYTHON if vague.search(path.stem)]
+    classes = [
+        f"{name_of(path)}: {node.name}"
+        for path in PYTHON
+        if path.parts[len(ROOT.parts)] == "facility"
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ClassDef)
+        and re.search(r"(Util|Manager|Handler|Helper)s?$", node.name)
+    ]
+    assert not modules + classes
+
+
+def test_silenced_checks_say_which() -> None:
+    assert not found(r"# type: ignore(?!\[)|# noqa(?!: )|\bTODO\b|\bFIXME\b|\bXXX\b", PYTHON)
+
+
+def test_every_package_folder_has_an_init() -> None:
+    folders = {path.parent for path in PYTHON if path.is_relative_to(ROOT / "facility")}
+    assert not [name_of(folder) for folder in folders if not (folder / "__init__.py").exists()]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=name_of)
+def test_notebooks_hold_no_outputs(path: Path) -> None:
+    cells = json.loads(path.read_text())["cells"]
+    ran = [cell for cell in cells if cell.get("outputs") or cell.get("execution_count") is not None]
+    assert not ran, f"run `make notebooks-strip`: {len(ran)} cells of {path.name} hold outputs"
+
+
+def commands_of(readme: Path) -> list[str]:
+    """Lines of the blocks marked as shell commands."""
+    blocks = re.findall(r"^```(?:sh|bash|shell)\n(.*?)^```", readme.read_text(), re.M | re.S)
+    lines = [line.split(" #")[0].strip() for block in blocks for line in block.splitlines()]
+    return [line.removeprefix("$ ") for line in lines if line and not line.startswith("#")]
+
+
+def test_commands_in_the_documentation_exist() -> None:
+    targets = set(re.findall(r"^([.a-z-]+):", (ROOT / "Makefile").read_text(), re.M))
+    commands = [
+        line for name in ("README.md", "CONTRIBUTING.md") for line in commands_of(ROOT / name)
+    ]
+    used = [word for line in commands if line.startswith("make ") for word in shlex.split(line)[1:]]
+    assert "run" in used
+    assert "test" in used
+    assert not {word for word in used if "=" not in word} - targets
+
+
+def test_facility_commands_in_the_readme_are_understood() -> None:
+    words = [shlex.split(line) for line in commands_of(ROOT / "README.md")]
+    calls = [line[1:] for line in words if line[0] in ("facility", ".venv/bin/facility")]
+    assert calls
+    for call in calls:
+        assert cli.build_parser(call).parse_args(call).run is not None, call
+
+
+def test_pools_in_the_readme_are_valid_and_every_key_is_told() -> None:
+    text = (ROOT / "README.md").read_text()
+    blocks = re.findall(r"^```yaml\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    assert blocks
+    for block in blocks:
+        assert config.load(yaml.safe_load(block)).pools
+    keys = {field.alias for name, field in config.Pool.model_fields.items() if name != "name"}
+    assert keys <= set(re.findall(r"`([a-zA-Z]+)`", text))
+
+
+def test_schema_is_the_one_of_the_model() -> None:
+    stored = json.loads((ROOT / "facility" / "pools.schema.json").read_text())
+    assert stored == config.json_schema(), "run `make schema`"
+
+
+def test_links_in_the_documentation_lead_somewhere() -> None:
+    links = [
+        (path, target)
+        for path in FILES
+        if path.suffix == ".md"
+        for target in re.findall(r"\]\(([^)#]+)[^)]*\)", path.read_text())
+    ]
+    assert links
+    assert not [
+        f"{name_of(path)}: {target}"
+        for path, target in links
+        if "://" not in target and not (path.parent / target).exists()
+    ]
