@@ -1,0 +1,206 @@
+"""Which files an analysis reads: expanded, opened once, counted, and all mistakes told together.
+
+The result is what coffea's Runner takes, ``{dataset: {"files": {path: tree}, "metadata": {}}}``,
+and knows how many events each file holds, so that what was processed can be checked against it.
+"""
+
+import re
+import warnings
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from glob import glob, has_magic
+from pathlib import Path
+from typing import Any, Literal
+
+from facility.analysis.progress import track
+from facility.analysis.rootfile import LONGEST_LIST, Inspection, inspect, is_address
+from facility.errors import FilesetError
+
+ROOT_NAME = re.compile(r"\.root(\.\d+)?$")
+"""How the names of ROOT files end, with the attempt number that ATLAS' production adds."""
+THREADS = 8
+
+Source = str | Path
+Sources = Source | Iterable[Source] | Mapping[str, Any]
+
+
+class SkippedFilesWarning(UserWarning):
+    """Files were left out of a fileset; the message says which and why."""
+
+
+class Fileset(dict[str, dict[str, Any]]):
+    """A fileset as coffea's Runner takes it, with what was learnt when it was made.
+
+    Attributes
+    ----------
+    events
+        Number of events of each file, by its path.
+    skipped
+        One sentence for each file that was left out.
+    """
+
+    def __init__(
+        self,
+        datasets: Mapping[str, dict[str, Any]],
+        events: Mapping[str, int],
+        skipped: Iterable[str] = (),
+    ) -> None:
+        super().__init__(datasets)
+        self.events = dict(events)
+        self.skipped = tuple(skipped)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (dict(self), self.events, self.skipped)
+
+    @property
+    def total(self) -> int:
+        """Number of events in all datasets together."""
+        return sum(self.events[path] for data in self.values() for path in data["files"])
+
+
+def fileset(
+    sources: Sources,
+    dataset: str = "data",
+    treename: str = "CollectionTree",
+    on_error: Literal["raise", "skip"] = "raise",
+    *,
+    metadata: Mapping[str, Any] | None = None,
+    progress: bool = True,
+) -> Fileset:
+    """Find and check the files of an analysis.
+
+    Parameters
+    ----------
+    sources
+        A file, a folder (its files named ``*.root`` or ``*.root.1``), a glob, an address
+        (``root://...``), a list of these; or a mapping of dataset names to any of these or to
+        coffea's form ``{"files": [...], "treename": ..., "metadata": {...}}``, in which `files`
+        may also map paths to tree names.
+    dataset
+        Name of the dataset where `sources` is not a mapping.
+    treename
+        The tree to read where `sources` does not say.
+    on_error
+        ``"raise"`` raises if anything is wrong with any file; ``"skip"`` goes on with the good
+        files, warns, and keeps the reasons in `Fileset.skipped`.
+    metadata
+        What coffea hands to the processor as `events.metadata`, for each dataset.
+    progress
+        Tell on stderr how far it is when it takes more than two seconds.
+
+    Returns
+    -------
+    Fileset
+        Absolute paths, sorted within each glob and folder.
+
+    Raises
+    ------
+    FilesetError
+        A file is missing, truncated, not a ROOT file, without the tree or without events, a
+        folder or glob gives no file, or there is no file at all. All of these are found before
+        it is raised, with one sentence each.
+    """
+    if on_error not in ("raise", "skip"):
+        raise FilesetError("The fileset cannot be made", [_wrong_on_error(on_error)])
+    problems: list[str] = []
+    wanted = dict(_datasets(sources, dataset, treename, dict(metadata or {}), problems))
+    tasks = sorted({item for data in wanted.values() for item in data["files"].items()})
+    found = {(item.path, tree): item for item, tree in _inspect_all(tasks, progress)}
+    problems += [item.problem for item in found.values() if item.problem]
+    result: dict[str, dict[str, Any]] = {}
+    for name, data in wanted.items():
+        good = {path: tree for path, tree in data["files"].items() if found[path, tree].events}
+        if good:
+            result[name] = {"files": good, "metadata": data["metadata"]}
+    if not result and not problems:
+        problems.append("the list of files is empty; give at least one file, folder or glob.")
+    if problems and (on_error == "raise" or not result):
+        raise FilesetError(f"{_count(len(problems), 'input')} cannot be used", problems)
+    if problems:
+        text = "\n".join(f"  - {problem}" for problem in problems)
+        warnings.warn(
+            f"{_count(len(problems), 'input')} left out:\n{text}", SkippedFilesWarning, stacklevel=2
+        )
+    return Fileset(result, {path: item.events for (path, _), item in found.items()}, problems)
+
+
+def _wrong_on_error(value: object) -> str:
+    return f"on_error={value!r} is neither 'raise' nor 'skip'."
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" + ("s" if number != 1 else "")
+
+
+def _inspect_all(tasks: list[tuple[str, str]], progress: bool) -> Iterator[tuple[Inspection, str]]:
+    with ThreadPoolExecutor(THREADS, thread_name_prefix="fileset") as threads:
+        results = threads.map(lambda task: (inspect(*task), task[1]), tasks)
+        yield from track(results, len(tasks), "Checking files", unit="files", show=progress)
+
+
+def _datasets(
+    sources: Sources,
+    dataset: str,
+    treename: str,
+    metadata: dict[str, Any],
+    problems: list[str],
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Bring every form of `sources` to ``{dataset: {"files": {path: tree}, "metadata": {}}}``."""
+    named: Mapping[str, Any] = sources if isinstance(sources, Mapping) else {dataset: sources}
+    for name, value in named.items():
+        form = value if isinstance(value, Mapping) else {"files": value}
+        if "files" not in form:
+            problems.append(f"dataset {name!r} is a mapping without 'files'.")
+            continue
+        listed = form["files"]
+        if isinstance(listed, Mapping):
+            pairs = list(listed.items())
+        else:
+            pairs = [(source, form.get("treename") or treename) for source in _as_list(listed)]
+        files = [(path, tree) for source, tree in pairs for path in _expand(source, problems)]
+        for path, times in Counter(path for path, _ in files).items():
+            if times > 1:
+                problems.append(f"{path} is {times} times in dataset {name!r}.")
+        yield name, {"files": dict(files), "metadata": metadata | dict(form.get("metadata") or {})}
+
+
+def _as_list(sources: Any) -> list[Any]:
+    if isinstance(sources, str | Path) or not isinstance(sources, Iterable):
+        return [sources]
+    return list(sources)
+
+
+def _expand(source: object, problems: list[str]) -> list[str]:
+    """Turn a file, folder, glob or address into paths; keep a sentence where there are none."""
+    if not isinstance(source, str | Path):
+        problems.append(f"{source!r} is neither a path nor an address.")
+        return []
+    if is_address(str(source)):
+        return [str(source)]
+    path = Path(source).expanduser().absolute()
+    if path.is_dir():
+        inside = sorted(str(entry) for entry in path.iterdir() if ROOT_NAME.search(entry.name))
+        if not inside:
+            problems.append(f"the folder {path} has no file named *.root; {_content(path)}.")
+        return inside
+    if has_magic(str(path)) and not path.exists():
+        matches = sorted(glob(str(path), recursive=True))  # noqa: PTH207 - absolute patterns
+        if not matches:
+            folder = next(parent for parent in path.parents if not has_magic(str(parent)))
+            problems.append(f"no file matches {path}; {_content(folder)}.")
+        return matches
+    return [str(path)]
+
+
+def _content(folder: Path) -> str:
+    """Say what a folder holds, for somebody who expected something else."""
+    if not folder.is_dir():
+        return f"the folder {folder} does not exist"
+    names = sorted(entry.name for entry in folder.iterdir())
+    if not names:
+        return f"the folder {folder} is empty"
+    more = len(names) - LONGEST_LIST
+    return f"{folder} holds {', '.join(names[:LONGEST_LIST])}" + (
+        f" and {more} more" if more > 0 else ""
+    )
