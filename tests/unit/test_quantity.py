@@ -68,7 +68,7 @@ def test_cores(value, cores):
     ],
 )
 def test_refused_memory(value, said):
-    with pytest.raises(ValueError, match="^must be ") as caught:
+    with pytest.raises(ValueError, match=r"^must be ") as caught:
         parse_memory(value)
     assert said in str(caught.value)
 
@@ -87,7 +87,7 @@ def test_refused_memory(value, said):
     ],
 )
 def test_refused_cores(value, said):
-    with pytest.raises(ValueError, match="^must be ") as caught:
+    with pytest.raises(ValueError, match=r"^must be ") as caught:
         parse_cores(value)
     assert said in str(caught.value)
 
