@@ -200,18 +200,18 @@ def _schema(arguments: argparse.Namespace) -> int:
 def _sample(arguments: argparse.Namespace) -> int:
     with _extra("analysis"):
         from facility.analysis import sample
-    paths = sample.write_files(
-        arguments.out,
-        arguments.files,
-        arguments.events,
-        seed=arguments.seed,
-        codec=arguments.codec,
-        level=arguments.level,
-    )
+
+        paths = sample.write_files(
+            arguments.out,
+            arguments.files,
+            arguments.events,
+            seed=arguments.seed,
+            codec=arguments.codec,
+            level=arguments.level,
+        )
     size = sum(path.stat().st_size for path in paths) / 1e6
-    print(
-        f"{len(paths)} files of {arguments.events} events are in {arguments.out} ({size:.1f} MB)."
-    )
+    events = f"{len(paths)} of {arguments.events} events each"
+    print(f"The files, {events}, are in {arguments.out} ({size:.1f} MB).")
     return GOOD
 
 
