@@ -3,8 +3,8 @@
 from typing import Any, NamedTuple
 
 import numpy as np
-from hist import Hist
-from matplotlib import rc_context
+from hist import Hist, rebin
+from matplotlib import rc_context, rcParams
 from matplotlib.figure import Figure
 from scipy.optimize import curve_fit
 from scipy.special import voigt_profile
@@ -17,8 +17,16 @@ GEV = 1e3
 LABELS = {"ee": r"$ee$", "mumu": r"$\mu\mu$"}
 FIT_RANGE = (70.0, 110.0)
 """Masses that the fit looks at."""
+FEW_PAIRS = 1000
+"""Pairs in a plot below which its bins are made wider."""
 MIN_FIT_PAIRS = 200
 """Pairs in the fit's range below which a fitted position would mean little."""
+DRAWN_LATER = {
+    "font.family": ["TeX Gyre Heros", "DejaVu Sans"],
+    "mathtext.fontset": "dejavusans",
+    "figure.dpi": 100,
+}
+"""Settings that matplotlib would else look up when it draws, after the style has gone."""
 
 
 class PeakFit(NamedTuple):
@@ -159,17 +167,20 @@ def plot_peak(
     Returns
     -------
     matplotlib.figure.Figure
-        Not registered with pyplot: a notebook shows it once, and nothing needs to close it.
+        A notebook shows it as the value of a cell; nothing needs to close it.
     """
     import mplhep
+    from matplotlib import pyplot
 
-    summed = histogram.project("flavour", "mass")
-    with rc_context(mplhep.style.ATLAS):
-        figure = Figure(figsize=(8, 6), layout="constrained")
-        panel = figure.add_subplot()
+    summed: Any = histogram.project("flavour", "mass")
+    if summed.sum() < FEW_PAIRS:
+        summed = summed[:, rebin(4)]
+    with rc_context(mplhep.style.ATLAS | DRAWN_LATER):
+        colors = rcParams["axes.prop_cycle"].by_key()["color"]
+        figure, panel = pyplot.subplots(figsize=(8, 6), layout="constrained")
         for index, flavour in enumerate(summed.axes["flavour"]):
             counts: Any = summed[flavour, :]
-            color = f"C{index}"
+            color = colors[index % len(colors)]
             name = f"{LABELS.get(flavour, flavour)}, {counts.sum():,.0f} pairs"
             fit = (fits or {}).get(flavour)
             if fit:
@@ -178,7 +189,13 @@ def plot_peak(
                 width = counts.axes[0].widths[0]
                 panel.plot(mass, peak_shape(mass, *fit.parameters) * width, color=color)
             mplhep.histplot(
-                counts, ax=panel, histtype="errorbar", color=color, label=name, markersize=3
+                counts,
+                yerr=np.sqrt(counts.values()),
+                ax=panel,
+                histtype="errorbar",
+                color=color,
+                label=name,
+                markersize=3,
             )
         width = summed.axes["mass"].widths[0]
         panel.set_xlabel(summed.axes["mass"].label)
@@ -186,4 +203,7 @@ def plot_peak(
         panel.set_ylim(0, panel.get_ylim()[1] * 1.3)
         panel.legend(loc="upper right", fontsize="small")
         mplhep.atlas.text(label, ax=panel, loc=1)
+    # pyplot made the figure, so that a notebook knows how to show it, and forgets it again, so
+    # that it is shown once.
+    pyplot.close(figure)
     return figure

@@ -16,15 +16,16 @@ import uproot
 from facility.analysis.generate import Columns, columns
 from facility.analysis.progress import track
 from facility.errors import SampleError, nearest
+from facility.names import data_folder
 
 TREE = "CollectionTree"
 CODECS = {
-    "ZSTD": (uproot.ZSTD, range(1, 23)),
-    "LZ4": (uproot.LZ4, range(1, 13)),
-    "ZLIB": (uproot.ZLIB, range(1, 10)),
-    "LZMA": (uproot.LZMA, range(1, 10)),
+    "ZSTD": (uproot.ZSTD, range(23)),
+    "LZ4": (uproot.LZ4, range(13)),
+    "ZLIB": (uproot.ZLIB, range(10)),
+    "LZMA": (uproot.LZMA, range(10)),
 }
-"""Compression algorithms by name, with the levels that each has."""
+"""Compression algorithms by name, with the levels that each has; 0 does not compress."""
 MAX_FILES = 10_000
 MAX_EVENTS = 100_000_000
 BASKET_EVENTS = 20_000
@@ -90,6 +91,27 @@ def write_files(
     for _ in track(work, files * baskets, f"Writing {files} files", unit="parts", show=progress):
         pass
     return paths
+
+
+def example_files(files: int = 4, events: int = 100_000) -> list[Path]:
+    """Give synthetic files in the user's data folder, written when they are first asked for.
+
+    Parameters
+    ----------
+    files
+        How many files.
+    events
+        Events in each; the defaults make some 80 MB in a few seconds.
+    """
+    folder = data_folder() / "samples" / f"{events}-events"
+    paths = _paths(folder, files)
+    if all(path.exists() for path in paths):
+        return paths
+    return write_files(folder, files, events)
+
+
+def _paths(folder: Path, files: int) -> list[Path]:
+    return [folder / f"DAOD_PHYSLITE.synthetic._{index:06d}.pool.root.1" for index in range(files)]
 
 
 def _mistakes(files: int, events: int, seed: int, codec: str, level: int) -> Iterator[str]:
