@@ -12,9 +12,11 @@ import pytest
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "facility"
 ARTIFACTS = Path(os.environ.get("CI_ARTIFACTS") or CACHE / "artifacts")
+SHARED_DATA = Path(
+    os.environ.get("FACILITY_SHARED_DATA") or Path(__file__).resolve().parents[2] / "shared/data"
+)
+"""Real ATLAS files, which are too large for this repository."""
 PRIVATE_PREFIXES = ("FACILITY_", "DASK_", "JUPYTER", "JPY_", "IPYTHON", "PIP_")
-RUN_MARK = "TEST_RUN_MARK"
-"""In the environment of every process that this run starts; tests/local looks for it."""
 
 
 def private_settings(home: Path) -> dict[str, str]:
@@ -44,7 +46,6 @@ def leave_out_the_callers_settings() -> Path:
         del os.environ[name]
     os.environ.pop("XDG_RUNTIME_DIR", None)
     os.environ |= private_settings(home)
-    os.environ[RUN_MARK] = str(home)
     return home
 
 
@@ -54,6 +55,12 @@ RUN_HOME = leave_out_the_callers_settings()
 def pytest_unconfigure() -> None:
     """Remove the home of the run."""
     shutil.rmtree(RUN_HOME, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def run_home() -> Path:
+    """Home of the whole run, which fixtures see that outlive one test."""
+    return RUN_HOME
 
 
 @pytest.fixture(autouse=True)
@@ -88,3 +95,26 @@ def artifacts() -> Path:
     """Folder of what people look at after a run: screenshots, logs, pages."""
     ARTIFACTS.mkdir(parents=True, exist_ok=True)
     return ARTIFACTS
+
+
+def _shared_file(name: str) -> Path:
+    """Give the path of a real file; where it is missing only CI insists on it."""
+    path = SHARED_DATA / name
+    if not path.exists():
+        reason = f"{path} is not here; set FACILITY_SHARED_DATA to the folder with it"
+        if os.environ.get("CI") == "true":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return path
+
+
+@pytest.fixture(scope="session")
+def real_physlite() -> Path:
+    """Real ATLAS PHYSLITE: 100 simulated events in a TTree with 1,343 branches."""
+    return _shared_file("PHYSLITE_example.root")
+
+
+@pytest.fixture(scope="session")
+def rntuple_physlite() -> Path:
+    """Real ATLAS PHYSLITE whose events are an RNTuple."""
+    return _shared_file("PHYSLITE_rntuple.root")

@@ -1,11 +1,13 @@
-"""Tests with real processes on this machine."""
+"""Tests with real processes: each is marked `local`, and none may leave a process behind."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.local.hub_driver import Hub
+from tests.local.leaks import end_and_report, started_here, wait_for_the_last, without
 
 HERE = Path(__file__).parent
 
@@ -14,6 +16,37 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.is_relative_to(HERE):
             item.add_marker(pytest.mark.local)
+
+
+@pytest.fixture(scope="session")
+def folders_of_this_run(run_home: Path, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """Folders of which one stands in the environment of whatever a test starts."""
+    return [str(run_home), str(tmp_path_factory.getbasetemp())]
+
+
+@pytest.fixture(autouse=True)
+def no_process_stays(
+    home: Path, folders_of_this_run: list[str], request: pytest.FixtureRequest
+) -> Iterator[None]:
+    """Fail a test after which a process of its own still runs.
+
+    What is there before it starts belongs to fixtures that outlive it.
+    """
+    before = started_here(folders_of_this_run)
+
+    def find() -> list[psutil.Process]:
+        return without(started_here(folders_of_this_run), before)
+
+    yield
+    end_and_report(wait_for_the_last(find), request.node.name)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def no_process_stays_at_the_end(folders_of_this_run: list[str]) -> Iterator[None]:
+    """Fail a run after which a process still runs, whoever started it."""
+    yield
+    left = wait_for_the_last(lambda: started_here(folders_of_this_run))
+    end_and_report(left, "The run")
 
 
 @pytest.fixture

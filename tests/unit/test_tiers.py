@@ -1,0 +1,85 @@
+"""What `make test` says about a run: that nothing that should run went missing."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from tools import tiers
+
+REPORT = """<testsuites><testsuite>
+<testcase classname="a" name="good"/>
+<testcase classname="a" name="bad"><failure/></testcase>
+<testcase classname="a" name="bad_at_its_end"/>
+<testcase classname="a" name="bad_at_its_end"><error/></testcase>
+<testcase classname="b" name="good"/>
+<testcase classname="b" name="left_out"><skipped/></testcase>
+</testsuite></testsuites>"""
+NONE = "<testsuites><testsuite/></testsuites>"
+ONE = '<testsuites><testsuite><testcase classname="a" name="good"/></testsuite></testsuites>'
+SKIPPED = ONE.replace("/></testsuite>", '/><testcase name="b"><skipped/></testcase></testsuite>')
+
+
+@pytest.fixture
+def pytest_ends(tmp_path, monkeypatch):
+    """Make the next run of pytest end with a code and a report, or none."""
+    monkeypatch.setattr(tiers, "ARTIFACTS", tmp_path)
+
+    def prepare(code: int, report: str | None) -> None:
+        def run(command, **_):
+            path = Path(command[-1].removeprefix("--junitxml="))
+            if report is not None:
+                path.write_text(report)
+            return SimpleNamespace(returncode=code)
+
+        monkeypatch.setattr(tiers.subprocess, "run", run)
+
+    return prepare
+
+
+def test_a_test_that_fails_twice_counts_once(tmp_path):
+    path = tmp_path / "report.xml"
+    path.write_text(REPORT)
+    assert str(tiers.read_counts(path)) == "2 passed, 2 failed, 1 skipped"
+
+
+@pytest.mark.parametrize(
+    ("tier", "code", "report", "reason"),
+    [
+        ("unit", 0, ONE, ""),
+        ("unit", 0, SKIPPED, ""),
+        ("browser", 0, SKIPPED, "tests were skipped that must run"),
+        ("unit", 5, NONE, "it ran no test"),
+        ("unit", 0, NONE, "it ran no test"),
+        ("unit", 1, ONE, "pytest ended with code 1"),
+        ("unit", 3, None, "pytest ended with code 3 and left no report"),
+    ],
+)
+def test_why_a_tier_fails(pytest_ends, tier, code, report, reason):
+    pytest_ends(code, report)
+    counts, said = tiers.run(tier)
+    assert said == reason
+    assert (counts.failed > 0) == (code in (1, 3))
+
+
+def test_the_last_line_holds_the_totals(pytest_ends, capsys):
+    pytest_ends(0, ONE)
+    assert tiers.main(["unit", "local"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "2 passed, 0 failed, 0 skipped"
+
+
+def test_one_bad_tier_fails_the_run_and_the_others_run_too(pytest_ends, capsys):
+    pytest_ends(0, SKIPPED)
+    assert tiers.main(["browser", "unit"]) == 1
+    assert capsys.readouterr().out.splitlines()[-1] == "2 passed, 0 failed, 2 skipped"
+
+
+def test_without_a_gpu_its_tier_says_so(monkeypatch, capsys):
+    monkeypatch.setattr(tiers.shutil, "which", lambda tool: None)
+    assert tiers.main(["gpu"]) == 0
+    assert "did not run" in capsys.readouterr().out
+
+
+def test_unknown_tier(capsys):
+    assert tiers.main(["unitt"]) == 2
+    assert "unit, local, browser, gpu" in capsys.readouterr().out
