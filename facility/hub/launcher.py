@@ -12,7 +12,7 @@ from pathlib import Path
 from types import FrameType
 
 from facility import names
-from facility.errors import FacilityError, HubError
+from facility.errors import HubError
 from facility.hub import notebooks, processes, settings
 from facility.hub.lock import only_one
 from facility.hub.settings import FOLDER_VARIABLE, HubSettings
@@ -84,16 +84,13 @@ def run(arguments: argparse.Namespace) -> int:
     Returns
     -------
     int
-        Exit code: 0 after Ctrl-C, 1 where the hub could not start or died.
+        0, after Ctrl-C.
+
+    Raises
+    ------
+    HubError
+        Where the hub cannot start, or dies.
     """
-    try:
-        return _run(arguments)
-    except FacilityError as error:
-        print(f"facility hub: {error}", file=sys.stderr, flush=True)
-        return 1
-
-
-def _run(arguments: argparse.Namespace) -> int:
     idle_timeout = seconds(arguments.idle_timeout)
     folder = settings.hub_folder()
     settings.prepare_folder(folder)

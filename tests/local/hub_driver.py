@@ -18,11 +18,7 @@ import websocket
 
 ROOT = Path(__file__).resolve().parents[2]
 T = TypeVar("T")
-LAUNCH = (
-    "import argparse, sys; from facility.hub import launcher as l; "
-    "p = argparse.ArgumentParser(); l.add_arguments(p); sys.exit(l.run(p.parse_args()))"
-)
-COMMAND = [sys.executable, "-c", LAUNCH]
+COMMAND = [sys.executable, "-m", "facility", "hub"]
 
 
 def wait_for(condition: Callable[[], T], what: str, timeout: float = 60) -> T:
