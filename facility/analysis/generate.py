@@ -5,7 +5,7 @@ that does not come from a Z; all have a few unrelated leptons, jets and missing 
 momenta are smeared and lost as in a detector. Energies, momenta and masses are in MeV.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import awkward as ak
@@ -68,12 +68,29 @@ def columns(rng: np.random.Generator, n: int, *, first_event: int, run: int) -> 
         rng, kind == 0, kind == 2, mass=ELECTRON_MASS, resolution=ELECTRON_RESOLUTION
     )
     muons = _leptons(rng, kind == 1, kind == 3, mass=MUON_MASS, resolution=MUON_RESOLUTION)
-    electrons["m"] = ak.full_like(electrons.pt, ELECTRON_MASS)
+    electrons = _with_columns(
+        electrons,
+        lambda size: {
+            "m": np.full(size, ELECTRON_MASS, np.float32),
+            "DFCommonElectronsLHLoose": rng.integers(0, 2, size, dtype=np.int8),
+            "author": rng.integers(1, 3, size, dtype=np.uint16),
+        },
+    )
+    muons = _with_columns(
+        muons,
+        lambda size: {
+            "ptvarcone30": _float32(rng.exponential(1e3, size)),
+            "quality": rng.integers(0, 4, size, dtype=np.uint8),
+            "author": rng.integers(1, 3, size, dtype=np.uint16),
+        },
+    )
     return {
         "EventInfoAuxDyn.eventNumber": np.arange(first_event, first_event + n, dtype=np.uint64),
         "EventInfoAuxDyn.runNumber": np.full(n, run, np.uint32),
         "EventInfoAuxDyn.actualInteractionsPerCrossing": _float32(rng.normal(50, 12, n)),
-        "EventInfoAuxDyn.mcEventWeight": _float32(rng.normal(1, 0.1, n)),
+        "EventInfoAuxDyn.mcEventWeights": ak.unflatten(
+            _float32(rng.normal(1, 0.1, n)), np.ones(n, np.int64)
+        ),
         "AnalysisElectronsAuxDyn": electrons,
         "AnalysisMuonsAuxDyn": muons,
         "AnalysisJetsAuxDyn": _jets(rng, n),
@@ -124,7 +141,6 @@ def _leptons(
     pt, eta, phi = (np.concatenate(values) for values in zip(*momenta, strict=True))
     pt = pt * rng.normal(1, resolution, pt.size)
     order = np.lexsort((-pt, event))
-    size = event.size
     return _collection(
         np.bincount(event, minlength=n),
         {
@@ -132,9 +148,6 @@ def _leptons(
             "eta": _float32(eta[order]),
             "phi": _float32(phi[order]),
             "charge": _float32(np.concatenate(charges)[order]),
-            "ptvarcone30": _float32(rng.exponential(1e3, size)),
-            "quality": rng.integers(0, 4, size, dtype=np.uint8),
-            "author": rng.integers(1, 3, size, dtype=np.uint16),
         },
     )
 
@@ -172,6 +185,14 @@ def _missing_momentum(rng: np.random.Generator, n: int) -> ak.Array:
 
 def _with_sum(terms: Floats) -> Floats:
     return np.column_stack([terms, terms.sum(axis=1)]).ravel()
+
+
+def _with_columns(collection: ak.Array, make: Callable[[int], Mapping[str, Any]]) -> ak.Array:
+    """Add columns, made for as many particles as the collection holds."""
+    counts = ak.num(collection)
+    for name, values in make(int(ak.sum(counts))).items():
+        collection[name] = ak.unflatten(values, counts)
+    return collection
 
 
 def _collection(counts: Any, fields: Mapping[str, Any]) -> ak.Array:

@@ -38,7 +38,7 @@ class Momenta(NamedTuple):
 def pair_mass(pt1: Any, eta1: Any, phi1: Any, pt2: Any, eta2: Any, phi2: Any) -> Any:
     """Invariant mass of pairs of particles whose own masses are negligible.
 
-    For muon pairs at the Z mass the neglected term is below 0.3 MeV.
+    For muon pairs at the Z mass it is some 0.3 MeV too small.
 
     Parameters
     ----------

@@ -97,7 +97,12 @@ def _entries(path: str, tree: str) -> tuple[int, str | None]:
 
 
 def _listed(classes: dict[str, str]) -> str:
-    trees = sorted(name for name, kind in classes.items() if kind in ("TTree", "ROOT::RNTuple"))
+    # Names with ## are bookkeeping of ATLAS' software, not events.
+    trees = sorted(
+        name
+        for name, kind in classes.items()
+        if kind in ("TTree", "ROOT::RNTuple") and not name.startswith("##")
+    )
     if not trees:
         return "no trees at all"
     more = len(trees) - LONGEST_LIST

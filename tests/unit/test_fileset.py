@@ -1,0 +1,236 @@
+"""Filesets: every form of input, and every way in which a file can be wrong."""
+
+import pickle
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import uproot
+from coffea import processor
+
+from facility.analysis.fileset import Fileset, SkippedFilesWarning, fileset
+from facility.analysis.rootfile import inspect
+from facility.analysis.sample import write_files
+from facility.errors import FilesetError
+
+TREE = "CollectionTree"
+
+
+@pytest.fixture(scope="module")
+def good(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    return write_files(tmp_path_factory.mktemp("good"), 3, 40)
+
+
+def entries(found: Fileset, dataset: str = "data") -> list[str]:
+    return list(found[dataset]["files"])
+
+
+def names(paths: list[Path]) -> list[str]:
+    return [str(path) for path in paths]
+
+
+# What may be given.
+
+
+def test_a_folder_gives_its_root_files_and_their_events(good: list[Path]) -> None:
+    (good[0].parent / "notes.txt").touch()
+    (good[0].parent / ".unfinished.root.1.part").touch()
+    found = fileset(good[0].parent)
+    assert found == {"data": {"files": dict.fromkeys(names(good), TREE), "metadata": {}}}
+    assert found.events == dict.fromkeys(names(good), 40)
+    assert found.total == 120
+    assert found.skipped == ()
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        lambda files: files,
+        lambda files: tuple(map(str, files)),
+        lambda files: iter(files),
+        lambda files: f"{files[0].parent}/*.root.1",
+        lambda files: f"{files[0].parent.parent}/{files[0].parent.name}/**/DAOD*",
+        lambda files: [files[0], f"{files[0].parent}/*_00000[12]*"],
+        lambda files: {"data": files},
+        lambda files: {"data": {"files": files, "treename": TREE}},
+        lambda files: {"data": {"files": dict.fromkeys(files, TREE)}},
+    ],
+)
+def test_every_form_gives_the_same(good: list[Path], form: Callable[[list[Path]], object]) -> None:
+    assert entries(fileset(form(good), treename="CollectionTree")) == names(good)
+
+
+def test_one_file_relative_and_from_home(
+    good: list[Path], home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(good[0].parent)
+    assert entries(fileset(good[0].name)) == [str(good[0])]
+    shutil.copy(good[0], home / "mine.root")
+    assert entries(fileset("~/mine.root")) == [str(home / "mine.root")]
+
+
+def test_several_datasets_with_metadata(good: list[Path]) -> None:
+    found = fileset(
+        {"zee": {"files": good[:1], "metadata": {"xsec": 2.0}}, "zmumu": good[1:]},
+        metadata={"year": 2016},
+    )
+    assert found["zee"]["metadata"] == {"year": 2016, "xsec": 2.0}
+    assert found["zmumu"]["metadata"] == {"year": 2016}
+    assert entries(found, "zmumu") == names(good[1:])
+    assert found.total == 120
+
+
+def test_a_name_with_glob_characters_is_a_file_first(good: list[Path], tmp_path: Path) -> None:
+    path = tmp_path / "a[1].root"
+    shutil.copy(good[0], path)
+    assert entries(fileset(path)) == [str(path)]
+
+
+def test_coffea_takes_it_also_after_pickling(good: list[Path]) -> None:
+    found = pickle.loads(pickle.dumps(fileset(good)))
+    assert found.total == 120
+    runner = processor.Runner(
+        processor.IterativeExecutor(status=False), schema=processor.executor.schemas.BaseSchema
+    )
+    chunks = list(runner.preprocess(found))
+    assert sum(chunk.entrystop - chunk.entrystart for chunk in chunks) == 120
+
+
+def test_entries_are_what_uproot_counts(good: list[Path], real_physlite: Path) -> None:
+    for path in (good[0], real_physlite):
+        with uproot.open(path) as file:
+            assert inspect(str(path), TREE) == (str(path), file[TREE].num_entries, None)
+
+
+# What may be wrong.
+
+
+def damaged(path: Path, target: Path) -> Path:
+    """Copy a file and overwrite a part of its metadata."""
+    data = bytearray(path.read_bytes())
+    data[120:400] = b"\xff" * 280
+    target.write_bytes(data)
+    return target
+
+
+@pytest.fixture
+def bad(tmp_path: Path, good: list[Path], real_physlite: Path, rntuple_physlite: Path) -> Path:
+    """Give a folder with one file for each thing that can be wrong."""
+    (tmp_path / "empty.root").touch()
+    (tmp_path / "text.root").write_text("run,event\n1,2\n" * 10)
+    (tmp_path / "header.root").write_bytes(real_physlite.read_bytes()[:15])
+    (tmp_path / "truncated.root").write_bytes(real_physlite.read_bytes()[:700_000])
+    damaged(good[0], tmp_path / "damaged.root")
+    shutil.copy(rntuple_physlite, tmp_path / "rntuple.root")
+    with uproot.recreate(tmp_path / "treeless.root") as file:
+        file["title"] = "no tree"
+    with uproot.recreate(tmp_path / "other.root") as file:
+        file.mktree("reco", {"x": "float32"}).extend({"x": np.ones(3, np.float32)})
+    with uproot.recreate(tmp_path / "histogram.root") as file:
+        file[TREE] = np.histogram([1.0, 2.0])
+    with uproot.recreate(tmp_path / "zero.root") as file:
+        file.mktree(TREE, {"x": "float32"})
+    return tmp_path
+
+
+PROBLEMS = {
+    "empty.root": r"is empty \(0 bytes\)\.",
+    "text.root": r"is not a ROOT file \(it begins with b'run,even'\)\.",
+    "header.root": r"is truncated after 15 bytes; copy it again\.",
+    "truncated.root": r"is truncated: it holds 700,000 of 1,641,551 bytes; copy it again\.",
+    "damaged.root": r"cannot be read as a ROOT file \(.+\)\.",
+    "rntuple.root": r"has no tree 'CollectionTree'; it holds DataHeader, .*, EventTag, .* and 2 more\.",
+    "treeless.root": r"has no tree 'CollectionTree'; it holds no trees at all\.",
+    "other.root": r"has no tree 'CollectionTree'; it holds reco\.",
+    "histogram.root": r"holds 'CollectionTree' as a TH1D, which is not a tree\.",
+    "zero.root": r"has no events in its 'CollectionTree'\.",
+    "missing.root": r"does not exist\.",
+}
+
+
+@pytest.mark.parametrize("name", PROBLEMS)
+def test_each_bad_file_has_a_sentence(bad: Path, name: str) -> None:
+    with pytest.raises(
+        FilesetError, match=rf"^1 input cannot be used: \S+{name} {PROBLEMS[name]}$"
+    ):
+        fileset(bad / name)
+
+
+def test_all_bad_files_are_told_at_once(bad: Path, good: list[Path]) -> None:
+    with pytest.raises(FilesetError) as caught:
+        fileset([bad, bad / "missing.root", *good])
+    assert len(caught.value.problems) == len(PROBLEMS)
+    assert {Path(text.split()[0]).name for text in caught.value.problems} == set(PROBLEMS)
+    assert str(caught.value).startswith("11 inputs cannot be used:\n  - ")
+
+
+def test_skip_keeps_the_good_ones_and_says_what_it_left_out(bad: Path, good: list[Path]) -> None:
+    with pytest.warns(SkippedFilesWarning, match=r"10 inputs left out:\n  - /") as caught:
+        found = fileset([bad, *good], on_error="skip")
+    assert caught[0].filename == __file__
+    assert entries(found) == names(good)
+    assert found.total == 120
+    assert len(found.skipped) == 10
+    assert pickle.loads(pickle.dumps(found)).skipped == found.skipped
+
+
+def test_skip_with_nothing_left_raises(bad: Path) -> None:
+    with pytest.raises(FilesetError, match="10 inputs cannot be used"):
+        fileset(bad, on_error="skip")
+
+
+def test_an_rntuple_is_named_as_one(bad: Path) -> None:
+    with pytest.raises(FilesetError, match="holds 'EventData' as an RNTuple, which PHYSLITESchema"):
+        fileset(bad / "rntuple.root", treename="EventData")
+
+
+@pytest.mark.parametrize("nothing", [[], (), {}, {"data": []}, {"data": {"files": {}}}])
+def test_an_empty_list(nothing: object) -> None:
+    with pytest.raises(FilesetError, match="the list of files is empty; give at least one file"):
+        fileset(nothing)
+
+
+def test_a_glob_without_a_match_says_what_there_is(tmp_path: Path, good: list[Path]) -> None:
+    (tmp_path / "sub").mkdir()
+    cases = {
+        tmp_path / "*.root": rf"no file matches {tmp_path}/\*\.root; {tmp_path} holds sub\.",
+        tmp_path / "sub" / "*.root": rf"the folder {tmp_path}/sub is empty\.",
+        tmp_path / "no" / "*.root": rf"the folder {tmp_path}/no does not exist\.",
+        good[0].parent / "*.parquet": r"holds .*_000000\.pool\.root\.1, ",
+    }
+    for pattern, sentence in cases.items():
+        with pytest.raises(FilesetError, match=sentence):
+            fileset(pattern)
+
+
+def test_a_folder_without_root_files(tmp_path: Path) -> None:
+    for number in range(7):
+        (tmp_path / f"{number}.txt").touch()
+    with pytest.raises(FilesetError, match=r"no file named \*\.root; .* 4\.txt and 2 more\."):
+        fileset(tmp_path)
+
+
+def test_a_file_listed_twice_would_count_twice(good: list[Path]) -> None:
+    with pytest.raises(FilesetError, match="is 2 times in dataset 'data'"):
+        fileset([good[0], str(good[0])])
+
+
+def test_wrong_arguments(good: list[Path]) -> None:
+    with pytest.raises(FilesetError, match="5 is neither a path nor an address"):
+        fileset(5)  # type: ignore[arg-type]
+    with pytest.raises(FilesetError, match="dataset 'zee' is a mapping without 'files'"):
+        fileset({"zee": {"paths": good}})
+    with pytest.raises(FilesetError, match="on_error='ignore' is neither 'raise' nor 'skip'"):
+        fileset(good, on_error="ignore")  # type: ignore[arg-type]
+
+
+def test_an_address_that_does_not_answer() -> None:
+    with pytest.raises(FilesetError, match=r"http://127\.0\.0\.1:9/a\.root cannot be read"):
+        fileset("http://127.0.0.1:9/a.root")
+
+
+def test_a_path_through_a_file(good: list[Path]) -> None:
+    with pytest.raises(FilesetError, match=r"cannot be opened \(Not a directory\)"):
+        fileset(good[0] / "inside.root")
