@@ -141,7 +141,7 @@ PROBLEMS = {
     "header.root": r"is truncated after 15 bytes; copy it again\.",
     "truncated.root": r"is truncated: it holds 700,000 of 1,641,551 bytes; copy it again\.",
     "damaged.root": r"cannot be read as a ROOT file \(.+\)\.",
-    "rntuple.root": r"has no tree 'CollectionTree'; it holds DataHeader, .*, EventTag, .* and 2 more\.",
+    "rntuple.root": r"has no tree 'CollectionTree'; it holds DataHeader, .* and 2 more\.",
     "treeless.root": r"has no tree 'CollectionTree'; it holds no trees at all\.",
     "other.root": r"has no tree 'CollectionTree'; it holds reco\.",
     "histogram.root": r"holds 'CollectionTree' as a TH1D, which is not a tree\.",
