@@ -1,0 +1,121 @@
+"""Every notebook runs from its first cell to its last, and says nothing that nobody asked for."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+from nbformat import NotebookNode
+
+from facility.analysis.sample import write_files
+
+NOTEBOOKS = sorted((Path(__file__).parents[2] / "notebooks").glob("*.ipynb"))
+MOST_LINES = 12
+"""Lines of plain text that one notebook may print, progress included."""
+LOGS = """
+logs = c.logs("cpu")
+assert logs
+assert "Skipping" not in logs and "Warning" not in logs, logs
+"""
+
+
+def execute(path: Path, folder: Path) -> NotebookNode:
+    """Run a notebook in a folder of its own, with a look at the workers' logs before it closes."""
+    notebook = nbformat.read(path, as_version=4)
+    (closing,) = (
+        index for index, cell in enumerate(notebook.cells) if "c.close()" in cell.source.split("\n")
+    )
+    notebook.cells.insert(closing, nbformat.v4.new_code_cell(LOGS))
+    NotebookClient(
+        notebook, timeout=240, kernel_name="python3", resources={"metadata": {"path": str(folder)}}
+    ).execute()
+    return notebook
+
+
+def outputs(notebook: NotebookNode) -> Iterator[NotebookNode]:
+    for cell in notebook.cells:
+        yield from cell.get("outputs", ())
+
+
+def printed(notebook: NotebookNode) -> str:
+    return "".join(o.text for o in outputs(notebook) if o.output_type == "stream")
+
+
+def assert_quiet(notebook: NotebookNode) -> None:
+    text = printed(notebook)
+    assert not re.search("warning|skipping|error|traceback", text, re.IGNORECASE), text
+    assert len(text.splitlines()) <= MOST_LINES, text
+
+
+def pictures(notebook: NotebookNode) -> list[str]:
+    return [o.data["image/png"] for o in outputs(notebook) if "image/png" in o.get("data", {})]
+
+
+def values(notebook: NotebookNode) -> list[Any]:
+    return [o.data["text/plain"] for o in outputs(notebook) if o.output_type == "execute_result"]
+
+
+def test_there_are_three() -> None:
+    assert [path.name[:2] for path in NOTEBOOKS] == ["01", "02", "03"]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_as_committed(path: Path) -> None:
+    """Valid, for the kernel that every user has, and without outputs."""
+    notebook = nbformat.read(path, as_version=4)
+    nbformat.validate(notebook)
+    assert notebook.metadata.kernelspec.name == "python3"
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert not any(cell.outputs or cell.execution_count for cell in code)
+
+
+def test_first_cluster(tmp_path: Path) -> None:
+    done = execute(NOTEBOOKS[0], tmp_path)
+    assert_quiet(done)
+    assert "328350" in values(done)
+    assert any("/status" in value for value in values(done)), "a link to the dashboard"
+    assert any("2 workers" in value or "2 of" in value for value in values(done))
+    assert "<Status.closed: 'closed'>" in values(done)
+
+
+def test_pools_and_routing(tmp_path: Path) -> None:
+    done = execute(NOTEBOOKS[1], tmp_path)
+    assert_quiet(done)
+    tables = [value for value in values(done) if value.startswith("pool ")]
+    assert len(tables) == 2
+    assert [row.split()[0] for row in tables[0].splitlines()] == ["pool", "cpu", "arm", "big"]
+
+
+def test_z_peak_in_files_of_its_own(tmp_path: Path, home: Path) -> None:
+    done = execute(NOTEBOOKS[2], tmp_path)
+    assert_quiet(done)
+    assert "400,000 events in 4 file(s)" in printed(done)
+    assert len(list((home / "data").rglob("*.root.1"))) == 4
+    positions = re.findall(r"(ee|mumu): peak at (\S+) ± \S+ GeV", printed(done))
+    assert [flavour for flavour, _ in positions] == ["ee", "mumu"]
+    assert all(abs(float(position) - 91.19) < 0.1 for _, position in positions)
+    assert re.search(r"400,000 events in \S+ s: [\d,]+ events/s", printed(done))
+    assert len(pictures(done)) == 1
+
+
+def test_z_peak_in_a_folder_that_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_files(tmp_path / "mine", 2, 5_000)
+    monkeypatch.setenv("FACILITY_DATA", str(tmp_path / "mine" / "*.root.1"))
+    done = execute(NOTEBOOKS[2], tmp_path)
+    assert_quiet(done)
+    assert "10,000 events in 2 file(s)" in printed(done)
+    assert len(pictures(done)) == 1
+
+
+def test_z_peak_in_a_real_file(
+    tmp_path: Path, real_physlite: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FACILITY_DATA", str(real_physlite))
+    done = execute(NOTEBOOKS[2], tmp_path)
+    assert_quiet(done)
+    assert "100 events in 1 file(s)" in printed(done)
+    assert "ee: no fit. 32 pairs between 70 and 110 GeV are too few" in printed(done)
+    assert len(pictures(done)) == 1
