@@ -1,7 +1,9 @@
 """`facility hub`: start JupyterHub on this machine, watch over it, stop all of it."""
 
 import argparse
+import math
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -25,6 +27,7 @@ STOP_TIMEOUT = 60.0
 PROGRESS_INTERVAL = 3.0
 SECOND_PRESS = 1.0
 """Seconds after which another Ctrl-C means it; `make` repeats the first at once."""
+TIME_UNITS = {"": 1, "s": 1, "min": 60, "m": 60, "h": 3600, "d": 86400}
 LOG_LIMIT = 5_000_000
 """Bytes beyond which a log starts anew, one old one being kept."""
 
@@ -127,18 +130,14 @@ def seconds(text: str) -> int:
     HubError
         Where it is none, or negative.
     """
-    from dask.utils import parse_timedelta
-
-    try:
-        parsed = round(parse_timedelta(text, default="s"))
-    except (ValueError, KeyError, TypeError):
-        parsed = -1
-    if parsed < 0:
+    parsed = re.fullmatch(r"(\d+(?:\.\d+)?) ?(s|min|m|h|d|)", text.strip())
+    if parsed is None:
         raise HubError(
             f"--idle-timeout {text}: a time is a number with a unit, like 90s, 30min or 1h, "
             "and 0 means never."
         )
-    return parsed
+    # Rounded up, so that a short time does not become never.
+    return math.ceil(float(parsed[1]) * TIME_UNITS[parsed[2]])
 
 
 def _clear_remains(folder: Path) -> None:

@@ -24,15 +24,20 @@ def only_one(folder: Path) -> Iterator[Callable[[str], None]]:
     Raises
     ------
     HubError
-        Where another process holds it.
+        Where another process holds it, or the file system has no locks.
     """
     path = folder / "running"
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+        except BlockingIOError as error:
             raise HubError(_refusal(path.read_text().split())) from error
+        except OSError as error:
+            raise HubError(
+                f"{path} cannot be locked ({error.strerror}), as on some network file systems. "
+                "Set XDG_DATA_HOME to a folder on a local disk."
+            ) from error
         path.write_text("")
         yield lambda address: _write(path, f"{os.getpid()} {address}\n")
     finally:

@@ -77,17 +77,19 @@ class OwnSpawner(LocalProcessSpawner):
 
     async def poll(self) -> int | None:
         """Return None while the server runs, its exit code or 0 afterwards."""
-        if self.proc is None and self.pid:
-            if not processes.same(self.pid, self.process_started):
-                self.clear_state()
-                return 0
-            if self.served_hub != self.hub.api_url:
-                # It would ask for its user's rights where no hub is any more.
-                self.log.warning("Stopping a server that knows its hub as %s", self.served_hub)
-                await asyncio.to_thread(self._end_left_over)
-                self.clear_state()
-                return 0
-        status: int | None = await super().poll()
+        known = bool(self.pid)
+        status: int | None = 0
+        if self.proc is not None or not known:
+            status = await super().poll()
+        elif processes.same(self.pid, self.process_started):
+            if self.served_hub == self.hub.api_url:
+                return None
+            # It would ask for its user's rights where no hub is any more.
+            self.log.warning("Stopping a server that knows its hub as %s", self.served_hub)
+        if status is not None and known:
+            # It ended unasked; what it started need not notice that.
+            await asyncio.to_thread(self._end_left_over)
+            self.clear_state()
         return status
 
     async def stop(self, now: bool = False) -> None:
