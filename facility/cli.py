@@ -153,11 +153,12 @@ def _extra(extra: str) -> Iterator[None]:
 
 
 def _pools(arguments: argparse.Namespace) -> int:
-    from facility.config import load, pools_table
+    from facility.config import load
+    from facility.launch import pools
 
     config = load(arguments.config)
     print(f"Pools from {config.source}:")
-    print(pools_table(config))
+    print(pools(config))
     return GOOD
 
 

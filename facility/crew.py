@@ -18,6 +18,8 @@ LOSSES = 5
 LOSS_WINDOW = 60.0
 JOIN_SECONDS = 120.0
 """Seconds after which a worker that has not joined counts as lost."""
+ABSENT_SECONDS = 10.0
+"""Seconds in which a worker that its scheduler closed has to end by itself."""
 
 
 @dataclass
@@ -27,11 +29,8 @@ class Group:
     members: set[str]
     started: float
     joined: set[str] = field(default_factory=set)
-
-    @property
-    def complete(self) -> bool:
-        """Whether all its workers have joined."""
-        return self.members <= self.joined
+    absent: dict[str, float] = field(default_factory=dict)
+    """Since when the scheduler has lacked workers that had joined."""
 
 
 @dataclass(frozen=True)
@@ -128,11 +127,16 @@ class Crew:
         present: Collection[str] = demand.workers
         overdue = []
         for group in self.groups.values():
-            for member in group.members:
-                late = now - group.started > JOIN_SECONDS
-                if member not in present and (member in group.joined or late):
-                    overdue.append(member)
             group.joined |= group.members & set(present)
+            for member in group.members:
+                if member in present:
+                    group.absent.pop(member, None)
+                    continue
+                since, patience = group.started, JOIN_SECONDS
+                if member in group.joined:
+                    since, patience = group.absent.setdefault(member, now), ABSENT_SECONDS
+                if now - since > patience:
+                    overdue.append(member)
         return overdue
 
     def lose(self, ended: Ended, now: float) -> None:
@@ -141,6 +145,7 @@ class Crew:
             if ended.name in group.members:
                 group.members.discard(ended.name)
                 group.joined.discard(ended.name)
+                group.absent.pop(ended.name, None)
                 if not group.members:
                     del self.groups[name]
                 break

@@ -9,8 +9,8 @@ import contextlib
 import logging
 import time
 import uuid
-from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from distributed.client import Client
 from distributed.core import Status, rpc
@@ -20,63 +20,18 @@ from facility import explain
 from facility.adaptive import Bounds, Demand
 from facility.crew import Crew, crews
 from facility.errors import ClusterFailedError, ClusterTimeoutError
-from facility.request import Ended, PoolRequest, Request
+from facility.provision import Backend
+from facility.request import Ended, Request
 from facility.table import Text
-
-if TYPE_CHECKING:
-    from distributed.security import Security
 
 logger = logging.getLogger("facility")
 
 BEAT = 0.5
 ANSWER_SECONDS = 10.0
+OWNER_SECONDS = 120.0
+"""Seconds for which a scheduler lives on without an owner and without a client."""
 SLOW = 2.0
 """Seconds after which waiting for workers is told, and told again."""
-
-
-class Backend(Protocol):
-    """What starts and ends the processes or pods of a Dask cluster."""
-
-    kind: str
-
-    @property
-    def security(self) -> "Security":
-        """What a client needs to connect."""
-
-    async def start_scheduler(
-        self, settings: Mapping[str, Any], pools: Iterable[str]
-    ) -> dict[str, Any]:
-        """Start the scheduler; its address and services."""
-
-    def scheduler_ended(self) -> str | None:
-        """Say how the scheduler ended; None while it runs."""
-
-    def scheduler_closed_orderly(self) -> bool:
-        """Whether the scheduler ended because it decided to or was asked to."""
-
-    def room_for(self, request: PoolRequest) -> str | None:
-        """Say why there is no room for one more group now; None where there is."""
-
-    def start_member(self, name: str, request: PoolRequest) -> None:
-        """Start one worker."""
-
-    def ended(self) -> list[Ended]:
-        """Return the workers that ended since the last call."""
-
-    async def stop_members(self, members: Iterable[str]) -> None:
-        """End workers that have been retired or never joined."""
-
-    def logs(self, member: str | None = None) -> str:
-        """Return what a worker, or without a name the scheduler, has printed."""
-
-    async def close(self) -> None:
-        """End everything and leave nothing behind."""
-
-    def close_now(self) -> None:
-        """End everything from any thread, also while the interpreter exits."""
-
-    def abandon(self) -> None:
-        """Ask everything to end, without waiting."""
 
 
 class Fleet:
@@ -86,8 +41,6 @@ class Fleet:
     ----------
     name
         Name of the Dask cluster.
-    owner_timeout
-        Seconds for which the scheduler lives on without owner and client.
     say
         Called with every sentence meant for the user.
     """
@@ -98,13 +51,11 @@ class Fleet:
         request: Request,
         backend: Backend,
         *,
-        owner_timeout: float = 120.0,
         say: Callable[[str], None] = logger.warning,
     ) -> None:
         self.name = name
         self.request = request
         self.backend = backend
-        self.owner_timeout = owner_timeout
         self.say = say
         self.owner = uuid.uuid4().hex
         self.crews: dict[str, Crew] = crews(request.pools)
@@ -112,6 +63,7 @@ class Fleet:
         self.ended_because: str | None = None
         self.info: Any = SchedulerInfo({"workers": {}})
         self.scheduler: Any = None
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._ending: str | None = None
         self._told: set[str] = set()
         self._lock = asyncio.Lock()
@@ -134,6 +86,7 @@ class Fleet:
             if self.status != Status.created:
                 return
             self.status = Status.starting
+            self._loop = asyncio.get_running_loop()
             try:
                 await self._start()
             except BaseException:
@@ -188,7 +141,7 @@ class Fleet:
             "pools": self._routes(),
             "untagged": self.request.untagged,
             "idle_timeout": self.request.idle_timeout,
-            "owner_timeout": self.owner_timeout,
+            "owner_timeout": OWNER_SECONDS,
         }
 
     def _routes(self) -> list[dict[str, Any]]:
@@ -372,7 +325,7 @@ class Fleet:
             )
         address = self.scheduler.address
         for client in list(Client._instances):
-            if client.scheduler is not None and client.scheduler.address == address:
+            if client.scheduler is not None and client.scheduler.address == address and client.loop:
                 client.loop.add_callback(client._close, fast=True)
         await self._cancel()
         await self.backend.close()
@@ -390,9 +343,19 @@ class Fleet:
             await self.backend.close()
             self.status = Status.failed if failed else Status.closed
 
+    def abandon(self) -> None:
+        """End everything that nobody holds any more, from whatever thread collects it."""
+        if self.status in (Status.created, Status.closed, Status.failed):
+            return
+        if self._loop is None or not self._loop.is_running():
+            self.backend.close_now()
+            return
+        self.backend.abandon()
+        self._loop.call_soon_threadsafe(lambda: self._run(self.close()))
+
     async def _cancel(self) -> None:
         """End the tasks in the background, but for the one that calls."""
-        others = self._tasks - {asyncio.current_task()}  # type: ignore[arg-type]
+        others = self._tasks - {asyncio.current_task()}
         for task in others:
             task.cancel()
         await asyncio.gather(*others, return_exceptions=True)

@@ -18,7 +18,6 @@ from facility.local.backend import LocalBackend
 from facility.machine import this_machine
 from facility.names import BACKEND_VARIABLE
 from facility.pooled import PooledCluster
-from facility.quantity import format_memory
 from facility.request import request
 from facility.table import Table
 
@@ -119,13 +118,11 @@ def cluster(
 def _check_backend(explicit: str | None) -> None:
     backend, reason = choose_backend(explicit, os.environ, runs_in_pod())
     if backend != LOCAL:
-        raise RequestError(
-            "This Dask cluster cannot be started",
-            [
-                f"it would run on {backend}, since {reason}, and this version runs Dask clusters on "
-                f"this machine only; use backend={LOCAL!r} or {BACKEND_VARIABLE}={LOCAL}"
-            ],
+        problem = (
+            f"it would run on {backend}, since {reason}; this version knows this machine only: "
+            f"use backend={LOCAL!r} or {BACKEND_VARIABLE}={LOCAL}"
         )
+        raise RequestError("This Dask cluster cannot be started", [problem])
 
 
 def pools(config: "str | Path | Mapping[str, Any] | Config | None" = None) -> Table:
@@ -138,23 +135,8 @@ def pools(config: "str | Path | Mapping[str, Any] | Config | None" = None) -> Ta
     """
     loaded = configuration.load(config)
     allowed = limits.limits(loaded, this_machine())
-    return Table(
-        ("pool", "description", "cores", "memory", "GPUs", "architecture", "workers here"),
-        tuple(
-            (
-                pool.name + (" (default)" if pool.default else ""),
-                pool.description,
-                f"{pool.cpu:g}",
-                format_memory(pool.memory)
-                + (
-                    f" to {format_memory(pool.memory_max)}" if pool.memory_max > pool.memory else ""
-                ),
-                pool.gpus or None,
-                pool.architecture or "any",
-                min(pool.max_workers, allowed[pool.name].workers),
-            )
-            for pool in loaded.pools.values()
-        ),
+    return configuration.pools_table(
+        loaded, {name: found.workers for name, found in allowed.items()}
     )
 
 

@@ -15,20 +15,20 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
-import dask
+from dask.base import annotate
 from distributed.core import Status
 from distributed.deploy.cluster import Cluster
+from distributed.utils import sync
 
 from facility import explain, names
 from facility.adaptive import Bounds
-from facility.errors import RequestError, nearest
+from facility.errors import ClusterFailedError, RequestError, nearest
 from facility.fleet import Fleet
 from facility.request import Count, Limit, rescaled
 from facility.table import Table, Text
 
 if TYPE_CHECKING:
     from distributed.security import Security
-    from distributed.utils import LoopRunner
 
 logger = logging.getLogger("facility")
 
@@ -51,7 +51,7 @@ class Adapting:
         self.periodic_callback = False
 
 
-class PooledCluster(Cluster):  # type: ignore[misc]
+class PooledCluster(Cluster):
     """A private Dask cluster with one or more pools of workers.
 
     Made by `facility.cluster`; closed by ``close()``, by leaving a ``with``
@@ -73,7 +73,7 @@ class PooledCluster(Cluster):  # type: ignore[misc]
         if default.adapting:
             self._adaptive = Adapting(default.bounds.minimum, default.bounds.maximum)
         _living.add(fleet)
-        weakref.finalize(self, _abandon, fleet, self._loop_runner).atexit = False
+        weakref.finalize(self, fleet.abandon).atexit = False
 
     @staticmethod
     def say(sentence: str) -> None:
@@ -179,7 +179,7 @@ class PooledCluster(Cluster):  # type: ignore[misc]
         # dask.dataframe says that it ignores annotations; it does when a
         # collection is built, and not when it is computed, which counts here.
         warnings.filterwarnings("ignore", "Dask annotations .*'pool'", UserWarning)
-        with dask.annotate(**{names.POOL_ANNOTATION: pool}):
+        with annotate(**{names.POOL_ANNOTATION: pool}):
             yield
 
     def route(self, pool: str) -> dict[str, Any]:
@@ -232,7 +232,7 @@ class PooledCluster(Cluster):  # type: ignore[misc]
         """
         self._rescale(n, pools, "scale", force=force)
 
-    def adapt(
+    def adapt(  # type: ignore[override]
         self,
         *,
         minimum: int | None = None,
@@ -264,6 +264,8 @@ class PooledCluster(Cluster):  # type: ignore[misc]
     def _rescale(
         self, n: object, pools: Mapping[str, object], call: str, *, force: bool = False
     ) -> dict[str, Bounds]:
+        if self.status not in (Status.starting, Status.running):
+            raise ClusterFailedError(f"{call} comes too late: {self.explain()}")
         config = self._fleet.request.config
         bounds, notes = rescaled(config, self._limits, n, pools, call=call)
         for note in notes:
@@ -273,7 +275,15 @@ class PooledCluster(Cluster):  # type: ignore[misc]
             if self._adaptive:
                 self._adaptive.stop()
             self._adaptive = Adapting(*_ends(new)) if new.adapts else None
-        self.loop.add_callback(self._fleet.rescale, bounds, force=force)
+
+        async def rescale() -> None:
+            self._fleet.rescale(bounds, force=force)
+
+        if self.called_from_running_loop:
+            self._fleet.rescale(bounds, force=force)
+        else:
+            assert self.loop is not None
+            sync(self.loop, rescale)
         return bounds
 
     # Words.
@@ -317,15 +327,6 @@ def _ends(bounds: Bounds) -> tuple[int, int]:
 
 
 _living: "weakref.WeakSet[Fleet]" = weakref.WeakSet()
-
-
-def _abandon(fleet: Fleet, runner: "LoopRunner") -> None:
-    """End a Dask cluster whose object is gone, from whatever thread collects it."""
-    if fleet.status not in (Status.closed, Status.failed):
-        fleet.backend.abandon()
-        loop = runner.loop
-        if loop.asyncio_loop.is_running():
-            loop.add_callback(fleet.close)
 
 
 @atexit.register

@@ -91,7 +91,7 @@ class Checker:
             valid = ", ".join(self.config.pools)
             self.problems.append(
                 f"there is no pool {name!r}{nearest(name, self.config.pools)}; "
-                f"the pools of {self.config.source} are {valid}"
+                f"there are {valid} ({self.config.source})"
             )
         return pool
 
@@ -155,14 +155,15 @@ class Checker:
         size = pool.processes
         return Bounds(0, max(size, min(limit.workers, pool.max_workers) // size * size))
 
-    def memory(self, asked: Mapping[str, str | int] | None) -> dict[str, int]:
+    def memory(self, asked: object) -> dict[str, int]:
         """Check ``memory={"cpu": "8Gi"}``, in bytes for each pool."""
         found = {name: pool.memory for name, pool in self.config.pools.items()}
         if asked is None:
             return found
         if not isinstance(asked, Mapping):
             self.problems.append(
-                f"memory={asked!r}: name the pool, as in memory={{{self.config.default.name!r}: '8Gi'}}"
+                f"memory={asked!r}: name the pool, as in "
+                f"memory={{{self.config.default.name!r}: '8Gi'}}"
             )
             return found
         for name, quantity in asked.items():
@@ -191,7 +192,7 @@ def _whole(value: object) -> int | None:
         return None
 
 
-def _seconds(name: str, value: object, problems: list[str]) -> float:
+def _seconds(name: str, value: Any, problems: list[str]) -> float:
     """Read ``90``, ``"2 min"`` or ``"1h"``."""
     from dask.utils import parse_timedelta
 

@@ -15,10 +15,11 @@ def builtin(machine: Machine) -> Config:
 
     `cpu` has one-core workers that share four fifths of the memory; where that
     leaves a worker less than 512 MiB, fewer workers. A machine with GPUs has
-    `gpu` too, a worker for each.
+    `gpu` too, a worker for each. No number of workers is refused: what the
+    machine has room for is granted, so that a script for a facility runs here.
     """
     usable = max(machine.memory * 4 // 5 // _MEMORY_STEP * _MEMORY_STEP, MIN_MEMORY)
-    workers = max(1, min(machine.cores, usable // _SMALL_WORKER, MAX_WORKERS))
+    workers = max(1, min(machine.cores, usable // _SMALL_WORKER))
     memory = max(usable // workers // _MEMORY_STEP * _MEMORY_STEP, MIN_MEMORY)
     pools = {
         "cpu": Pool(
@@ -28,7 +29,7 @@ def builtin(machine: Machine) -> Config:
             cpu=1,
             memory=memory,
             memory_max=usable,
-            max_workers=workers,
+            max_workers=MAX_WORKERS,
         )
     }
     if machine.gpus:
@@ -41,6 +42,6 @@ def builtin(machine: Machine) -> Config:
             cpu=cores,
             memory=min(usable, memory * cores),
             memory_max=usable,
-            max_workers=len(machine.gpus),
+            max_workers=MAX_WORKERS,
         )
     return Config(pools=pools, source=BUILTIN_SOURCE)

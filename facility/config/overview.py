@@ -1,5 +1,7 @@
 """What pools there are, as a table for a terminal or a notebook."""
 
+from collections.abc import Mapping
+
 from facility.config.model import Config
 from facility.config.pool import Pool
 from facility.quantity import format_cores, format_memory
@@ -14,17 +16,25 @@ _COLUMNS = (
     "gpus",
     "architecture",
     "most workers",
+    "here",
     "price/h",
     "spot",
 )
 
 
-def pools_table(config: Config) -> Table:
-    """List the pools, in the order of the file."""
-    return Table(_COLUMNS, tuple(_row(pool) for pool in config.pools.values()), "no pools")
+def pools_table(config: Config, rooms: Mapping[str, int]) -> Table:
+    """List the pools, in the order of the file.
+
+    Parameters
+    ----------
+    rooms
+        How many workers of each pool there is room for here.
+    """
+    rows = tuple(_row(pool, rooms[pool.name]) for pool in config.pools.values())
+    return Table(_COLUMNS, rows, "no pools")
 
 
-def _row(pool: Pool) -> tuple[object, ...]:
+def _row(pool: Pool, room: int) -> tuple[object, ...]:
     memory = format_memory(pool.memory)
     if pool.memory_max > pool.memory:
         memory = f"{memory}..{format_memory(pool.memory_max)}"
@@ -38,6 +48,7 @@ def _row(pool: Pool) -> tuple[object, ...]:
         pool.gpus or None,
         pool.architecture or "any",
         pool.max_workers,
+        min(room, pool.max_workers),
         price,
         pool.spot,
     )

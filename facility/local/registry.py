@@ -78,13 +78,11 @@ def create(name: str) -> Path:
     folder = names.clusters_folder() / name
     found = read(folder)
     if found is not None and found.runs:
-        raise RequestError(
-            f"This Dask cluster cannot be started (name={name!r})",
-            [
-                f"one of that name runs since {started(found)}; choose another name or end it with "
-                f"`facility clusters stop {name}`"
-            ],
+        problem = (
+            f"one named {name!r} runs since {started(found)}; choose another name, or end it "
+            f"with `facility clusters stop {name}`"
         )
+        raise RequestError("This Dask cluster cannot be started", [problem])
     try:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True, mode=0o700)

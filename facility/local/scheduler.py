@@ -11,7 +11,7 @@ from distributed.scheduler import Scheduler
 from distributed.security import Security
 
 from facility import names
-from facility.local.child import read_settings, write_answer
+from facility.local.child import close_when_asked, read_settings, write_answer
 from facility.scheduler import SETTINGS_VARIABLE
 
 
@@ -31,16 +31,13 @@ async def serve(settings: dict[str, Any]) -> None:
     )
     async with scheduler:
         loop = asyncio.get_running_loop()
+        asked = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, _close, scheduler)
+            loop.add_signal_handler(number, asked.set)
         write_answer({"address": scheduler.address, "services": scheduler.identity()["services"]})
         await asyncio.to_thread(_import_dashboard)
         _add_dashboard(scheduler)
-        await scheduler.finished()
-
-
-def _close(scheduler: Scheduler) -> None:
-    asyncio.ensure_future(scheduler.close(reason="asked to"))
+        await close_when_asked(scheduler, asked)
 
 
 def _import_dashboard() -> None:

@@ -10,7 +10,7 @@ from distributed.security import Security
 from distributed.worker import Worker
 
 from facility import names
-from facility.local.child import leave_pipe, read_settings
+from facility.local.child import close_when_asked, leave_pipe, read_settings
 
 
 async def serve(settings: dict[str, Any]) -> None:
@@ -30,13 +30,10 @@ async def serve(settings: dict[str, Any]) -> None:
     )
     async with worker:
         loop = asyncio.get_running_loop()
+        asked = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, _close, worker)
-        await worker.finished()
-
-
-def _close(worker: Worker) -> None:
-    asyncio.ensure_future(worker.close(reason="asked to"))
+            loop.add_signal_handler(number, asked.set)
+        await close_when_asked(worker, asked)
 
 
 def main() -> None:

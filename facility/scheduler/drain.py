@@ -185,6 +185,7 @@ class Drain:
             local_directory="",
             nanny=None,
             server_id="nobody",
+            scheduler=self.scheduler,
         )
         for ts in list(ws.processing):
             stealing.move_task_request(ts, ws, nobody)

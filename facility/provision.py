@@ -1,0 +1,54 @@
+"""What a backend does for the fleet: it starts and ends processes, or pods."""
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Protocol
+
+from facility.request import Ended, PoolRequest
+
+if TYPE_CHECKING:
+    from distributed.security import Security
+
+
+class Backend(Protocol):
+    """What starts and ends the processes or pods of a Dask cluster."""
+
+    kind: str
+
+    @property
+    def security(self) -> "Security":
+        """What a client needs to connect."""
+
+    async def start_scheduler(
+        self, settings: Mapping[str, Any], pools: Iterable[str]
+    ) -> dict[str, Any]:
+        """Start the scheduler; its address and services."""
+
+    def scheduler_ended(self) -> str | None:
+        """Say how the scheduler ended; None while it runs."""
+
+    def scheduler_closed_orderly(self) -> bool:
+        """Whether the scheduler ended because it decided to or was asked to."""
+
+    def room_for(self, request: PoolRequest) -> str | None:
+        """Say why there is no room for one more group now; None where there is."""
+
+    def start_member(self, name: str, request: PoolRequest) -> None:
+        """Start one worker."""
+
+    def ended(self) -> list[Ended]:
+        """Return the workers that ended since the last call."""
+
+    async def stop_members(self, members: Iterable[str]) -> None:
+        """End workers that have been retired or never joined."""
+
+    def logs(self, member: str | None = None) -> str:
+        """Return what a worker, or without a name the scheduler, has printed."""
+
+    async def close(self) -> None:
+        """End everything and leave nothing behind."""
+
+    def close_now(self) -> None:
+        """End everything from any thread, also while the interpreter exits."""
+
+    def abandon(self) -> None:
+        """Ask everything to end, without waiting."""

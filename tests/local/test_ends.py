@@ -1,0 +1,237 @@
+"""How a Dask cluster ends, and that nothing of it stays."""
+
+import gc
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+from distributed import Client
+from distributed.core import Status
+
+import facility
+from facility import ClusterFailedError, ClusterTimeoutError, FacilityError, RequestError, cluster
+from facility.launch import stop
+from facility.local import registry
+from facility.pooled import PooledCluster
+from tests.local.pools import POOLS, SMALL, count_and_sleep, executions, until, where
+
+
+def processes(c: PooledCluster) -> list[psutil.Process]:
+    backend = c._fleet.backend
+    children = [member.child for member in backend.members.values()]  # type: ignore[attr-defined]
+    return [child.process for child in (*children, backend._scheduler)]  # type: ignore[attr-defined]
+
+
+def gone(found: list[psutil.Process]) -> bool:
+    return all(
+        not process.is_running() or process.status() == psutil.STATUS_ZOMBIE for process in found
+    )
+
+
+def test_leaving_the_block_ends_it() -> None:
+    with cluster(1, config=POOLS) as c:
+        found, folder = processes(c), c._fleet.backend.folder  # type: ignore[attr-defined]
+        assert len(found) == 2
+        assert [row["name"] for row in facility.clusters()] == [c.name]
+    assert gone(found)
+    assert not folder.exists()
+    assert c.status == Status.closed
+    assert len(facility.clusters()) == 0
+    c.close()
+
+
+def test_losing_the_last_reference_ends_it() -> None:
+    c = cluster(1, config=POOLS)
+    found = processes(c)
+    del c
+    gc.collect()
+    until(lambda: gone(found), 15)
+
+
+def script(tmp_path: Path, code: str) -> subprocess.Popen[str]:
+    path = tmp_path / "script.py"
+    path.write_text(textwrap.dedent(code))
+    return subprocess.Popen([sys.executable, path], stdout=subprocess.PIPE, text=True)
+
+
+def pids(process: subprocess.Popen[str]) -> list[psutil.Process]:
+    assert process.stdout is not None
+    return [psutil.Process(int(pid)) for pid in process.stdout.readline().split()]
+
+
+BODY = """
+    import os, time
+    import facility.fleet
+    from facility import cluster
+    facility.fleet.OWNER_SECONDS = 3
+    if __name__ == "__main__":
+        c = cluster(1)
+        backend = c._fleet.backend
+        print(backend._scheduler.pid, *(m.child.pid for m in backend.members.values()), flush=True)
+"""
+
+
+def test_the_interpreters_exit_ends_it(tmp_path: Path) -> None:
+    process = script(tmp_path, BODY + "        client = c.get_client()\n")
+    found = pids(process)
+    assert len(found) == 2
+    assert process.wait(60) == 0
+    assert gone(found)
+    assert process.stdout is not None
+    process.stdout.close()
+
+
+def test_an_owner_that_is_killed_ends_it_by_itself(tmp_path: Path) -> None:
+    process = script(tmp_path, BODY + "        client = c.get_client()\n        time.sleep(100)\n")
+    found = pids(process)
+    time.sleep(1)
+    process.kill()
+    process.wait()
+    time.sleep(1)
+    assert not gone(found), "an owner may come back within its time"
+    until(lambda: gone(found), 20)
+    assert process.stdout is not None
+    process.stdout.close()
+
+
+def test_a_client_keeps_what_its_owner_left(tmp_path: Path) -> None:
+    process = script(tmp_path, BODY + "        time.sleep(100)\n")
+    found = pids(process)
+    record = registry.records()[0]
+    from facility.certificates import authority
+
+    with Client(record.address, security=authority().security()) as client:
+        process.kill()
+        process.wait()
+        time.sleep(6)
+        assert client.submit(sum, [1, 2]).result() == 3
+    until(lambda: gone(found), 20)
+    assert process.stdout is not None
+    process.stdout.close()
+
+
+def test_idle(caplog: pytest.LogCaptureFixture) -> None:
+    c = cluster(1, config=POOLS, idle_timeout="2s")
+    found = processes(c)
+    with Client(c) as client:
+        future = client.submit(where)
+        assert future.result() == "cpu"
+        time.sleep(4)
+        assert not gone(found), "data that a client holds is not idle"
+        del future
+        until(lambda: gone(found), 20)
+        until(lambda: c.status == Status.closed)
+    assert "has ended: it was idle for 2" in caplog.text
+    assert "is closed: it was idle" in c.explain()
+    c.close()
+
+
+def test_a_lost_scheduler_fails_what_waits_and_says_so(caplog: pytest.LogCaptureFixture) -> None:
+    c = cluster(2, config=POOLS, wait=2)
+    found = processes(c)
+    client = Client(c)
+    future = client.submit(where, seconds=300)
+    time.sleep(0.5)
+    os.kill(found[-1].pid, signal.SIGKILL)
+    started = time.monotonic()
+    with pytest.raises(Exception, match="Client lost the connection to the scheduler"):
+        future.result(timeout=10)
+    assert time.monotonic() - started < 10
+    until(lambda: c.status == Status.failed, 10)
+    until(lambda: gone(found), 10)
+    assert "its scheduler was killed by SIGKILL" in caplog.text
+    assert "has failed: its scheduler was killed by SIGKILL" in c.explain()
+    client.close()
+    c.close()
+
+
+def test_a_killed_worker_is_replaced(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with cluster(2, config=POOLS, wait=2) as c, Client(c) as client:
+        names = [f"task{index}" for index in range(6)]
+        futures = [
+            client.submit(count_and_sleep, str(tmp_path), name, 0.5, pure=False) for name in names
+        ]
+        until(lambda: executions(tmp_path, "task0"))
+        victim = processes(c)[0]
+        os.kill(victim.pid, signal.SIGKILL)
+        assert client.gather(futures) == ["cpu"] * 6
+        until(lambda: len(client.scheduler_info(n_workers=-1)["workers"]) == 2)
+        assert "was killed by SIGKILL" in caplog.text
+        assert "1 worker lost and replaced" in c.explain()
+
+
+def test_a_task_that_takes_all_memory_costs_its_worker_only() -> None:
+    with cluster(1, config=POOLS) as c, Client(c) as client:
+        future = client.submit(hog, retries=0)
+        with pytest.raises(Exception, match="hog"):
+            future.result(timeout=100)
+        assert "of its 400Mi of memory" in c.explain()
+        assert client.submit(where, pure=False).result(timeout=60) == "cpu"
+
+
+def hog() -> None:
+    kept = []
+    for _ in range(200):
+        kept.append(bytearray(os.urandom(10_000_000)))
+        time.sleep(0.02)
+
+
+def test_restart_of_the_client_brings_the_workers_back() -> None:
+    with cluster(2, config=POOLS, wait=2) as c, Client(c) as client:
+        before = set(c.workers)
+        client.restart(timeout=60)
+        assert client.submit(where, pure=False).result() == "cpu"
+        assert len(c.workers) == 2
+        assert not before & set(c.workers)
+        assert "lost" not in c.explain()
+
+
+def test_workers_that_cannot_start_are_told_with_their_log() -> None:
+    config = {"pools": {"cpu": {**SMALL, "default": True, "env": {"PYTHONHOME": "/nowhere"}}}}
+    with pytest.raises(ClusterFailedError) as caught:
+        cluster(1, config=config)
+    message = str(caught.value)
+    assert "5 workers were lost within 60 s (the last one ended with exit code 1)" in message
+    assert "c.logs('cpu')" in message
+    assert "No module named 'encodings'" in message
+    assert not registry.records()
+
+
+def test_workers_that_come_too_late_leave_nothing() -> None:
+    with pytest.raises(ClusterTimeoutError, match=r"for 2 workers and got 0; nothing is left"):
+        cluster(2, config=POOLS, wait=2, timeout=0.01)
+    assert not registry.records()
+    assert not list(facility.names.clusters_folder().iterdir())
+
+
+def test_a_name_in_use_and_stop_by_name() -> None:
+    with cluster(1, config=POOLS, name="mine") as c:
+        with pytest.raises(RequestError, match="one named 'mine' runs since"):
+            cluster(1, config=POOLS, name="mine")
+        with pytest.raises(ClusterFailedError, match=r"did you mean 'mine'"):
+            stop("mina")
+        stop("mine")
+        until(lambda: c.status == Status.closed)
+        assert "asked to close" in c.explain()
+
+
+def test_a_data_folder_that_cannot_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "file"))
+    with pytest.raises(FacilityError, match="set XDG_DATA_HOME to a folder that is"):
+        cluster(1, config=POOLS)
+
+
+def test_a_plain_connection_is_refused() -> None:
+    with cluster(1, config=POOLS) as c:
+        address = c.scheduler_address.replace("tls://", "tcp://")
+        with pytest.raises(OSError, match="reset by peer|closed"):
+            Client(address, timeout=3)

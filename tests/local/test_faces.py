@@ -1,0 +1,102 @@
+"""The ways in which other software uses a Dask cluster: clients, widget, panel, async."""
+
+from pathlib import Path
+
+import dask
+import pytest
+from distributed import Client
+from distributed.core import Status
+
+from facility import cluster
+from tests.local.pools import POOLS, until, where
+
+
+def test_client_by_object_and_by_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    with cluster(1, config=POOLS) as c:
+        assert c.scheduler_address.startswith("tls://127.0.0.1:")
+        with Client(c) as client:
+            assert client.submit(where, pure=False).result() == "cpu"
+            assert c.get_client() is client
+        with Client(c.scheduler_address) as client:
+            assert client.submit(where, pure=False).result() == "cpu"
+
+
+async def test_await() -> None:
+    c = await cluster(1, config=POOLS, asynchronous=True)
+    assert c.status == Status.running
+    async with Client(c, asynchronous=True) as client:
+        assert await client.submit(where, pure=False) == "cpu"
+        with c.on("arm"):
+            c.scale(arm=1)
+            assert await client.submit(where, pure=False) == "arm"
+    await c.close()
+    assert c.status == Status.closed
+
+
+async def test_async_with() -> None:
+    async with cluster(1, config=POOLS, asynchronous=True) as c:
+        assert len(c.scheduler_info["workers"]) == 1
+    assert c.status == Status.closed
+
+
+def test_the_widgets_buttons() -> None:
+    with cluster(1, config=POOLS) as c:
+        tab = c._widget()
+        page, scaling = tab.children
+        accordion = scaling.children[1]
+        (request, scale), (minimum, maximum, adapt) = (box.children for box in accordion.children)
+        assert c.name in page.value
+        request.value = 2
+        scale.click()
+        until(lambda: len(c.scheduler_info["workers"]) == 2)
+        until(lambda: "Scaling mode: Manual" in scaling.children[0].value)
+        minimum.value, maximum.value = 0, 1
+        adapt.click()
+        until(lambda: "Scaling mode: Adaptive" in scaling.children[0].value)
+        until(lambda: len(c.scheduler_info["workers"]) == 0, 40)
+        request.value = 1
+        scale.click()
+        until(lambda: len(c.scheduler_info["workers"]) == 1)
+        assert "Scaling mode: Manual" in c._scaling_status()
+
+
+def test_pictures_and_words() -> None:
+    with cluster(1, config=POOLS) as c:
+        assert "cpu (default)" in str(c.pools)
+        assert "<td>cpu (default)</td>" in c.pools._repr_html_()
+        assert c.name in c._repr_html_()
+        assert c.dashboard_link.startswith("http://127.0.0.1:")
+        assert c.plan == c.requested == c.observed == {"cpu-0"}
+        assert "Scheduler at: " in c.logs()
+        assert "Registered to: " in c.logs("cpu")
+        assert "has had no workers yet" in c.logs("arm")
+        assert str(c.explain()).endswith("cpu: 1 of 1 worker run.")
+
+
+async def test_the_panel(tmp_path: Path) -> None:
+    """Drive the JupyterLab panel's own code: new, scale, adapt, list, stop."""
+    from dask_labextension.manager import DaskClusterManager
+
+    settings = {
+        "labextension.factory.module": "facility",
+        "labextension.factory.class": "cluster",
+        "labextension.factory.args": [1],
+        "labextension.factory.kwargs": {"config": POOLS, "idle-timeout": "1h"},
+        "labextension.default": {"workers": None, "adapt": None},
+        "labextension.initial": [],
+    }
+    with dask.config.set(settings):
+        async with DaskClusterManager() as panel:
+            model = await panel.start_cluster()
+            assert model["workers"] == 1
+            assert model["scheduler_address"].startswith("tls://")
+            # This is all that the panel writes into a notebook.
+            async with Client(model["scheduler_address"], asynchronous=True) as client:
+                assert await client.submit(where) == "cpu"
+                await panel.scale_cluster(model["id"], 2)
+                await client.wait_for_workers(2, timeout=30)
+            adapted = panel.adapt_cluster(model["id"], 0, 2)
+            assert adapted["adapt"] == {"minimum": 0, "maximum": 2}
+            assert len(panel.list_clusters()) == 1
+            await panel.close_cluster(model["id"])
+            assert panel.list_clusters() == []

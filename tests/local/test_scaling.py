@@ -1,0 +1,183 @@
+"""Pools that grow and shrink while work runs; executions are counted, not only results."""
+
+import threading
+from pathlib import Path
+
+import dask
+import dask.array as da
+import pytest
+from distributed import Client, wait
+
+from facility import RequestError, cluster
+from facility.pooled import PooledCluster
+from tests.local.pools import (
+    POOLS,
+    SMALL,
+    count_and_sleep,
+    executions,
+    pool_of,
+    until,
+    where,
+)
+
+
+def joined(c: PooledCluster, pool: str) -> int:
+    return c._fleet.crews[pool].joined
+
+
+def busy(client: Client) -> int:
+    """Count the workers that run something now."""
+
+    def count(dask_scheduler):  # type: ignore[no-untyped-def]
+        return sum(bool(ws.processing) for ws in dask_scheduler.workers.values())
+
+    return int(client.run_on_scheduler(count))
+
+
+def test_ten_thousand_untagged_tasks_spread_over_workers_that_join_later() -> None:
+    with cluster(config=POOLS, big=1) as c, Client(c) as client:
+        c.scale(cpu=1)
+        until(lambda: joined(c, "cpu") == 1)
+        futures = client.map(where, range(10_000), seconds=0.02, pure=False)
+        until(lambda: busy(client) == 1)
+        c.scale(cpu=10)
+        until(lambda: joined(c, "cpu") == 10, 90)
+        until(lambda: busy(client) == 10, 5)
+        assert set(client.gather(futures[:100])) == {"cpu"}
+        client.cancel(futures)
+
+
+def test_routed_tasks_wait_for_free_slots_and_spread_too() -> None:
+    with cluster(config=POOLS, cpu=1, arm=(0, 0)) as c, Client(c) as client:
+        with pytest.warns(UserWarning, match="pool arm has no workers"), c.on("arm"):
+            futures = client.map(where, range(500), seconds=0.05, pure=False)
+        until(lambda: c._fleet.crews["arm"].demand.waiting == 500)
+        assert "500 tasks wait for pool arm, which has no workers" in c.explain()
+        c.scale(arm=1)
+        until(lambda: joined(c, "arm") == 1)
+        until(lambda: c._fleet.crews["arm"].demand.processing > 0)
+        assert c._fleet.crews["arm"].demand.processing <= 3
+        c.scale(arm=3)
+        until(lambda: joined(c, "arm") == 3)
+        assert set(client.gather(futures)) == {"arm"}
+
+
+def test_a_task_makes_its_pool_grow_and_the_pool_shrinks_again() -> None:
+    config = {"pools": {"cpu": {**SMALL, "default": True}, "arm": {**SMALL}}}
+    with cluster(config=config, cpu=1, arm=(0, 2)) as c, Client(c) as client:
+        assert joined(c, "arm") == 0
+        with c.on("arm"):
+            assert client.submit(where, pure=False).result(timeout=60) == "arm"
+        assert joined(c, "arm") == 1
+        until(lambda: joined(c, "arm") == 0, 40)
+        assert joined(c, "cpu") == 1
+        assert "adapts from 0 to 2" in c.explain()
+
+
+def test_adapting_to_nothing_keeps_the_worker_whose_results_are_held() -> None:
+    with cluster(config=POOLS, cpu=(0, 2)) as c, Client(c) as client:
+        future = client.submit(bytes, 1000, pure=False)
+        wait(future, timeout=60)
+        until(lambda: c._fleet.crews["cpu"].kept, 40)
+        assert (
+            "cpu: cpu-0 holds 1 result(s), 0.98 kiB, that no other worker can take" in c.explain()
+        )
+        assert joined(c, "cpu") == 1
+        assert future.result() == bytes(1000)
+        del future
+        until(lambda: joined(c, "cpu") == 0, 40)
+
+
+def test_scale_down_drains_without_running_anything_twice(tmp_path: Path) -> None:
+    with cluster(config=POOLS, cpu=3, wait=3) as c, Client(c) as client:
+        names = [f"task{index}" for index in range(12)]
+        futures = [
+            client.submit(count_and_sleep, str(tmp_path), name, 1.0, pure=False) for name in names
+        ]
+        until(lambda: busy(client) == 3)
+        c.scale(cpu=1)
+        assert client.gather(futures) == ["cpu"] * 12
+        until(lambda: joined(c, "cpu") == 1)
+        assert [executions(tmp_path, name) for name in names] == [1] * 12
+
+
+def test_results_move_within_the_pool_or_to_the_default_pool_never_to_a_scarce_one() -> None:
+    with cluster(config=POOLS, cpu=1, arm=2, big=1, wait=4) as c, Client(c) as client:
+        with c.on("arm"):
+            futures = client.map(str, range(20), pure=False)
+        wait(futures)
+        for left in (1, 0):
+            c.scale(arm=left)
+            until(lambda left=left: joined(c, "arm") == left)  # type: ignore[misc]
+            assert sorted(client.gather(futures), key=int) == [str(i) for i in range(20)]
+            workers = client.scheduler_info(n_workers=-1)["workers"]
+            holders = {workers[a]["name"] for held in client.who_has().values() for a in held}
+            assert {pool_of(name) for name in holders} == {"arm" if left else "cpu"}
+
+
+def test_force_does_not_wait_for_running_tasks(tmp_path: Path) -> None:
+    with cluster(config=POOLS, cpu=1, arm=1, wait=2) as c, Client(c) as client:
+        with c.on("arm"):
+            future = client.submit(count_and_sleep, str(tmp_path), "long", 300, pure=False)
+        until(lambda: executions(tmp_path, "long") == 1)
+        c.scale(arm=0, force=True)
+        until(lambda: joined(c, "arm") == 0, 15)
+        assert not future.done()
+        future.cancel()
+
+
+def test_p2p_while_the_pool_scales() -> None:
+    with cluster(config=POOLS, cpu=2, big=1, wait=3) as c, Client(c) as client:
+        with dask.config.set({"array.rechunk.method": "p2p"}):
+            array = da.ones((1200, 1200), chunks=(1200, 40)).map_blocks(slowly, dtype=float)
+            total = client.compute(array.rechunk((40, 1200)).sum())
+        until(lambda: busy(client) >= 2)
+        c.scale(cpu=4)
+        until(lambda: joined(c, "cpu") == 4)
+        c.scale(cpu=1)
+        assert total.result(timeout=90) == 1200 * 1200
+        until(lambda: joined(c, "cpu") == 1, 60)
+
+
+def slowly(block):  # type: ignore[no-untyped-def]
+    where(seconds=0.2)
+    return block
+
+
+def test_scale_ends_adapting_for_its_pool_only() -> None:
+    with cluster(config=POOLS, cpu=(0, 3), arm=(0, 3)) as c:
+        c.scale(cpu=1)
+        until(lambda: joined(c, "cpu") == 1)
+        crews = c._fleet.crews
+        assert not crews["cpu"].adapting
+        assert crews["arm"].adapting
+
+
+def test_groups_round_up_come_and_go_together(caplog: pytest.LogCaptureFixture) -> None:
+    with cluster(config=POOLS, pairs=3, wait=4) as c:
+        assert "pool pairs starts workers in groups of 2: 4 instead of 3" in caplog.text
+        assert sorted(c.workers) == ["pairs-0-0", "pairs-0-1", "pairs-1-0", "pairs-1-1"]
+        c.scale(pairs=1)
+        until(lambda: joined(c, "pairs") == 2)
+        assert len({name.rsplit("-", 1)[0] for name in c.workers}) == 1
+
+
+def test_mistakes_of_scale_and_adapt_are_told_together() -> None:
+    with cluster(config=POOLS, cpu=(0, 1)) as c:
+        with pytest.raises(RequestError) as caught:
+            c.scale(2, cpu=1, amr=-1, big=9)
+        message = str(caught.value)
+        for part in ("both 2 and cpu=1", "did you mean 'arm'", "at most 4 workers"):
+            assert part in message
+        with pytest.raises(RequestError, match="minimum is above the maximum"):
+            c.adapt(arm=(3, 1))
+        with pytest.raises(RequestError, match="use adapt for a range"):
+            c.scale(arm=(0, 3))  # type: ignore[arg-type]
+
+
+def test_threads_may_scale() -> None:
+    with cluster(config=POOLS, cpu=1) as c:
+        thread = threading.Thread(target=c.scale, kwargs={"arm": 1})
+        thread.start()
+        thread.join()
+        until(lambda: joined(c, "arm") == 1)

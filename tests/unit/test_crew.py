@@ -1,0 +1,154 @@
+"""The workers of one pool: what is started, retired, replaced and given up, and what is said."""
+
+import pytest
+
+from facility.adaptive import Bounds, Demand
+from facility.config import load
+from facility.crew import ABSENT_SECONDS, JOIN_SECONDS, LOSS_WINDOW, LOSSES, Crew, Plan
+from facility.explain import explain, table
+from facility.request import Ended, PoolRequest
+
+POOL = {"cpu": 1, "memory": "1Gi", "maxWorkers": 99}
+CONFIG = load({"pools": {"cpu": {**POOL, "default": True}, "pairs": {**POOL, "processes": 2}}})
+
+
+def crew(pool: str, minimum: int, maximum: int | None = None) -> Crew:
+    bounds = Bounds(minimum, minimum if maximum is None else maximum)
+    return Crew(PoolRequest(CONFIG.pools[pool], bounds, 2**30))
+
+
+def start(found: Crew, now: float = 0.0) -> list[str]:
+    plan = found.plan(now)
+    return [name for _ in range(plan.start) for name in found.new_group(now)[1]]
+
+
+def demand(*workers: str, **numbers: float) -> Demand:
+    return Demand(workers={worker: {} for worker in workers}, **numbers)  # type: ignore[arg-type]
+
+
+def killed(name: str) -> Ended:
+    return Ended(name, "was killed by SIGKILL", "the last line", orderly=False)
+
+
+def words(found: Crew) -> str:
+    return str(explain("x", "runs", [found], []))
+
+
+def test_a_fixed_pool_starts_and_retires():
+    found = crew("cpu", 2)
+    assert start(found) == ["cpu-0", "cpu-1"]
+    assert found.plan(0.0) == Plan()
+    found.observe(demand("cpu-0", "cpu-1"), 1.0)
+    assert found.joined == 2
+    found.rescale(Bounds(1, 1))
+    assert found.plan(2.0) == Plan(retire=1, idle_only=False)
+    found.retiring = 1
+    assert found.plan(2.0) == Plan()
+
+
+def test_groups():
+    found = crew("pairs", 4)
+    assert start(found) == ["pairs-0-0", "pairs-0-1", "pairs-1-0", "pairs-1-1"]
+    found.observe(demand("pairs-0-0", "pairs-0-1", "pairs-1-0"), 1.0)
+    assert found.joined == 3
+    found.lose(killed("pairs-0-1"), 2.0)
+    assert found.plan(2.0) == Plan(), "a group that lost one worker is still there"
+    ((group, member),) = found.missing(2.0)
+    assert group == "pairs-0"
+    assert member in found.groups["pairs-0"].members
+    assert not found.missing(2.0)
+
+
+def test_an_adapting_pool_follows_and_retires_idle_workers_only():
+    found = crew("cpu", 0, 5)
+    assert found.plan(0.0) == Plan()
+    found.observe(demand(waiting=3, waiting_s=300.0), 1.0)
+    assert found.plan(1.0) == Plan(start=3)
+    start(found, 1.0)
+    found.observe(demand("cpu-0", "cpu-1", "cpu-2"), 2.0)
+    assert found.plan(30.0) == Plan(retire=3, idle_only=True)
+
+
+def test_a_lost_worker_is_replaced_and_told():
+    found = crew("cpu", 1)
+    start(found)
+    found.lose(killed("cpu-0"), 1.0)
+    assert found.plan(1.0) == Plan(start=1)
+    assert start(found, 1.0) == ["cpu-1"]
+    assert "1 worker lost and replaced; the last one, cpu-0, was killed by SIGKILL." in words(found)
+
+
+def test_a_worker_that_its_scheduler_closed_is_replaced_silently():
+    found = crew("cpu", 1)
+    start(found)
+    found.lose(Ended("cpu-0", "closed", "", orderly=True), 1.0)
+    assert found.plan(1.0) == Plan(start=1)
+    assert "lost" not in words(found)
+
+
+def test_too_many_losses_end_the_starting_until_scaled_again():
+    found = crew("cpu", 1)
+    for number in range(LOSSES):
+        assert not found.broken
+        start(found, float(number))
+        found.lose(killed(f"cpu-{number}"), float(number))
+    assert found.plan(10.0) == Plan()
+    said = words(found)
+    assert "no more workers are started, since 5 workers were lost within 60 s" in said
+    assert "c.scale(cpu=...) tries again" in said
+    assert "the last line" in said
+    found.rescale(Bounds(1, 1))
+    assert found.plan(11.0) == Plan(start=1)
+
+
+def test_losses_far_apart_are_replaced_for_ever():
+    found = crew("cpu", 1)
+    for number in range(3 * LOSSES):
+        now = number * LOSS_WINDOW / 2
+        start(found, now)
+        found.lose(killed(f"cpu-{number}"), now)
+    assert not found.broken
+
+
+def test_workers_that_never_join_or_stay_away_are_overdue():
+    found = crew("cpu", 2)
+    start(found)
+    assert found.observe(demand("cpu-0"), 1.0) == []
+    assert found.observe(demand("cpu-0"), JOIN_SECONDS + 1) == ["cpu-1"]
+    later = JOIN_SECONDS + 2
+    found = crew("cpu", 1)
+    start(found, later)
+    found.observe(demand("cpu-0"), later)
+    assert found.observe(demand(), later + 1) == []
+    assert found.observe(demand("cpu-0"), later + 2) == []
+    assert found.observe(demand(), later + 3) == []
+    assert found.observe(demand(), later + 4 + ABSENT_SECONDS) == ["cpu-0"]
+
+
+def test_words():
+    found = crew("cpu", 0, 4)
+    found.observe(demand(waiting=7, processing=2), 0.0)
+    assert words(found) == (
+        "Dask cluster x runs.\n"
+        "  cpu: 0 of 0 workers run (adapts from 0 to 4); 2 tasks run there, 7 wait."
+    )
+    found.no_room = "all memory is given away"
+    found.kept = "cpu-0 holds 1 result(s)"
+    assert "cpu: no room for more: all memory is given away." in words(found)
+    assert "cpu: cpu-0 holds 1 result(s)." in words(found)
+
+
+@pytest.mark.parametrize("waiting", [0, 3])
+def test_a_pool_without_workers_is_mentioned_when_tasks_wait(waiting):
+    found = crew("pairs", 0)
+    found.observe(demand(waiting=waiting), 0.0)
+    assert ("3 tasks wait for pool pairs, which has no workers" in words(found)) == bool(waiting)
+
+
+def test_table():
+    found = crew("cpu", 1)
+    start(found)
+    (row,) = table([found])
+    assert row["pool"] == "cpu (default)"
+    assert row["memory"] == "1Gi"
+    assert row["wanted"] == 1
