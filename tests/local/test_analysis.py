@@ -1,0 +1,87 @@
+"""The analysis on a real Dask cluster: what is set up on its workers, and the same results."""
+
+import gc
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from coffea import processor
+from distributed import Client
+
+from facility import cluster
+from facility.analysis.fileset import Fileset, fileset
+from facility.analysis.physlite import GC_THRESHOLD, PhysliteSchema, prepare
+from facility.analysis.sample import write_files
+from facility.analysis.zpeak import ZPeak
+from facility.pooled import PooledCluster
+from tests.local.pools import until
+
+SMALL = {"cpu": "500m", "memory": "800Mi", "maxWorkers": 2, "default": True}
+OWN_PROCESSOR = """
+from facility.analysis.zpeak import ZPeak
+
+class Higher(ZPeak):
+    def __init__(self):
+        super().__init__(min_pt=40e3)
+"""
+
+
+@pytest.fixture(scope="module")
+def c() -> Iterator[PooledCluster]:
+    with cluster(1, config={"pools": {"cpu": SMALL}}) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def client(c: PooledCluster) -> Iterator[Client]:
+    with Client(c) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Fileset:
+    return fileset(write_files(tmp_path_factory.mktemp("files"), 3, 5_000))
+
+
+def run(executor: processor.executor.ExecutorBase, files: Fileset, analysis: Any) -> dict[str, Any]:
+    return processor.Runner(executor, schema=PhysliteSchema, chunksize=2_000)(files, analysis)
+
+
+def test_a_dask_cluster_gives_what_one_process_gives(client: Client, files: Fileset) -> None:
+    dask = run(processor.DaskExecutor(client=client, status=False), files, ZPeak())
+    alone = run(processor.IterativeExecutor(status=False), files, ZPeak())
+    assert dask["events"] == alone["events"] == {"data": files.total}
+    assert np.array_equal(dask["mass"].values(flow=True), alone["mass"].values(flow=True))
+
+
+def test_a_processor_in_a_file_beside_the_notebook(
+    client: Client, files: Fileset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "my_processor.py").write_text(OWN_PROCESSOR)
+    monkeypatch.syspath_prepend(tmp_path)
+    from my_processor import Higher  # type: ignore[import-not-found]
+
+    client.upload_file(str(tmp_path / "my_processor.py"))
+    found = run(processor.DaskExecutor(client=client, status=False), files, Higher())
+    assert found["events"] == {"data": files.total}
+    assert 0 < found["mass"].sum(flow=True) < 3_000
+
+
+def test_real_physlite_keeps_the_workers_logs_short(
+    c: PooledCluster, client: Client, real_physlite: Path
+) -> None:
+    files = fileset(real_physlite)
+    found = run(processor.DaskExecutor(client=client, status=False), files, ZPeak())
+    assert found["events"] == {"data": 100}
+    assert "Skipping" not in c.logs("cpu")
+
+
+def test_prepare_reaches_present_and_future_workers() -> None:
+    with cluster(1, config={"pools": {"cpu": SMALL}}) as c, Client(c) as client:
+        prepare(client)
+        c.scale(2)
+        until(lambda: len(client.scheduler_info(n_workers=-1)["workers"]) == 2)
+        thresholds = client.run(lambda: gc.get_threshold()[0])
+        assert list(thresholds.values()) == [GC_THRESHOLD, GC_THRESHOLD]
