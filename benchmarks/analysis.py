@@ -74,8 +74,8 @@ def benchmark(options: argparse.Namespace) -> None:
         )
         on_dask = stack.enter_context(dask_cluster())
 
-        def files(passes: float) -> list[str]:
-            return list(names(originals, folder, round(passes * FILES)))
+        def files(passes: int) -> list[str]:
+            return list(names(originals, folder, passes * FILES))
 
         _measure.note("Warming up ...")
         expected = on_dask(files(1))
