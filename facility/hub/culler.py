@@ -5,6 +5,7 @@ one starts its own.
 """
 
 import os
+import signal
 import threading
 import time
 
@@ -14,6 +15,9 @@ LOOK_INTERVAL = 1.0
 
 def main() -> None:
     """Start the culler with the arguments of the command line."""
+    # The hub asks with SIGINT, which as an exception can get lost in a finalizer;
+    # there is nothing here to be tidied up.
+    signal.signal(signal.SIGINT, lambda number, frame: os._exit(0))
     threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     from jupyterhub_idle_culler import main as culler
 

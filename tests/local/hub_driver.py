@@ -35,6 +35,7 @@ class Hub:
 
     def __init__(self, data: Path, *arguments: str) -> None:
         self.data = data
+        self.visitors: list[Visitor] = []
         self.folder = data / "facility" / "hub"
         self.output_file = data.parent / f"hub-output-{uuid.uuid4().hex[:8]}.txt"
         environment = os.environ | {"XDG_DATA_HOME": str(data), "PYTHONPATH": str(ROOT)}
@@ -92,6 +93,8 @@ class Hub:
 
     def clean_up(self) -> None:
         """Leave nothing, also after a test that failed in the middle."""
+        for visitor in self.visitors:
+            visitor.http.close()
         if self.process.poll() is None:
             self.process.terminate()
             try:
@@ -116,6 +119,7 @@ class Visitor:
 
     def __init__(self, hub: Hub) -> None:
         self.hub = hub
+        hub.visitors.append(self)
         self.http = requests.Session()
         self.http.trust_env = False
         self.user = hub.told("user")
@@ -175,12 +179,32 @@ class Visitor:
         assert answer.status_code == 201, (answer.status_code, answer.text[:500])
         return str(answer.json()["id"])
 
-    def connect(self, server: str, kernel: str) -> websocket.WebSocket:
+    def panel(self, server: str, method: str, path: str = "") -> requests.Response:
+        """Send what the Dask panel sends."""
+        return self.http.request(
+            method, server + "dask/clusters" + path, headers=self._headers(server), timeout=120
+        )
+
+    def stop_server(self) -> None:
+        """Press Stop My Server on the hub's own page."""
+        token = self.http.cookies.get("_xsrf", path="/hub/")
+        answer = self.http.delete(
+            f"{self.base}/hub/api/users/{self.user}/server",
+            params={"_xsrf": token},
+            headers={"Referer": f"{self.base}/hub/home"},
+            timeout=120,
+        )
+        assert answer.status_code in (202, 204), (answer.status_code, answer.text)
+
+    def connect(
+        self, server: str, kernel: str, subprotocols: list[str] | None = None
+    ) -> websocket.WebSocket:
         cookies = requests.utils.dict_from_cookiejar(self.http.cookies)
         return websocket.create_connection(
             server.replace("http", "ws", 1) + f"api/kernels/{kernel}/channels",
             cookie="; ".join(f"{key}={value}" for key, value in cookies.items()),
             timeout=120,
+            subprotocols=subprotocols,
         )
 
     def execute(self, server: str, kernel: str, code: str, wait: bool = True) -> str:

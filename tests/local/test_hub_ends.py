@@ -1,0 +1,152 @@
+"""How the hub, its servers and what they start come to an end, and what survives."""
+
+import os
+import signal
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+import websocket
+
+from tests.local.hub_driver import Hub, Visitor, wait_for
+
+pytestmark = pytest.mark.timeout(400)
+StartHub = Callable[..., Hub]
+
+
+def test_ctrl_c_leaves_nothing(start_hub: StartHub):
+    hub = start_hub().ready()
+    visitor = Visitor(hub)
+    visitor.log_in()
+    server = visitor.open_server()
+    kernel = visitor.start_kernel(server)
+    code = """
+import subprocess
+started = subprocess.Popen(["sleep", "1000"], start_new_session=True)
+print(started.pid)
+"""
+    orphan = int(visitor.execute(server, kernel, code))
+    assert visitor.panel(server, "PUT", "/").status_code == 200
+    running = hub.marked()
+    assert orphan in {process.pid for process in running}
+    # Hub, proxy, culler, server, kernel, what it started, and the panel's scheduler.
+    assert len(running) >= 7
+    assert hub.press_ctrl_c() == 0
+    assert hub.output.rstrip().endswith("Stopped.")
+    assert hub.marked() == []
+    assert not any(process.is_running() for process in running)
+
+
+@pytest.mark.parametrize("how", ["stopped", "killed"])
+def test_a_server_takes_along_what_it_started(start_hub: StartHub, how: str):
+    hub = start_hub().ready()
+    visitor = Visitor(hub)
+    visitor.log_in()
+    server = visitor.open_server()
+    connection = visitor.connect(server, visitor.start_kernel(server))
+    assert visitor.panel(server, "PUT", "/").status_code == 200
+    own = {process.pid for process in hub.marked()} - hub_alone(hub)
+    assert len(own) >= 3  # server, kernel, scheduler
+    if how == "stopped":
+        visitor.stop_server()
+    else:
+        os.kill(visitor.server_pid(), signal.SIGKILL)
+    wait_for(
+        lambda: {process.pid for process in hub.marked()} == hub_alone(hub), "nothing but the hub"
+    )
+    assert hub.process.poll() is None
+    # Otherwise JupyterLab would look connected to a kernel that is gone.
+    wait_for(lambda: is_closed(connection), "the kernel's WebSocket to be closed")
+
+
+def is_closed(connection: websocket.WebSocket) -> bool:
+    try:
+        return connection.recv() == ""
+    except websocket.WebSocketConnectionClosedException:
+        return True
+    finally:
+        if not connection.connected:
+            connection.shutdown()
+
+
+def hub_alone(hub: Hub) -> set[int]:
+    return {process.pid for process in hub.marked() if not process.environ().get("JUPYTERHUB_USER")}
+
+
+def test_ctrl_c_while_starting(start_hub: StartHub):
+    hub = start_hub()
+    wait_for(lambda: len(hub.marked()) > 0, "JupyterHub's process")
+    assert hub.press_ctrl_c() == 0
+    assert hub.marked() == []
+
+
+def test_a_killed_hub_is_taken_over(start_hub: StartHub):
+    first = start_hub().ready()
+    visitor = Visitor(first)
+    visitor.log_in()
+    server = visitor.open_server()
+    kernel = visitor.start_kernel(server)
+    visitor.execute(server, kernel, "remembered = 'still here'")
+    pid = visitor.server_pid()
+
+    first.hub_process.kill()
+    assert first.process.wait(60) == 1
+    assert "killed by signal 9" in first.output
+    assert "Traceback" not in first.output.split("The end of its log")[0]
+    assert psutil.pid_exists(pid)
+
+    second = start_hub().ready()
+    assert second.address == first.address
+    assert "not stopped properly" in second.output
+    assert visitor.open_server() == server
+    assert visitor.server_pid() == pid
+    assert visitor.execute(server, kernel, "print(remembered)") == "still here\n"
+    assert len([p for p in second.marked() if "facility.hub.culler" in p.cmdline()]) == 1
+
+    assert second.press_ctrl_c() == 0
+    assert second.marked() == []
+    assert not psutil.pid_exists(pid)
+
+
+def test_a_killed_launcher_is_taken_over(start_hub: StartHub):
+    first = start_hub().ready()
+    visitor = Visitor(first)
+    visitor.log_in()
+    visitor.open_server()
+    pid = visitor.server_pid()
+    os.kill(first.process.pid, signal.SIGKILL)
+    first.process.wait()
+
+    second = start_hub().ready()
+    visitor.open_server()
+    assert visitor.server_pid() == pid
+    assert second.press_ctrl_c() == 0
+    assert second.marked() == []
+
+
+def test_a_taken_port_is_named_and_another_used(start_hub: StartHub):
+    with socket.socket() as taken:
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        taken.bind(("127.0.0.1", 18000))
+        taken.listen()
+        hub = start_hub().ready()
+        assert "Port 18000 is taken, using 18001." in hub.output
+        assert hub.address == "http://127.0.0.1:18001/"
+
+
+def test_idle_servers_are_stopped_and_busy_ones_are_not(start_hub: StartHub, tmp_path: Path):
+    hub = start_hub("--idle-timeout", "6s").ready()
+    visitor = Visitor(hub)
+    visitor.log_in()
+    server = visitor.open_server()
+    kernel = visitor.start_kernel(server)
+    finished = tmp_path / "finished"
+    pid = visitor.server_pid()
+    # Silent for three times as long as an idle server may live.
+    code = f"import time\ntime.sleep(18)\nopen({str(finished)!r}, 'w').close()"
+    visitor.execute(server, kernel, code, wait=False)
+    wait_for(lambda: not psutil.pid_exists(pid), "the idle server to be stopped", 120)
+    assert finished.exists()
+    assert hub.process.poll() is None
