@@ -1,6 +1,7 @@
 """Notebook servers as processes of the person who started the hub."""
 
 import asyncio
+import html
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -9,10 +10,26 @@ from jupyterhub.spawner import LocalProcessSpawner
 from traitlets import Unicode
 
 from facility import certificates
-from facility.hub import processes
+from facility.errors import HubError
+from facility.hub import notebooks, processes
 
 END_GRACE = 5.0
 """Seconds in which what a stopped server left behind may end by itself."""
+
+
+class SpawnError(HubError):
+    """A notebook server ended while it started; the hub's page shows why."""
+
+    def __init__(self, code: int, log: Path) -> None:
+        lines = "\n".join(processes.last_lines(log, 10))
+        self.jupyterhub_message = (
+            f"The notebook server ended with exit code {code}. The end of its log {log}:\n{lines}"
+        )
+        self.jupyterhub_html_message = (
+            f"The notebook server ended with exit code {code}. The end of its log "
+            f"<code>{html.escape(str(log))}</code>:<pre>{html.escape(lines)}</pre>"
+        )
+        super().__init__(self.jupyterhub_message)
 
 
 class OwnSpawner(LocalProcessSpawner):
@@ -61,7 +78,15 @@ class OwnSpawner(LocalProcessSpawner):
         self.served_hub = ""
 
     async def start(self) -> tuple[str, int]:
-        """Start the server and return where it listens."""
+        """Start the server and return where it listens.
+
+        Raises
+        ------
+        SpawnError
+            Where it ends instead.
+        """
+        # The user may have moved the folder away meanwhile.
+        notebooks.copy_notebooks(Path(self.notebook_dir))
         # A log on the own disk: opening it holds nothing up.
         with Path(self.log_file).open("ab") as log:  # noqa: ASYNC230
             self.popen_kwargs = {
@@ -73,7 +98,21 @@ class OwnSpawner(LocalProcessSpawner):
             where: tuple[str, int] = await super().start()
         self.process_started = processes.started(self.pid)
         self.served_hub = self.hub.api_url
+        await self._until_it_listens(*where)
         return where
+
+    async def _until_it_listens(self, host: str, port: int) -> None:
+        """Wait for the server, and tell at once if it died; JupyterHub would wait to the end."""
+        process = self.proc
+        while process.poll() is None:
+            try:
+                _, writer = await asyncio.open_connection(host, port)
+            except OSError:
+                await asyncio.sleep(0.1)
+                continue
+            writer.close()
+            return
+        raise SpawnError(process.returncode, Path(self.log_file))
 
     async def poll(self) -> int | None:
         """Return None while the server runs, its exit code or 0 afterwards."""

@@ -154,6 +154,16 @@ class Visitor:
         wait_for(up, "the notebook server", timeout)
         return server
 
+    def spawn_and_watch(self) -> str:
+        """Start the server and return what the page's progress bar is told until the end."""
+        self.http.get(f"{self.base}/hub/spawn", timeout=60)
+        return self.http.get(
+            f"{self.base}/hub/api/users/{self.user}/server/progress",
+            params={"_xsrf": self.http.cookies.get("_xsrf", path="/hub/")},
+            headers={"Referer": f"{self.base}/hub/home"},
+            timeout=120,
+        ).text
+
     def server_pid(self) -> int:
         """Process of the notebook server, as its kernels see it."""
         found = [

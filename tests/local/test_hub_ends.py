@@ -150,3 +150,29 @@ def test_idle_servers_are_stopped_and_busy_ones_are_not(start_hub: StartHub, tmp
     wait_for(lambda: not psutil.pid_exists(pid), "the idle server to be stopped", 120)
     assert finished.exists()
     assert hub.process.poll() is None
+
+
+def test_a_server_that_dies_while_it_starts_says_why(
+    start_hub: StartHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    configuration = tmp_path / "jupyter"
+    configuration.mkdir()
+    (configuration / "jupyter_server_config.py").write_text(
+        "import os; print('my own <mistake>', flush=True); os._exit(3)"
+    )
+    monkeypatch.setenv("JUPYTER_CONFIG_DIR", str(configuration))
+    hub = start_hub().ready()
+    visitor = Visitor(hub)
+    visitor.log_in()
+    progress = visitor.spawn_and_watch()
+    assert '"failed": true' in progress
+    assert "ended with exit code 3" in progress
+    assert "my own &lt;mistake&gt;" in progress
+    # Mended, it starts; and a notebook folder that was moved away is made again.
+    (configuration / "jupyter_server_config.py").unlink()
+    folder = Path(hub.told("notebooks"))
+    folder.rename(tmp_path / "moved")
+    visitor.open_server()
+    assert {path.name for path in folder.glob("*.ipynb")} == {
+        path.name for path in (tmp_path / "moved").glob("*.ipynb")
+    }
