@@ -10,6 +10,7 @@ import dask
 
 from facility import config as configuration
 from facility.backend import LOCAL, choose_backend, runs_in_pod
+from facility.certificates import Authority
 from facility.config import Config
 from facility.errors import RequestError
 from facility.fleet import Fleet
@@ -104,15 +105,27 @@ def cluster(
         PooledCluster.say(note)
     name = checked.name or f"dask-{secrets.token_hex(3)}"
     local = LocalBackend(name)
-    # Client("tls://...") works with nothing else in this process from now on.
-    for key, value in local.authority.configuration().items():
-        if dask.config.get(key, None) is None:
-            dask.config.set({key: value})
+    _trust(local.authority)
     fleet = Fleet(name, checked, local, say=PooledCluster.say)
     found = PooledCluster(fleet, allowed, asynchronous=asynchronous, loop=loop)
     if not found.called_from_running_loop:
         found.start()
     return found
+
+
+_trusted: set[str] = set()
+
+
+def _trust(authority: Authority) -> None:
+    """Let ``Client("tls://...")`` work with nothing else in this process.
+
+    What the user or the hub has configured stays.
+    """
+    for key, value in authority.configuration().items():
+        present = dask.config.get(key, None)
+        if present is None or present in _trusted:
+            dask.config.set({key: value})
+            _trusted.add(value)
 
 
 def _check_backend(explicit: str | None) -> None:

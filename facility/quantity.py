@@ -29,6 +29,14 @@ MAX_MEMORY = 2**50
 MAX_CORES = 4096
 """Cores that no worker exceeds."""
 
+_TIME = re.compile(r"(?P<number>[-+]?[0-9]+(\.[0-9]*)?(e[-+]?[0-9]+)?)\s*(?P<unit>[a-z]*)")
+_UNITS = {
+    **dict.fromkeys(("", "s", "sec", "second", "seconds"), 1.0),
+    **dict.fromkeys(("m", "min", "minute", "minutes"), 60.0),
+    **dict.fromkeys(("h", "hour", "hours"), 3600.0),
+    **dict.fromkeys(("d", "day", "days"), 86400.0),
+}
+
 
 def parse_memory(value: object) -> int:
     """Read an amount of memory or disk.
@@ -92,6 +100,32 @@ def parse_cores(value: object) -> float:
     if thousandths != int(thousandths):
         raise ValueError(f"must be a whole number of thousandths of a core: {CORES_EXAMPLES}")
     return int(thousandths) / 1000
+
+
+def parse_seconds(value: object) -> float:
+    """Read a time: ``90``, ``"90"``, ``"2 min"``, ``"1.5h"``.
+
+    Returns
+    -------
+    float
+        Seconds, 0 or more.
+
+    Raises
+    ------
+    ValueError
+        Saying what is valid.
+    """
+    valid = "give seconds, or a text such as '90 s', '10 min' or '2h'"
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        raise ValueError(valid)
+    found = _TIME.fullmatch(str(value).strip().lower())
+    unit = _UNITS.get(found["unit"]) if found else None
+    if found is None or unit is None:
+        raise ValueError(valid)
+    seconds = float(found["number"]) * unit
+    if seconds < 0:
+        raise ValueError("a time cannot be negative")
+    return seconds
 
 
 def format_memory(count: int) -> str:

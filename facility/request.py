@@ -9,12 +9,11 @@ import operator
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from facility.adaptive import Bounds
 from facility.config import Config, Pool
 from facility.errors import RequestError, nearest
-from facility.quantity import format_memory, parse_memory
+from facility.quantity import format_memory, parse_memory, parse_seconds
 
 NAME = re.compile(r"[a-z]([-a-z0-9]{0,38}[a-z0-9])?")
 """Names of Dask clusters, short enough for what dask-kubernetes appends."""
@@ -192,18 +191,12 @@ def _whole(value: object) -> int | None:
         return None
 
 
-def _seconds(name: str, value: Any, problems: list[str]) -> float:
-    """Read ``90``, ``"2 min"`` or ``"1h"``."""
-    from dask.utils import parse_timedelta
-
+def _seconds(name: str, value: object, problems: list[str]) -> float:
     try:
-        seconds = float(parse_timedelta(value))
-    except (ValueError, TypeError, KeyError):
-        problems.append(f"{name}={value!r}: give seconds, or a text such as '10 min' or '2h'")
+        return parse_seconds(value)
+    except ValueError as error:
+        problems.append(f"{name}={value!r}: {error}")
         return 0.0
-    if seconds < 0 or math.isnan(seconds):
-        problems.append(f"{name}={value!r}: a time cannot be negative")
-    return seconds
 
 
 def _wait(asked: object, granted: Iterable[PoolRequest], problems: list[str]) -> int:

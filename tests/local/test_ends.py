@@ -203,9 +203,11 @@ def test_workers_that_cannot_start_are_told_with_their_log() -> None:
     assert not registry.records()
 
 
-def test_workers_that_come_too_late_leave_nothing() -> None:
+def test_workers_that_come_too_late_leave_nothing(tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text("import time\ntime.sleep(60)\n")
+    config = {"pools": {"cpu": {**SMALL, "default": True, "env": {"PYTHONPATH": str(tmp_path)}}}}
     with pytest.raises(ClusterTimeoutError, match=r"for 2 workers and got 0; nothing is left"):
-        cluster(2, config=POOLS, wait=2, timeout=0.01)
+        cluster(2, config=config, wait=2, timeout=4)
     assert not registry.records()
     assert not list(facility.names.clusters_folder().iterdir())
 

@@ -26,8 +26,8 @@ async def test_await() -> None:
     assert c.status == Status.running
     async with Client(c, asynchronous=True) as client:
         assert await client.submit(where, pure=False) == "cpu"
+        c.scale(arm=1)
         with c.on("arm"):
-            c.scale(arm=1)
             assert await client.submit(where, pure=False) == "arm"
     await c.close()
     assert c.status == Status.closed

@@ -590,7 +590,7 @@ def test_builtin():
     config = builtin(Machine(8, 32 * GIB, (), "amd64"))
     assert list(config.pools) == ["cpu"]
     cpu = config.default
-    assert (cpu.cpu, cpu.max_workers, cpu.threads) == (1, 8, 1)
+    assert (cpu.cpu, cpu.threads) == (1, 1)
     assert cpu.memory * 8 <= 0.8 * 32 * GIB
     assert cpu.memory % (64 * 2**20) == 0
     assert cpu.memory > 3 * GIB
@@ -600,7 +600,7 @@ def test_builtin():
 def test_builtin_with_gpus():
     config = builtin(Machine(8, 32 * GIB, ("0", "1"), "amd64"))
     gpu = config.pools["gpu"]
-    assert (gpu.gpus, gpu.scarce, gpu.max_workers, gpu.cpu) == (1, True, 2, 4)
+    assert (gpu.gpus, gpu.scarce, gpu.cpu) == (1, True, 4)
     assert not gpu.default
 
 
@@ -610,9 +610,8 @@ def test_builtin_with_gpus():
 def test_builtin_fits_any_machine(cores, memory, gpus):
     config = builtin(Machine(cores, memory, gpus, "arm64"))
     cpu = config.default
-    assert 1 <= cpu.max_workers <= cores
     if memory > 700 * 2**20:
-        assert cpu.memory * cpu.max_workers <= 0.8 * memory
+        assert cpu.memory * min(cores, memory * 0.8 // cpu.memory) <= 0.8 * memory
         assert cpu.memory >= 512 * 2**20
 
 

@@ -4,7 +4,13 @@ import random
 
 import pytest
 
-from facility.quantity import format_cores, format_memory, parse_cores, parse_memory
+from facility.quantity import (
+    format_cores,
+    format_memory,
+    parse_cores,
+    parse_memory,
+    parse_seconds,
+)
 
 
 @pytest.mark.parametrize(
@@ -112,3 +118,23 @@ def test_what_is_written_reads_back():
         assert parse_memory(format_memory(count)) == count
         thousandths = numbers.randint(1, 4_096_000)
         assert parse_cores(format_cores(thousandths / 1000)) == thousandths / 1000
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [(90, 90.0), (1.5, 1.5), ("90", 90.0), ("2 min", 120.0), ("1.5H", 5400.0), ("1d", 86400.0)],
+)
+def test_seconds(text, seconds):
+    assert parse_seconds(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["soon", "", "5 parsecs", None, True, [], float("nan")])
+def test_no_time(text):
+    with pytest.raises(ValueError, match="give seconds, or a text such as"):
+        parse_seconds(text)
+
+
+@pytest.mark.parametrize("text", [-1, "-5 min"])
+def test_negative_time(text):
+    with pytest.raises(ValueError, match="cannot be negative"):
+        parse_seconds(text)

@@ -1,0 +1,152 @@
+"""From the call to the first result, with two workers.
+
+    .venv/bin/python -m benchmarks.cluster_start [--json]
+
+Each sample is taken in a Python process of its own that has imported what it
+needs, from the call to the result of one task:
+
+ours
+    ``cluster(2)``: a scheduler process, two worker processes, TLS.
+local
+    ``LocalCluster(n_workers=2)``: the scheduler in this process, no TLS; what a
+    user would pick instead.
+by hand
+    ``dask scheduler`` and two ``dask worker --no-nanny``, started at the same
+    time with TLS certificates made before: the least that three processes take.
+
+`import_s` is ``from facility import cluster`` after ``import distributed``.
+"""
+
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from benchmarks._measure import Summary, alternate, finish, options, ratio, table
+
+OURS = """
+import sys, time
+import distributed
+from facility import cluster
+pools = {"cpu": {"cpu": 1, "memory": "1Gi", "maxWorkers": 2, "default": True}}
+if __name__ == "__main__":
+    began = time.perf_counter()
+    with cluster(2, config={"pools": pools}, wait=2) as c, distributed.Client(c) as client:
+        client.submit(sum, [1, 2]).result()
+        print(time.perf_counter() - began)
+"""
+
+LOCAL = """
+import time
+import distributed
+if __name__ == "__main__":
+    began = time.perf_counter()
+    with distributed.LocalCluster(
+        n_workers=2, threads_per_worker=1, dashboard_address="127.0.0.1:0"
+    ) as c, distributed.Client(c) as client:
+        client.wait_for_workers(2)
+        client.submit(sum, [1, 2]).result()
+        print(time.perf_counter() - began)
+"""
+
+BY_HAND = """
+import pathlib, socket, subprocess, sys, tempfile, time
+import distributed
+from facility.certificates import authority, server_files
+if __name__ == "__main__":
+    folder = pathlib.Path(tempfile.mkdtemp(dir=sys.argv[1]))
+    made = authority()
+    made.issue(folder)
+    files = server_files(folder)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    address = f"tls://127.0.0.1:{port}"
+    def dask(role, *arguments):
+        return subprocess.Popen(
+            [sys.executable, "-m", "dask", role, *arguments,
+             "--tls-ca-file", str(made.ca_file),
+             "--tls-cert", files[f"tls_{role}_cert"], "--tls-key", files[f"tls_{role}_key"]],
+            stderr=subprocess.DEVNULL,
+        )
+    began = time.perf_counter()
+    processes = [
+        dask("scheduler", "--host", address, "--dashboard-address", "127.0.0.1:0"),
+        *(
+            dask("worker", address, "--no-nanny", "--nthreads", "1", "--memory-limit", "1GiB",
+                 "--host", "127.0.0.1", "--no-dashboard", "--local-directory", str(folder))
+            for _ in range(2)
+        ),
+    ]
+    try:
+        with distributed.Client(address, security=made.security(), timeout=60) as client:
+            client.wait_for_workers(2)
+            client.submit(sum, [1, 2]).result()
+            print(time.perf_counter() - began)
+    finally:
+        for process in processes:
+            process.terminate()
+        for process in processes:
+            process.wait()
+"""
+
+IMPORT = """
+import time
+import distributed
+began = time.perf_counter()
+from facility import cluster
+print(time.perf_counter() - began)
+"""
+
+
+def main() -> None:
+    """Measure, and print the table."""
+    arguments = options(__doc__.splitlines()[0], rounds=7).parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+
+        def sample(code: str) -> float:
+            return run(code, Path(folder))
+
+        samples = alternate(
+            {
+                "ours": lambda: sample(OURS),
+                "LocalCluster": lambda: sample(LOCAL),
+                "by hand": lambda: sample(BY_HAND),
+                "import facility": lambda: sample(IMPORT),
+            },
+            arguments.rounds,
+        )
+    rows = {name: Summary.of(values) for name, values in samples.items()}
+    rows["ours / LocalCluster"] = ratio(samples["ours"], samples["LocalCluster"])
+    rows["ours / by hand"] = ratio(samples["ours"], samples["by hand"])
+    finish(
+        {
+            "ours_s": rows["ours"],
+            "local_s": rows["LocalCluster"],
+            "by_hand_s": rows["by hand"],
+            "local_ratio": rows["ours / LocalCluster"],
+            "floor_ratio": rows["ours / by hand"],
+            "import_s": rows["import facility"],
+        },
+        json=arguments.json,
+        table=table(rows, dict.fromkeys(samples, "s")),
+    )
+
+
+def run(code: str, folder: Path) -> float:
+    """Run one sample in a process of its own; the seconds that it prints."""
+    script = folder / "sample.py"
+    script.write_text(code)
+    finished = subprocess.run(
+        [sys.executable, script, folder],
+        stdout=subprocess.PIPE,
+        check=True,
+        text=True,
+        env={**os.environ, "XDG_DATA_HOME": str(folder / "data")},
+    )
+    return float(finished.stdout.split()[-1])
+
+
+if __name__ == "__main__":
+    main()
