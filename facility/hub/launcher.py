@@ -4,52 +4,28 @@ import argparse
 import math
 import os
 import re
-import signal
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
 from pathlib import Path
-from types import FrameType
 
 from facility import names
 from facility.errors import HubError
 from facility.hub import notebooks, processes, settings
 from facility.hub.lock import only_one
 from facility.hub.settings import FOLDER_VARIABLE, HubSettings
+from facility.hub.stopping import PROGRESS_INTERVAL, StopRequest, stop_everything, stop_other
 
 CONFIG_FILE = Path(__file__).with_name("jupyterhub_config.py")
 START_TIMEOUT = 180.0
 """Seconds until the login page has to answer; a slow machine takes some 20."""
-STOP_TIMEOUT = 60.0
-"""Seconds in which JupyterHub may stop its servers, before they are made to."""
-PROGRESS_INTERVAL = 3.0
-SECOND_PRESS = 1.0
-"""Seconds after which another Ctrl-C means it; `make` repeats the first at once."""
+ATTEMPTS = 3
+"""How often a start is tried where another program takes a port at that moment."""
 TIME_UNITS = {"": 1, "s": 1, "min": 60, "m": 60, "h": 3600, "d": 86400}
 LOG_LIMIT = 5_000_000
 """Bytes beyond which a log starts anew, one old one being kept."""
-
-
-class _Stop:
-    """What Ctrl-C, `kill` and a closed terminal set, instead of an exception anywhere."""
-
-    def __init__(self) -> None:
-        self.first: float | None = None
-        self.forced = False
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, self._received)
-
-    def _received(self, number: int, frame: FrameType | None) -> None:
-        now = time.monotonic()
-        if self.first is None:
-            self.first = now
-        elif number == signal.SIGINT and now - self.first > SECOND_PRESS:
-            self.forced = True
-
-    def __bool__(self) -> bool:
-        return self.first is not None
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -74,6 +50,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FOLDER",
         help="folder on which JupyterLab opens (default: notebooks in the facility's data folder)",
     )
+    parser.add_argument(
+        "--stop",
+        action="store_true",
+        help="stop your hub instead, or what a hub that was killed has left running",
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -87,7 +68,7 @@ def run(arguments: argparse.Namespace) -> int:
     Returns
     -------
     int
-        0, after Ctrl-C.
+        0, after Ctrl-C or `--stop`.
 
     Raises
     ------
@@ -96,30 +77,57 @@ def run(arguments: argparse.Namespace) -> int:
     """
     idle_timeout = seconds(arguments.idle_timeout)
     folder = settings.hub_folder()
+    if arguments.stop:
+        return stop_other(folder)
     settings.prepare_folder(folder)
     with only_one(folder) as name_holder:
-        stop = _Stop()
-        _clear_remains(folder)
-        chosen = _settings(folder, arguments, idle_timeout)
-        chosen.save()
-        name_holder(chosen.address)
-        copied = notebooks.copy_notebooks(chosen.notebooks)
-        if copied:
-            print(f"Copied {len(copied)} notebooks to {chosen.notebooks}", flush=True)
-        secret = settings.password(folder)
-        hub = _start(chosen)
-        try:
-            if _wait_until_ready(hub, chosen, stop):
-                _introduce(chosen, secret)
-                while hub.poll() is None and not stop:
-                    time.sleep(0.2)
-        finally:
-            # A hub that died by itself leaves its servers to the next one.
-            if stop or hub.poll() is None:
-                _stop_everything(hub, folder, stop)
-        if not stop:
-            raise HubError(_death_notice(hub, chosen))
+        stop = StopRequest()
+        if _clear_remains(folder):
+            print("The last hub was not stopped properly; took over from it.", flush=True)
+        for attempt in range(ATTEMPTS):
+            chosen = _settings(folder, arguments, idle_timeout)
+            chosen.save()
+            name_holder(chosen.address)
+            copied = notebooks.copy_notebooks(chosen.notebooks)
+            if copied:
+                print(f"Copied {len(copied)} notebooks to {chosen.notebooks}", flush=True)
+            hub = _start(chosen)
+            ready = _watch(hub, chosen, stop)
+            if stop:
+                break
+            # After a crash the proxy still leads to the notebook servers; leave it.
+            if ready:
+                raise HubError(_death_notice(hub, chosen))
+            _clear_remains(folder)
+            if attempt == ATTEMPTS - 1 or not _lost_a_port(chosen):
+                raise HubError(_death_notice(hub, chosen))
+            print("Another program took a port meanwhile; trying again.", flush=True)
     return 0
+
+
+def _watch(hub: "subprocess.Popen[bytes]", chosen: HubSettings, stop: StopRequest) -> bool:
+    """See a hub through until it ends; return whether it ever was ready."""
+    ready = False
+    try:
+        ready = _wait_until_ready(hub, chosen, stop)
+        if ready:
+            _introduce(chosen, settings.password(chosen.folder))
+        while hub.poll() is None and not stop:
+            time.sleep(0.2)
+    finally:
+        if stop:
+            stop_everything(hub, chosen.folder, stop)
+        elif hub.poll() is None:
+            # It hangs. Notebook servers are left to the next one, as after a crash.
+            hub.kill()
+            hub.wait()
+    return ready
+
+
+def _lost_a_port(chosen: HubSettings) -> bool:
+    """Whether somebody else listens by now where this hub was to."""
+    ports = (chosen.port, chosen.hub_port, chosen.proxy_port)
+    return any(settings.free_port(port) != port for port in ports)
 
 
 def seconds(text: str) -> int:
@@ -140,8 +148,8 @@ def seconds(text: str) -> int:
     return math.ceil(float(parsed[1]) * TIME_UNITS[parsed[2]])
 
 
-def _clear_remains(folder: Path) -> None:
-    """End what an earlier run that was killed has left, all but notebook servers.
+def _clear_remains(folder: Path) -> bool:
+    """End what a hub that died has left, all but notebook servers; say if there was any.
 
     JupyterHub would end its old proxy too, but only after the port was chosen,
     and it ends whatever has the number in its pid file by now.
@@ -152,10 +160,9 @@ def _clear_remains(folder: Path) -> None:
         process.kill()
     left += processes.running(folder, "facility.hub.proxy")
     left += processes.running(folder, "facility.hub.culler")
-    if left:
-        print("The last hub was not stopped properly; taking over from it.", flush=True)
-        processes.end(left, grace=5.0)
+    processes.end(left, grace=5.0)
     (folder / "jupyterhub-proxy.pid").unlink(missing_ok=True)
+    return bool(left)
 
 
 def _settings(folder: Path, arguments: argparse.Namespace, idle_timeout: int) -> HubSettings:
@@ -170,7 +177,7 @@ def _settings(folder: Path, arguments: argparse.Namespace, idle_timeout: int) ->
         user=settings.user_name(),
         port=port,
         hub_port=hub_port,
-        proxy_port=settings.free_port(hub_port + 1, avoid={port}),
+        proxy_port=settings.free_port(settings.unusual_port(), avoid={port, hub_port}),
         idle_timeout=idle_timeout,
     )
 
@@ -201,7 +208,9 @@ def _start(chosen: HubSettings) -> "subprocess.Popen[bytes]":
         )
 
 
-def _wait_until_ready(hub: "subprocess.Popen[bytes]", chosen: HubSettings, stop: _Stop) -> bool:
+def _wait_until_ready(
+    hub: "subprocess.Popen[bytes]", chosen: HubSettings, stop: StopRequest
+) -> bool:
     """Wait for the login page; False if the hub is to stop or has died."""
     begun = told = time.monotonic()
     print("Starting the hub ...", flush=True)
@@ -242,33 +251,12 @@ def _introduce(chosen: HubSettings, secret: str) -> None:
     )
 
 
-def _stop_everything(hub: "subprocess.Popen[bytes]", folder: Path, stop: _Stop) -> None:
-    """Stop hub, proxy, servers, kernels and Dask clusters, in that order of politeness."""
-    print("\nStopping the hub and its notebooks ...", flush=True)
-    begun = told = time.monotonic()
-    hub.terminate()
-    while hub.poll() is None and not stop.forced and time.monotonic() - begun < STOP_TIMEOUT:
-        time.sleep(0.1)
-        if time.monotonic() - told > PROGRESS_INTERVAL:
-            told = time.monotonic()
-            print(
-                f"Stopping ... {told - begun:.0f} s (Ctrl-C again: at once)",
-                flush=True,
-            )
-    if hub.poll() is None:
-        hub.kill()
-        hub.wait()
-    processes.end_all(folder, grace=0.5 if stop.forced else 5.0)
-    (folder / "jupyterhub-proxy.pid").unlink(missing_ok=True)
-    print("Stopped.", flush=True)
-
-
 def _death_notice(hub: "subprocess.Popen[bytes]", chosen: HubSettings) -> str:
     code = hub.returncode
     how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
     return (
-        f"The hub {how}. Notebook servers that it started go on; the next start finds them "
-        f"again.\n{_log_end(chosen)}"
+        f"The hub {how}. Notebook servers that it started go on: the next start finds them "
+        f"again, and `facility hub --stop` ends them.\n{_log_end(chosen)}"
     )
 
 

@@ -44,6 +44,20 @@ def only_one(folder: Path) -> Iterator[Callable[[str], None]]:
         os.close(descriptor)
 
 
+def holder(folder: Path) -> int | None:
+    """Process that holds the lock, None where nobody does."""
+    path = folder / "running"
+    try:
+        with path.open() as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return None
+    except BlockingIOError:
+        words = path.read_text().split()
+        return int(words[0]) if words else None
+    return None
+
+
 def _write(path: Path, content: str) -> None:
     path.write_text(content)
 
@@ -54,5 +68,5 @@ def _refusal(holder: list[str]) -> str:
     pid, address = holder
     return (
         f"Your hub already runs at {address} (process {pid}). Open that address, or stop it "
-        f"with Ctrl-C where it was started or with: kill {pid}"
+        "with Ctrl-C where it was started, or with: facility hub --stop"
     )

@@ -18,7 +18,8 @@ FOLDER_VARIABLE = "FACILITY_HUB"
 """Set in every process of a hub to the folder of its state, which tells the processes of
 one hub from all others, whoever their parent is by now."""
 DEFAULT_PORT = 8000
-DEFAULT_HUB_PORT = 8081
+INNER_PORTS = range(20000, 30000)
+"""Where hub and proxy talk to each other: below the ports that systems give to clients."""
 PORTS_TRIED = 100
 PASSWORD_BYTES = 12
 
@@ -176,4 +177,9 @@ def remembered_hub_port(folder: Path) -> int:
     try:
         return HubSettings.load(folder).hub_port
     except (OSError, ValueError, TypeError, KeyError):
-        return DEFAULT_HUB_PORT
+        return unusual_port()
+
+
+def unusual_port() -> int:
+    """Return a port that two hubs that start at one moment will hardly both choose."""
+    return secrets.choice(INNER_PORTS)

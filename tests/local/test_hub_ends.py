@@ -1,8 +1,10 @@
 """How the hub, its servers and what they start come to an end, and what survives."""
 
+import json
 import os
 import signal
 import socket
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +12,10 @@ import psutil
 import pytest
 import websocket
 
+from facility.errors import HubError
+from facility.hub import launcher, settings
+from facility.hub.settings import HubSettings
+from facility.hub.stopping import StopRequest
 from tests.local.hub_driver import Hub, Visitor, wait_for
 
 pytestmark = pytest.mark.timeout(400)
@@ -136,6 +142,21 @@ def test_a_taken_port_is_named_and_another_used(start_hub: StartHub):
         assert hub.address == "http://127.0.0.1:18001/"
 
 
+def test_a_port_that_is_lost_while_the_hub_starts(start_hub: StartHub):
+    hub = start_hub()
+    settings_file = hub.folder / "settings.json"
+    wait_for(settings_file.exists, "the hub to choose its ports", 60)
+    port = json.loads(settings_file.read_text())["port"]
+    with socket.socket() as taken:
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        # JupyterHub needs a second or more before its proxy asks for the port.
+        taken.bind(("127.0.0.1", port))
+        taken.listen()
+        hub.ready()
+    assert "trying again" in hub.output
+    assert hub.address == f"http://127.0.0.1:{port + 1}/"
+
+
 def test_idle_servers_are_stopped_and_busy_ones_are_not(start_hub: StartHub, tmp_path: Path):
     hub = start_hub("--idle-timeout", "6s").ready()
     visitor = Visitor(hub)
@@ -176,3 +197,61 @@ def test_a_server_that_dies_while_it_starts_says_why(
     assert {path.name for path in folder.glob("*.ipynb")} == {
         path.name for path in (tmp_path / "moved").glob("*.ipynb")
     }
+
+
+def test_a_server_that_knows_another_hub_is_stopped(start_hub: StartHub):
+    first = start_hub().ready()
+    visitor = Visitor(first)
+    visitor.log_in()
+    visitor.open_server()
+    pid = visitor.server_pid()
+    first.hub_process.kill()
+    first.process.wait(60)
+    port = json.loads((first.folder / "settings.json").read_text())["hub_port"]
+    with socket.socket() as taken:
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        taken.bind(("127.0.0.1", port))
+        taken.listen()
+        start_hub().ready()
+        wait_for(lambda: not psutil.pid_exists(pid), "the old server to be stopped")
+        visitor.open_server()
+        assert visitor.server_pid() != pid
+
+
+def test_stop_from_elsewhere(start_hub: StartHub):
+    hub = start_hub().ready()
+    second = start_hub("--stop")
+    assert second.process.wait(90) == 0
+    assert second.output.rstrip().endswith("Stopped.")
+    assert hub.process.wait(10) == 0
+    assert hub.marked() == []
+    third = start_hub("--stop")
+    assert third.process.wait(90) == 0
+    assert third.output.strip() == "Nothing of your hub runs."
+
+
+def test_stop_what_a_killed_hub_left(start_hub: StartHub):
+    hub = start_hub().ready()
+    visitor = Visitor(hub)
+    visitor.log_in()
+    visitor.open_server()
+    hub.hub_process.kill()
+    assert hub.process.wait(60) == 1
+    assert "facility hub --stop" in hub.output
+    assert hub.marked()
+    assert start_hub("--stop").process.wait(90) == 0
+    assert hub.marked() == []
+
+
+def test_a_hub_that_never_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(launcher, "START_TIMEOUT", 0.5)
+    chosen = HubSettings(tmp_path, tmp_path, "ada", settings.free_port(18900), 1, 2)
+    stop = StopRequest.__new__(StopRequest)
+    stop.first = None
+    silent = subprocess.Popen(["sleep", "100"])
+    try:
+        with pytest.raises(HubError, match="does not answer"):
+            launcher._wait_until_ready(silent, chosen, stop)
+    finally:
+        silent.kill()
+        silent.wait()

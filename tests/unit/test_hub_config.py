@@ -1,6 +1,8 @@
 """The parts of the hub that need no process."""
 
 import datetime
+import errno
+import fcntl
 import json
 import os
 import socket
@@ -14,7 +16,7 @@ from traitlets.config import Config
 from facility.errors import HubError
 from facility.hub import jupyterhub_config as hub_config
 from facility.hub import launcher, notebooks, processes, settings, user_server
-from facility.hub.lock import only_one
+from facility.hub.lock import holder, only_one
 from facility.hub.login import OwnerAuthenticator
 from facility.hub.settings import HubSettings
 
@@ -163,7 +165,7 @@ def test_settings_are_read_as_written(chosen: HubSettings):
 def test_broken_settings_are_forgotten(tmp_path: Path, content: str | None):
     if content is not None:
         (tmp_path / "settings.json").write_text(content)
-    assert settings.remembered_hub_port(tmp_path) == settings.DEFAULT_HUB_PORT
+    assert settings.remembered_hub_port(tmp_path) in settings.INNER_PORTS
 
 
 def test_the_password_is_kept_and_private(tmp_path: Path):
@@ -221,12 +223,45 @@ def test_two_hubs_in_one_folder(tmp_path: Path):
             pass
         name_holder("http://127.0.0.1:8000/")
         with (
-            pytest.raises(HubError, match=rf"8000/ \(process {os.getpid()}\).*kill"),
+            pytest.raises(HubError, match=rf"8000/ \(process {os.getpid()}\).*--stop"),
             only_one(tmp_path),
         ):
             pass
+        assert holder(tmp_path) == os.getpid()
+    assert holder(tmp_path) is None
     with only_one(tmp_path):
         pass
+
+
+def test_nobody_holds_what_is_not_there(tmp_path: Path):
+    assert holder(tmp_path / "none") is None
+
+
+def test_a_file_system_without_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def no_locks(descriptor: int, operation: int) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    with pytest.raises(HubError, match="local disk"), only_one(tmp_path):
+        pass
+
+
+def test_a_port_that_needs_root(monkeypatch: pytest.MonkeyPatch):
+    def refuse(self: socket.socket, address: tuple[str, int]) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(socket.socket, "bind", refuse)
+    with pytest.raises(HubError, match="from 1024"):
+        settings.free_port(80)
+
+
+def test_no_port_is_free(monkeypatch: pytest.MonkeyPatch):
+    def refuse(self: socket.socket, address: tuple[str, int]) -> None:
+        raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
+
+    monkeypatch.setattr(socket.socket, "bind", refuse)
+    with pytest.raises(HubError, match="--port"):
+        settings.free_port(8000)
 
 
 # --- notebooks -------------------------------------------------------------------------------
