@@ -3,7 +3,6 @@
 import argparse
 import math
 import os
-import re
 import subprocess
 import sys
 import time
@@ -17,13 +16,13 @@ from facility.hub import notebooks, processes, settings
 from facility.hub.lock import only_one
 from facility.hub.settings import FOLDER_VARIABLE, HubSettings
 from facility.hub.stopping import PROGRESS_INTERVAL, StopRequest, stop_everything, stop_other
+from facility.quantity import parse_seconds
 
 CONFIG_FILE = Path(__file__).with_name("jupyterhub_config.py")
 START_TIMEOUT = 180.0
 """Seconds until the login page has to answer; a slow machine takes some 20."""
 ATTEMPTS = 3
 """How often a start is tried where another program takes a port at that moment."""
-TIME_UNITS = {"": 1, "s": 1, "min": 60, "m": 60, "h": 3600, "d": 86400}
 LOG_LIMIT = 5_000_000
 """Bytes beyond which a log starts anew, one old one being kept."""
 
@@ -138,14 +137,14 @@ def seconds(text: str) -> int:
     HubError
         Where it is none, or negative.
     """
-    parsed = re.fullmatch(r"(\d+(?:\.\d+)?) ?(s|min|m|h|d|)", text.strip())
-    if parsed is None:
+    try:
+        # Rounded up, so that a short time does not become never.
+        return math.ceil(parse_seconds(text))
+    except (ValueError, OverflowError) as error:
         raise HubError(
             f"--idle-timeout {text}: a time is a number with a unit, like 90s, 30min or 1h, "
             "and 0 means never."
-        )
-    # Rounded up, so that a short time does not become never.
-    return math.ceil(float(parsed[1]) * TIME_UNITS[parsed[2]])
+        ) from error
 
 
 def _clear_remains(folder: Path) -> bool:
