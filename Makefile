@@ -39,6 +39,8 @@ test-browser: $(READY) ## tests in a real Chromium
 	@.venv/bin/python tools/tiers.py browser
 
 test-gpu: $(READY) ## tests on an NVIDIA GPU, where there is one
+	@if nvidia-smi -L 2>/dev/null | grep -q GPU; then \
+	  .venv/bin/python -m pip install --quiet --require-hashes -r requirements-gpu.lock; fi
 	@.venv/bin/python tools/tiers.py gpu
 
 lint: $(READY) ## style, types and import layers
