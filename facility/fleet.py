@@ -211,6 +211,8 @@ class Fleet:
                     f"{demand['waiting']} tasks wait for pool {name!r}, which "
                     f"is not in {self.request.config.source}",
                 )
+        if any(crew.demand.processing or crew.demand.waiting for crew in self.crews.values()):
+            self.backend.note_work()
         if overdue:
             self._run(self._stop_overdue(overdue))
         self._act()
@@ -328,7 +330,7 @@ class Fleet:
             if client.scheduler is not None and client.scheduler.address == address and client.loop:
                 client.loop.add_callback(client._close, fast=True)
         await self._cancel()
-        await self.backend.close()
+        await self.backend.close(keep_logs=self.status == Status.failed)
 
     async def close(self) -> None:
         """End everything."""

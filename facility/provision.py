@@ -41,11 +41,14 @@ class Backend(Protocol):
     async def stop_members(self, members: Iterable[str]) -> None:
         """End workers that have been retired or never joined."""
 
+    def note_work(self) -> None:
+        """Let others of the user's processes know that there is work."""
+
     def logs(self, member: str | None = None) -> str:
         """Return what a worker, or without a name the scheduler, has printed."""
 
-    async def close(self) -> None:
-        """End everything and leave nothing behind."""
+    async def close(self, *, keep_logs: bool = False) -> None:
+        """End everything and leave nothing behind, but the logs where they will be asked for."""
 
     def close_now(self) -> None:
         """End everything from any thread, also while the interpreter exits."""

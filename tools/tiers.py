@@ -92,7 +92,8 @@ def run(name: str) -> tuple[Counts, str]:
     report.unlink(missing_ok=True)
     print(f"\n== {name}: {tier.about}", flush=True)
     command = [sys.executable, "-m", "pytest", *tier.arguments, f"--junitxml={report}"]
-    code = subprocess.run(command, cwd=ROOT, check=False).returncode
+    environ = {**os.environ, "CI_ARTIFACTS": str(ARTIFACTS)}
+    code = subprocess.run(command, cwd=ROOT, check=False, env=environ).returncode
     if not report.exists():
         return Counts(failed=1), f"pytest ended with code {code} and left no report"
     counts = read_counts(report)

@@ -41,7 +41,7 @@ ANSWER_TIMEOUT = 3600.0
 """Seconds that a notebook server may think about one request."""
 
 
-class NotebookProxyHandler(ProxyHandler):
+class NotebookTraffic(ProxyHandler):
     """Passes requests on, and WebSockets as both sides expect them."""
 
     ws_client: WebSocketClientConnection | None
@@ -120,7 +120,7 @@ async def serve(given: argparse.Namespace, token: str | None) -> None:
     options: dict[str, Any] = {"error_target": given.error_target, "auth_token": token}
     proxy = PythonProxy(options)
     pages = Application(
-        [(r"/(.*)", NotebookProxyHandler, {"proxy": proxy})],
+        [(r"/(.*)", NotebookTraffic, {"proxy": proxy})],
         websocket_max_message_size=MESSAGE_LIMIT,
     )
     server = functools.partial(HTTPServer, max_body_size=BODY_LIMIT, max_buffer_size=BODY_LIMIT)

@@ -1,14 +1,18 @@
-"""Extension of a user's Jupyter server: a kernel that computes counts as activity.
+"""Extension of a user's Jupyter server: what computes counts as activity.
 
 Jupyter counts what a kernel sends. A kernel that computes for an hour without
-a word would look idle, and the culler would stop it in the middle.
+a word would look idle, and so would one whose Dask cluster works through what
+it was given; the culler would stop both in the middle.
 """
 
 import datetime
 import os
+import time
 from typing import Any
 
 from tornado.ioloop import PeriodicCallback
+
+from facility.local import registry
 
 ACTIVITY_SETTING = "facility_busy_kernel_last_activity"
 """A setting of this ending is one of Jupyter's sources of a server's last activity."""
@@ -21,15 +25,16 @@ def _jupyter_server_extension_points() -> list[dict[str, str]]:
 
 def _load_jupyter_server_extension(server: Any) -> None:
     interval = float(os.environ.get("JUPYTERHUB_ACTIVITY_INTERVAL", DEFAULT_INTERVAL))
-    callback = PeriodicCallback(
-        lambda: note_busy_kernels(server.kernel_manager, server.web_app.settings),
-        1000 * min(interval, DEFAULT_INTERVAL) / 2,
-    )
-    callback.start()
+    seconds = min(interval, DEFAULT_INTERVAL) / 2
+
+    def note() -> None:
+        note_work(server.kernel_manager, server.web_app.settings, within=seconds)
+
+    PeriodicCallback(note, 1000 * seconds).start()
 
 
-def note_busy_kernels(kernels: Any, settings: dict[str, Any]) -> None:
-    """Set the last activity to now if any kernel is computing.
+def note_work(kernels: Any, settings: dict[str, Any], within: float) -> None:
+    """Set the last activity to now if a kernel or a Dask cluster is computing.
 
     Parameters
     ----------
@@ -38,6 +43,9 @@ def note_busy_kernels(kernels: Any, settings: dict[str, Any]) -> None:
         ``execution_state``.
     settings
         The web application's settings, changed in place.
+    within
+        Seconds in which a Dask cluster must have had work.
     """
-    if any(model.get("execution_state") == "busy" for model in kernels.list_kernels()):
+    busy = any(model.get("execution_state") == "busy" for model in kernels.list_kernels())
+    if busy or registry.worked_since(time.time() - within):
         settings[ACTIVITY_SETTING] = datetime.datetime.now(datetime.UTC)

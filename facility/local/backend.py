@@ -185,25 +185,33 @@ class LocalBackend:
         children = [self.members.pop(name).child for name in members if name in self.members]
         await asyncio.to_thread(_end, children)
 
+    def note_work(self) -> None:
+        """Let a notebook server know that it is not idle."""
+        registry.note_work(self.folder)
+
     def logs(self, member: str | None = None) -> str:
         """Return what a worker, or without a name the scheduler, has printed."""
-        path = self.folder / "logs" / f"{member or 'scheduler'}.log"
+        path = self.folder / registry.LOGS / f"{member or 'scheduler'}.log"
         return path.read_text(errors="replace") if path.exists() else ""
 
     # Ends.
 
-    async def close(self) -> None:
+    async def close(self, *, keep_logs: bool = False) -> None:
         """End everything and remove the folder."""
-        await asyncio.to_thread(self.close_now)
+        await asyncio.to_thread(self.close_now, keep_logs=keep_logs)
 
-    def close_now(self) -> None:
+    def close_now(self, *, keep_logs: bool = False) -> None:
         """End everything from any thread, also while the interpreter exits."""
         children = [member.child for member in self.members.values()]
         if self._scheduler is not None:
             children.insert(0, self._scheduler)
         _end(children)
         self.members.clear()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        for path in self.folder.glob("*") if keep_logs else [self.folder]:
+            if path.is_dir() and path.name != registry.LOGS:
+                shutil.rmtree(path, ignore_errors=True)
+            elif path.is_file():
+                path.unlink(missing_ok=True)
 
     def abandon(self) -> None:
         """Ask everything to end, without waiting."""
@@ -215,7 +223,7 @@ class LocalBackend:
     # Parts.
 
     def _child(self, module: str, name: str, environment: Mapping[str, str]) -> Child:
-        return Child(module, self.folder / "logs" / f"{name}.log", environment)
+        return Child(module, self.folder / registry.LOGS / f"{name}.log", environment)
 
     def _common(self) -> dict[str, Any]:
         return {
@@ -229,6 +237,9 @@ class LocalBackend:
             "dask": {
                 **self.authority.configuration(),
                 "distributed.comm.require-encryption": True,
+                # Processes are watched as such. A time to live would take a worker for
+                # dead whose task holds the interpreter for minutes, as compiled code does.
+                "distributed.scheduler.worker-ttl": None,
             },
         }
 

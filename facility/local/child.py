@@ -37,7 +37,8 @@ class Child:
         self.killed_because: str | None = None
         with log.open("ab") as output:
             self._popen = subprocess.Popen(
-                [sys.executable, "-m", module],
+                # -P: a user's random.py must not stand in for the library's.
+                [sys.executable, "-P", "-m", module],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=output,

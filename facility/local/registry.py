@@ -18,6 +18,9 @@ from facility import names
 from facility.errors import ClusterFailedError, FacilityError, RequestError, nearest
 
 RECORD = "cluster.json"
+LOGS = "logs"
+WORK = "work"
+"""A file whose time says when the Dask cluster last had work."""
 KEEP_LOGS = 86400.0
 """Seconds for which the folder of a Dask cluster that ended badly is kept."""
 
@@ -86,7 +89,7 @@ def create(name: str) -> Path:
     try:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True, mode=0o700)
-        (folder / "logs").mkdir()
+        (folder / LOGS).mkdir()
     except OSError as error:
         raise FacilityError(
             f"A Dask cluster needs a folder of its own and {folder} cannot be made: "
@@ -110,6 +113,23 @@ def read(folder: Path) -> Record | None:
         return Record(**{**fields, "pools": tuple(fields["pools"])})
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def note_work(folder: Path) -> None:
+    """Note that a Dask cluster has work now."""
+    (folder / WORK).touch()
+
+
+def worked_since(moment: float) -> bool:
+    """Tell whether any of the user's Dask clusters had work since then (seconds, Unix time)."""
+    return any(_modified(folder / WORK) >= moment for folder in _folders())
+
+
+def _modified(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return 0.0
 
 
 def records() -> list[Record]:

@@ -9,10 +9,20 @@ from typing import Any
 import dask
 from distributed.scheduler import Scheduler
 from distributed.security import Security
+from tornado.web import Application, RequestHandler
 
 from facility import names
 from facility.local.child import close_when_asked, read_settings, write_answer
 from facility.scheduler import SETTINGS_VARIABLE
+
+
+class DashboardStarting(RequestHandler):
+    """Tells a browser to come back for the dashboard in a second."""
+
+    def get(self) -> None:
+        """Answer any page."""
+        self.set_status(503)
+        self.finish('<meta http-equiv="refresh" content="1">The dashboard is starting.')
 
 
 async def serve(settings: dict[str, Any]) -> None:
@@ -34,9 +44,12 @@ async def serve(settings: dict[str, Any]) -> None:
         asked = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, asked.set)
+        starting = Application([(".*", DashboardStarting)])
+        scheduler.http_application.add_application(starting)
         write_answer({"address": scheduler.address, "services": scheduler.identity()["services"]})
         await asyncio.to_thread(_import_dashboard)
         _add_dashboard(scheduler)
+        scheduler.http_application.applications.remove(starting)
         await close_when_asked(scheduler, asked)
 
 

@@ -6,10 +6,10 @@ it ends when it is idle: no task anywhere, and no result that a client holds.
 """
 
 import asyncio
+from time import monotonic as time  # which does not count a laptop's sleep
 from typing import TYPE_CHECKING, Any
 
 from dask.utils import format_time
-from distributed.metrics import time
 from distributed.scheduler import Scheduler
 
 if TYPE_CHECKING:

@@ -147,8 +147,12 @@ def test_a_lost_scheduler_fails_what_waits_and_says_so(caplog: pytest.LogCapture
     until(lambda: gone(found), 10)
     assert "its scheduler was killed by SIGKILL" in caplog.text
     assert "has failed: its scheduler was killed by SIGKILL" in c.explain()
+    with pytest.raises(ClusterFailedError, match="scale comes too late: .*killed by SIGKILL"):
+        c.scale(3)
+    assert "Scheduler at: " in c.logs(), "the log is there to be read"
     client.close()
     c.close()
+    assert not list(facility.names.clusters_folder().iterdir())
 
 
 def test_a_killed_worker_is_replaced(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -13,12 +13,14 @@ from types import SimpleNamespace
 import pytest
 from traitlets.config import Config
 
+from facility import names
 from facility.errors import HubError
 from facility.hub import jupyterhub_config as hub_config
 from facility.hub import launcher, notebooks, processes, settings, user_server
 from facility.hub.lock import holder, only_one
 from facility.hub.login import OwnerAuthenticator
 from facility.hub.settings import HubSettings
+from facility.local import registry
 
 
 @pytest.fixture
@@ -70,7 +72,7 @@ def test_only_root_is_told_that_root_is_fine(
 
 def test_servers_inherit_the_environment_without_what_is_the_hubs(chosen: HubSettings):
     environ = {
-        "HOME": "/home/ada",
+        "HOME": "/home/user",
         "X509_USER_PROXY": "/tmp/x509",
         "DASK_TEMPORARY_DIRECTORY": "/scratch",
         "CONFIGPROXY_AUTH_TOKEN": "t",
@@ -346,7 +348,21 @@ def test_a_process_is_known_by_its_start_too():
 def test_a_busy_kernel_is_activity(states: list[str | None], noted: bool):
     kernels = SimpleNamespace(list_kernels=lambda: [{"execution_state": s} for s in states])
     found: dict[str, datetime.datetime] = {}
-    user_server.note_busy_kernels(kernels, found)
+    user_server.note_work(kernels, found, within=30.0)
     assert (user_server.ACTIVITY_SETTING in found) is noted
     # The ending by which Jupyter finds it.
     assert user_server.ACTIVITY_SETTING.endswith("_last_activity")
+
+
+def test_a_dask_cluster_that_works_is_activity():
+    folder = names.clusters_folder() / "mine"
+    folder.mkdir(parents=True)
+    kernels = SimpleNamespace(list_kernels=list)
+    found: dict[str, datetime.datetime] = {}
+    user_server.note_work(kernels, found, within=30.0)
+    assert not found
+    registry.note_work(folder)
+    user_server.note_work(kernels, found, within=-30.0)
+    assert not found
+    user_server.note_work(kernels, found, within=30.0)
+    assert user_server.ACTIVITY_SETTING in found

@@ -81,9 +81,8 @@ def test_lock_holds_what_the_package_asks_for() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"].values()
     asked = [*project["dependencies"], *(item for extra in extras for item in extra)]
-    locked = set(
-        re.findall(r"^([A-Za-z0-9._-]+)==", (ROOT / "requirements.lock").read_text(), re.M)
-    )
+    locks = [(ROOT / name).read_text() for name in ("requirements.lock", "requirements-gpu.lock")]
+    locked = set(re.findall(r"^([A-Za-z0-9._-]+)(?:\[\w+\])?==", "\n".join(locks), re.M))
     names = [re.match(r"[A-Za-z0-9._-]+", item) for item in asked]
     assert {match[0].lower() for match in names if match} <= locked
 
