@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dask.utils import format_bytes
+
 from facility import names
 from facility.certificates import Authority, authority, server_files
 from facility.config import Pool
@@ -125,7 +127,7 @@ class LocalBackend:
         need = request.memory * request.pool.processes
         if given + need > self.machine.memory:
             return (
-                f"{format_memory(given)} of this machine's {format_memory(self.machine.memory)} "
+                f"{format_memory(given)} of this machine's {format_bytes(self.machine.memory)} "
                 f"of memory are given to workers, and one more takes {format_memory(need)}"
             )
         if request.pool.gpus * request.pool.processes > len(self._free_devices()):
@@ -169,7 +171,7 @@ class LocalBackend:
             used = member.child.memory()
             if used > TERMINATE_AT * member.request.memory:
                 member.child.kill(
-                    f"used {format_memory(used)} of its {format_memory(member.request.memory)} of "
+                    f"used {format_bytes(used)} of its {format_memory(member.request.memory)} of "
                     "memory"
                 )
                 member.child.wait(CLOSE_SECONDS)

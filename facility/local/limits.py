@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping
 
+from dask.utils import format_bytes
+
 from facility.config import Config, Pool
 from facility.machine import Machine
 from facility.quantity import format_memory
@@ -30,12 +32,12 @@ def _limit(pool: Pool, machine: Machine) -> Limit:
         return Limit(
             0,
             f"pool {pool.name} needs {format_memory(pool.memory)} of memory a worker and this "
-            f"machine has {format_memory(machine.memory)}; ask for less with "
+            f"machine has {format_bytes(machine.memory)}; ask for less with "
             f"memory={{{pool.name!r}: ...}} or in pools.yaml",
         )
     rooms = {
         f"{machine.cores} cores": max(1, int(machine.cores / pool.cpu)),
-        f"{format_memory(machine.memory)} of memory": machine.memory // pool.memory,
+        f"{format_bytes(machine.memory)} of memory": machine.memory // pool.memory,
     }
     if pool.gpus:
         rooms[f"{len(machine.gpus)} GPUs"] = len(machine.gpus) // pool.gpus

@@ -11,6 +11,7 @@ POOLS: dict[str, Any] = {
         "cpu": {**SMALL, "default": True, "grace": 20},
         "arm": {**SMALL, "grace": 20},
         "big": {**SMALL, "scarce": True, "maxWorkers": 4},
+        "brief": {**SMALL, "grace": 1},
         "pairs": {**SMALL, "processes": 2},
     }
 }

@@ -5,7 +5,10 @@ from pathlib import Path
 
 import dask
 import dask.array as da
+import numpy as np
+import pandas as pd
 import pytest
+from dask import dataframe as dd
 from distributed import Client, wait
 
 from facility import RequestError, cluster
@@ -115,22 +118,32 @@ def test_results_move_within_the_pool_or_to_the_default_pool_never_to_a_scarce_o
             assert {pool_of(name) for name in holders} == {"arm" if left else "cpu"}
 
 
-def test_force_does_not_wait_for_running_tasks(tmp_path: Path) -> None:
-    with cluster(config=POOLS, cpu=1, arm=1, wait=2) as c, Client(c) as client:
-        with c.on("arm"):
+@pytest.mark.parametrize(("pool", "force"), [("arm", True), ("brief", False)])
+def test_neither_force_nor_a_short_grace_waits_for_long_tasks(
+    tmp_path: Path, pool: str, force: bool
+) -> None:
+    with cluster(config=POOLS, **{"cpu": 1, pool: 1}, wait=2) as c, Client(c) as client:  # type: ignore[arg-type]
+        with c.on(pool):
             future = client.submit(count_and_sleep, str(tmp_path), "long", 300, pure=False)
         until(lambda: executions(tmp_path, "long") == 1)
-        c.scale(arm=0, force=True)
-        until(lambda: joined(c, "arm") == 0, 15)
+        c.scale(**{pool: 0}, force=force)  # type: ignore[arg-type]
+        until(lambda: joined(c, pool) == 0, 15)
         assert not future.done()
         future.cancel()
 
 
-def test_p2p_while_the_pool_scales() -> None:
+@pytest.mark.parametrize("kind", ["rechunk", "shuffle"])
+def test_p2p_while_the_pool_scales(kind: str) -> None:
     with cluster(config=POOLS, cpu=2, big=1, wait=3) as c, Client(c) as client:
-        with dask.config.set({"array.rechunk.method": "p2p"}):
-            array = da.ones((1200, 1200), chunks=(1200, 40)).map_blocks(slowly, dtype=float)
-            total = client.compute(array.rechunk((40, 1200)).sum())
+        if kind == "rechunk":
+            with dask.config.set({"array.rechunk.method": "p2p"}):
+                array = da.ones((1200, 1200), chunks=(1200, 40)).map_blocks(slowly, dtype=float)
+                total = client.compute(array.rechunk((40, 1200)).sum())
+        else:
+            with dask.config.set({"dataframe.shuffle.method": "p2p"}):
+                numbers = pd.DataFrame({"x": np.ones(1200 * 1200)})
+                frame = dd.from_pandas(numbers, npartitions=30).map_partitions(slowly)
+                total = client.compute(frame.shuffle("x")["x"].sum())
         until(lambda: busy(client) >= 2)
         c.scale(cpu=4)
         until(lambda: joined(c, "cpu") == 4)
