@@ -36,7 +36,6 @@ def cluster(
     untagged: Iterable[str] | None = None,
     name: str | None = None,
     asynchronous: bool = False,
-    loop: Any = None,
     **pools: int | tuple[int, int],
 ) -> PooledCluster:
     """Start a private Dask cluster with the pools asked for.
@@ -107,7 +106,7 @@ def cluster(
     local = LocalBackend(name)
     _trust(local.authority)
     fleet = Fleet(name, checked, local, say=PooledCluster.say)
-    found = PooledCluster(fleet, allowed, asynchronous=asynchronous, loop=loop)
+    found = PooledCluster(fleet, allowed, asynchronous=asynchronous)
     if not found.called_from_running_loop:
         found.start()
     return found

@@ -64,11 +64,10 @@ class PooledCluster(Cluster):
         limits: Mapping[str, Limit],
         *,
         asynchronous: bool = False,
-        loop: Any = None,
     ) -> None:
         self._fleet = fleet
         self._limits = limits
-        super().__init__(asynchronous=asynchronous, loop=loop, quiet=True, name=fleet.name)
+        super().__init__(asynchronous=asynchronous, quiet=True, name=fleet.name)
         default = fleet.crews[fleet.request.config.default.name]
         if default.adapting:
             self._adaptive = Adapting(default.bounds.minimum, default.bounds.maximum)

@@ -1,5 +1,6 @@
 """pools.yaml: what is read, every way it can be wrong, and where it is looked for."""
 
+import inspect
 import json
 import os
 from collections.abc import Iterator
@@ -527,6 +528,15 @@ def test_names_of_another_form(name):
 @pytest.mark.parametrize("name", ["lambda", "in", "class"])
 def test_keywords(name):
     assert "Python keyword" in name_problem(name)
+
+
+def test_arguments_of_the_calls_are_reserved():
+    from facility import cluster
+    from facility.pooled import PooledCluster
+
+    calls = (cluster, PooledCluster.scale, PooledCluster.adapt)
+    arguments = {name for call in calls for name in inspect.signature(call).parameters}
+    assert arguments <= RESERVED_NAMES
 
 
 @pytest.mark.parametrize("name", sorted(RESERVED_NAMES))

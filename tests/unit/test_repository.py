@@ -1,7 +1,9 @@
 """Rules about the files of this repository, each checked on all of them."""
 
 import ast
+import importlib
 import json
+import pkgutil
 import re
 import shlex
 import subprocess
@@ -199,3 +201,12 @@ def test_links_in_the_documentation_lead_somewhere() -> None:
         for path, target in links
         if "://" not in target and not (path.parent / target).exists()
     ]
+
+
+def test_no_module_shadows_a_public_name() -> None:
+    for module in pkgutil.walk_packages(facility.__path__, "facility."):
+        if not module.name.endswith("__main__"):
+            importlib.import_module(module.name)
+    assert callable(facility.cluster)
+    assert callable(facility.pools)
+    assert callable(facility.clusters)
