@@ -13,9 +13,13 @@ from facility.adaptive import Bounds, Demand, Follower
 from facility.config import Pool
 from facility.request import Ended, PoolRequest
 
-LOSSES = 5
-"""Losses within `LOSS_WINDOW` after which a pool starts no more workers."""
+FAILED_STARTS = 5
+"""Workers lost before they joined, within `LOSS_WINDOW`, after which no more are started."""
+LOSSES = 30
+"""The same of workers that had joined: distributed fails a task that killed four of them, so
+that a handful of bad tasks must not end a pool."""
 LOSS_WINDOW = 60.0
+"""Seconds."""
 JOIN_SECONDS = 120.0
 """Seconds after which a worker that has not joined counts as lost."""
 ABSENT_SECONDS = 10.0
@@ -62,7 +66,7 @@ class Crew:
     lost: int = 0
     last_loss: Ended | None = None
     told: set[str] = field(default_factory=set)
-    _losses: deque[float] = field(default_factory=deque)
+    _losses: deque[tuple[float, bool]] = field(default_factory=deque)
     _follower: Follower = field(default_factory=Follower)
     _started: int = 0
 
@@ -141,8 +145,10 @@ class Crew:
 
     def lose(self, ended: Ended, now: float) -> None:
         """Take note of a worker that ended by itself."""
+        joined = False
         for name, group in list(self.groups.items()):
             if ended.name in group.members:
+                joined = ended.name in group.joined
                 group.members.discard(ended.name)
                 group.joined.discard(ended.name)
                 group.absent.pop(ended.name, None)
@@ -156,10 +162,11 @@ class Crew:
             return
         self.lost += 1
         self.last_loss = ended
-        self._losses.append(now)
-        while self._losses[0] < now - LOSS_WINDOW:
+        self._losses.append((now, joined))
+        while self._losses[0][0] < now - LOSS_WINDOW:
             self._losses.popleft()
-        if len(self._losses) >= max(LOSSES, 2 * self.target):
+        failed_starts = sum(not had_joined for _, had_joined in self._losses)
+        if failed_starts >= FAILED_STARTS or len(self._losses) >= max(LOSSES, 2 * self.target):
             self.broken = (
                 f"{len(self._losses)} workers were lost within {LOSS_WINDOW:.0f} s "
                 f"(the last one {ended.how})"

@@ -170,6 +170,23 @@ def test_a_killed_worker_is_replaced(tmp_path: Path, caplog: pytest.LogCaptureFi
         assert "1 worker lost and replaced" in c.explain()
 
 
+def test_tasks_that_kill_their_workers_fail_alone() -> None:
+    """Those that wait for a free slot are not on the worker that dies."""
+    with cluster(config=POOLS, cpu=1, arm=2, wait=3) as c, Client(c) as client:
+        with c.on("arm"):
+            killers = client.map(end_worker, range(2), pure=False, priority=1)
+            others = client.map(where, range(200), seconds=0.01, pure=False)
+        assert set(client.gather(others)) == {"arm"}
+        for killer in killers:
+            with pytest.raises(Exception, match="4 different workers"):
+                killer.result(timeout=60)
+        until(lambda: len(c.workers) == 3)
+
+
+def end_worker(_: int) -> None:
+    os._exit(1)
+
+
 def test_a_task_that_takes_all_memory_costs_its_worker_only() -> None:
     with cluster(1, config=POOLS) as c, Client(c) as client:
         future = client.submit(hog, retries=0)

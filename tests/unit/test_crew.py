@@ -4,7 +4,15 @@ import pytest
 
 from facility.adaptive import Bounds, Demand
 from facility.config import load
-from facility.crew import ABSENT_SECONDS, JOIN_SECONDS, LOSS_WINDOW, LOSSES, Crew, Plan
+from facility.crew import (
+    ABSENT_SECONDS,
+    FAILED_STARTS,
+    JOIN_SECONDS,
+    LOSS_WINDOW,
+    LOSSES,
+    Crew,
+    Plan,
+)
 from facility.explain import explain, table
 from facility.request import Ended, PoolRequest
 
@@ -86,9 +94,19 @@ def test_a_worker_that_its_scheduler_closed_is_replaced_silently():
     assert "lost" not in words(found)
 
 
-def test_too_many_losses_end_the_starting_until_scaled_again():
+def test_workers_that_had_joined_may_be_lost_more_often():
     found = crew("cpu", 1)
     for number in range(LOSSES):
+        assert not found.broken
+        start(found, float(number))
+        found.observe(demand(f"cpu-{number}"), float(number))
+        found.lose(killed(f"cpu-{number}"), float(number))
+    assert found.broken
+
+
+def test_too_many_failed_starts_end_the_starting_until_scaled_again():
+    found = crew("cpu", 1)
+    for number in range(FAILED_STARTS):
         assert not found.broken
         start(found, float(number))
         found.lose(killed(f"cpu-{number}"), float(number))
@@ -103,7 +121,7 @@ def test_too_many_losses_end_the_starting_until_scaled_again():
 
 def test_losses_far_apart_are_replaced_for_ever():
     found = crew("cpu", 1)
-    for number in range(3 * LOSSES):
+    for number in range(3 * FAILED_STARTS):
         now = number * LOSS_WINDOW / 2
         start(found, now)
         found.lose(killed(f"cpu-{number}"), now)
