@@ -151,13 +151,14 @@ class RoutedScheduler(Scheduler):
         if pool is None:
             return
         members = self.routes.members.setdefault(pool, set())
+        with_slot = self._open.setdefault(pool, set())
+        with_slot.discard(ws)
         if self.workers.get(ws.address) is not ws:
             members.discard(ws)
-            self._open.get(pool, set()).discard(ws)
             return
         members.add(ws)
-        has_slot = ws in self.idle_task_count
-        (set.add if has_slot else set.discard)(self._open.setdefault(pool, set()), ws)
+        if ws in self.idle_task_count:
+            with_slot.add(ws)
         if self.routes.protecting and pool not in self.routes.untagged:
             self.idle_task_count.discard(ws)
 
