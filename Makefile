@@ -9,8 +9,8 @@ PYTHON ?=
 READY := .venv/.ready
 SOURCES := facility tests benchmarks notebooks tools
 
-.PHONY: help run test test-unit test-local test-browser test-gpu lint format lock schema \
-	notebooks-strip clean
+.PHONY: help run test test-unit test-local test-browser test-gpu test-kube kube-up \
+	kube-down lint format lock schema notebooks-strip clean
 
 help: ## say what there is
 	@awk -F ':.*## ' '/^[.a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' Makefile
@@ -42,6 +42,15 @@ test-gpu: $(READY) ## tests on an NVIDIA GPU, where there is one
 	@if nvidia-smi -L 2>/dev/null | grep -q GPU; then \
 	  .venv/bin/python -m pip install --quiet --require-hashes -r requirements-gpu.lock; fi
 	@.venv/bin/python tools/tiers.py gpu
+
+kube-up: $(READY) ## a real Kubernetes on this machine to test on: tests/kube/README.md
+	@.venv/bin/python -m tests.kube.bringup up $(ARGS)
+
+kube-down: $(READY) ## take it down, and say what is left of it
+	@.venv/bin/python -m tests.kube.bringup down
+
+test-kube: $(READY) ## tests on that Kubernetes, from kube-up to kube-down
+	@.venv/bin/python -m tests.kube.bringup test $(ARGS)
 
 lint: $(READY) ## style, types and import layers
 	@.venv/bin/ruff check $(wildcard $(SOURCES))
