@@ -1,0 +1,1 @@
+"""A real Kubernetes on this machine to test on: `python -m tests.kube.bringup up|down|test`."""

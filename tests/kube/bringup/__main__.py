@@ -1,0 +1,106 @@
+"""`python -m tests.kube.bringup up|down|build|test`."""
+
+import argparse
+import fcntl
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.kube.bringup import external, network
+from tests.kube.bringup.build import build, needed
+from tests.kube.bringup.down import down
+from tests.kube.bringup.host import check
+from tests.kube.bringup.places import BringUpError, Places, places, say
+from tests.kube.bringup.up import up
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+@contextmanager
+def alone(where: Places) -> Iterator[None]:
+    """Hold the folder, so that no other run changes it meanwhile.
+
+    Raises
+    ------
+    BringUpError
+        Another run holds it.
+    """
+    where.root.mkdir(parents=True, exist_ok=True)
+    with (where.root / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise BringUpError(
+                f"Another run brings a Kubernetes up or down in {where.root}: wait for its end."
+            ) from None
+        yield
+
+
+def test(where: Places, cidr_mode: str, arguments: list[str]) -> int:
+    """Bring up, run the tests of the kube tier, and take down, also when they fail.
+
+    The tests of the bring-up itself take the Kubernetes down at their end; see there.
+    """
+    code, left = 1, []
+    try:
+        up(where, cidr_mode)
+        variables = os.environ | {"KUBE_TEST_STATE": str(where.state)}
+        command = [sys.executable, "-m", "pytest", "tests/kube", "-m", "kube", *arguments]
+        code = subprocess.run(command, cwd=ROOT, env=variables, check=False).returncode
+    finally:
+        left = down(where)
+    return code or int(bool(left))
+
+
+def main(arguments: list[str]) -> int:
+    """Do what the arguments say; return the code to exit with."""
+    parser = argparse.ArgumentParser(prog="python -m tests.kube.bringup", description=__doc__)
+    parser.add_argument("action", choices=("up", "down", "build", "test"))
+    parser.add_argument(
+        "--policy-cidr-match-mode",
+        choices=network.CIDR_MODES,
+        default=network.CIDR_MODES[0],
+        help="whether an ipBlock of a NetworkPolicy matches nodes (default: %(default)s)",
+    )
+    chosen, rest = parser.parse_known_args(arguments)
+    if rest and chosen.action != "test":
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    mode = chosen.policy_cidr_match_mode
+    try:
+        where = places()
+        other = external.from_environment(where)
+        if chosen.action == "up" and other:
+            external.use(where, other)
+            return 0
+        with alone(where):
+            if chosen.action == "up":
+                up(where, mode)
+                print(f"export KUBECONFIG={where.kubeconfig}")
+            elif chosen.action == "build":
+                check(where, built=all(folder.is_dir() for folder in needed(where).values()))
+                build(where)
+            elif chosen.action == "test":
+                return test(where, mode, rest)
+            else:
+                return int(bool(down(where)))
+    except BringUpError as error:
+        print(f"kube-{chosen.action}: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        say("interrupted")
+        return 130
+    return 0
+
+
+def interrupted(number: int, frame: object) -> None:
+    """Treat a request to end as an interruption, so that what was started is taken down."""
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, interrupted)
+    sys.exit(main(sys.argv[1:]))

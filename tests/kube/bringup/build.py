@@ -1,0 +1,301 @@
+"""Everything that is built once: Kubernetes, Cilium and more from Go modules, a base from Debian.
+
+Each thing has a folder of its own, named by a hash of its sources and flags. It is built
+beside that and renamed when it is whole, so that there is never half of one. Go compares every
+module with the checksums in go.sum.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.kube.bringup import host, site
+from tests.kube.bringup.image import tar_of
+from tests.kube.bringup.places import SOURCES, BringUpError, Places, fingerprint, say
+
+KUBERNETES_PARTS = (
+    "etcd",
+    "coredns",
+    "kube-apiserver",
+    "kube-controller-manager",
+    "kube-scheduler",
+    "kube-proxy",
+    "kubelet",
+    "kubectl",
+)
+"""Names by which the one program is called."""
+DEBIAN = "bookworm"
+BASE_PACKAGES = ("ca-certificates", "python3-minimal", "iproute2", "curl")
+LINK = "-s -w"
+CILIUM = "github.com/cilium/cilium"
+
+
+@dataclass(frozen=True)
+class Program:
+    """One program of a Go module: what it is called, its package, build tags and linker flags."""
+
+    name: str
+    package: str
+    tags: str = ""
+    link: str = LINK
+
+
+@dataclass(frozen=True)
+class Component:
+    """Programs from one folder of sources, whose go.mod pins `module`."""
+
+    name: str
+    module: str
+    programs: tuple[Program, ...]
+    minutes: int
+
+    @property
+    def sources(self) -> Path:
+        """The folder with go.mod and go.sum."""
+        return SOURCES / self.name
+
+    @property
+    def version(self) -> str:
+        """The version of `module` that go.mod asks for, such as v1.35.4."""
+        return version_of(self.module, (self.sources / "go.mod").read_text())
+
+
+CILIUM_LINK = (
+    f"{LINK} -X '{CILIUM}/pkg/version.ciliumVersion="
+    "{bare} unknown 2025-01-01T00:00:00+00:00 go version go1 linux/amd64'"
+)
+COMPONENTS = (
+    Component(
+        "kubernetes",
+        "k8s.io/kubernetes",
+        (
+            Program(
+                "kube",
+                ".",
+                link=f"{LINK} -X k8s.io/component-base/version.gitVersion={{version}}"
+                " -X k8s.io/component-base/version.gitMajor=1"
+                " -X k8s.io/component-base/version.gitMinor={minor}"
+                " -X k8s.io/client-go/pkg/version.gitVersion={version}",
+            ),
+        ),
+        minutes=9,
+    ),
+    Component(
+        "cilium",
+        CILIUM,
+        (
+            Program("cilium-agent", f"{CILIUM}/daemon", "osusergo", CILIUM_LINK),
+            Program("cilium-cni", f"{CILIUM}/plugins/cilium-cni", "osusergo", CILIUM_LINK),
+            Program(
+                "cilium-operator",
+                f"{CILIUM}/operator",
+                "osusergo,ipam_provider_operator",
+                CILIUM_LINK,
+            ),
+        ),
+        minutes=8,
+    ),
+    Component(
+        "storage",
+        "github.com/rancher/local-path-provisioner",
+        (Program("local-path-provisioner", "github.com/rancher/local-path-provisioner"),),
+        minutes=2,
+    ),
+    Component(
+        "containerd",
+        "github.com/containerd/containerd",
+        (
+            Program(
+                "containerd",
+                "github.com/containerd/containerd/cmd/containerd",
+                "no_btrfs,no_devmapper,no_zfs,no_aufs",
+            ),
+        ),
+        minutes=3,
+    ),
+)
+
+
+def version_of(module: str, go_mod: str) -> str:
+    """The version of a module that a go.mod requires."""
+    found = re.search(rf"^\s*(?:require )?{re.escape(module)} (v\S+)", go_mod, re.M)
+    if not found:
+        raise ValueError(f"go.mod does not require {module}")
+    return found[1]
+
+
+def link_flags(program: Program, version: str) -> str:
+    """Linker flags of a program with its version in them."""
+    minor = version.split(".")[1]
+    return program.link.format(version=version, bare=version.removeprefix("v"), minor=minor)
+
+
+def key(component: Component) -> str:
+    """Hash of all that a component is built from but Go itself, of which any will do."""
+    files = [path for path in component.sources.iterdir() if path.is_file()]
+    return fingerprint([repr(component.programs)], files)
+
+
+def base_key() -> str:
+    """Hash of all that the base images and the pause program are built from."""
+    return fingerprint([DEBIAN, *BASE_PACKAGES], [SOURCES / "pause.c"])
+
+
+def run(command: list[str], what: str, log: Path, **settings: object) -> None:
+    """Run a long command and say every half minute that it still runs.
+
+    Raises
+    ------
+    BringUpError
+        It failed; with the last lines of its log.
+    """
+    begin = time.monotonic()
+    environment = os.environ | {name: str(value) for name, value in settings.items()}
+    folder = environment.pop("cwd", None)
+    with log.open("ab") as out:
+        child = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=out,
+            env=environment,
+            cwd=folder,
+        )
+        try:
+            while True:
+                try:
+                    code = child.wait(timeout=30)
+                    break
+                except subprocess.TimeoutExpired:
+                    lines = log.read_text(errors="replace").splitlines()
+                    last = lines[-1][:80] if lines else "nothing said yet"
+                    say(f"  {what}: {time.monotonic() - begin:.0f} s, {len(lines)} steps, {last}")
+        finally:
+            if child.poll() is None:
+                child.terminate()
+                child.wait()
+    if code:
+        tail = "".join(f"\n    {line[:300]}" for line in log.read_text().splitlines()[-8:])
+        raise BringUpError(f"{what} could not be built; the last lines of {log}:{tail}")
+
+
+def once(where: Places, name: str, make: Callable[[Path], None], about: str) -> Path:
+    """A folder of `built`, made by `make` if it is not there; what stopped half-way is removed."""
+    final = where.built / name
+    if final.is_dir():
+        return final
+    where.built.mkdir(parents=True, exist_ok=True)
+    for stale in where.built.glob(f".{name}.*"):
+        remove(stale)
+    say(about)
+    fresh = where.built / f".{name}.{os.getpid()}"
+    fresh.mkdir()
+    try:
+        make(fresh)
+        fresh.rename(final)
+    except BaseException:
+        remove(fresh)
+        raise
+    return final
+
+
+def remove(folder: Path) -> None:
+    """Remove a folder, read-only parts of it too."""
+    for path, _, _ in os.walk(folder):
+        with suppress(OSError):
+            Path(path).chmod(0o755)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def go(component: Component, folder: Path, *words: str) -> str:
+    """What a short Go command says in the folder of a component."""
+    return subprocess.run(
+        ["go", *words], cwd=folder, capture_output=True, text=True, check=True
+    ).stdout.strip()
+
+
+def make_component(component: Component, where: Places, into: Path) -> None:
+    """Build the programs of one component from a copy of its sources."""
+    log = where.logs / f"build-{component.name}.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    log.unlink(missing_ok=True)
+    sources = into / "src"
+    shutil.copytree(component.sources, sources)
+    run(["go", "mod", "download"], f"modules of {component.name}", log, cwd=sources)
+    if component.name == "containerd":
+        choose_platform(component, sources)
+    for program in component.programs:
+        flags = ["-trimpath", "-v", "-tags", program.tags]
+        flags += ["-ldflags", link_flags(program, component.version)]
+        command = ["go", "build", *flags, "-o", str(into / program.name), program.package]
+        run(command, program.name, log, cwd=sources, CGO_ENABLED=0)
+    if component.name == "kubernetes":
+        for part in KUBERNETES_PARTS:
+            (into / part).symlink_to("kube")
+    if component.name == "cilium":
+        # The agent compiles these when it runs.
+        module = Path(go(component, sources, "list", "-m", "-f", "{{.Dir}}", CILIUM))
+        shutil.copytree(module / "bpf", into / "bpf")
+        for path, _, files in os.walk(into / "bpf"):
+            for file in (path, *(f"{path}/{name}" for name in files)):
+                Path(file).chmod(Path(file).stat().st_mode | 0o200)
+    remove(sources)
+
+
+def choose_platform(component: Component, sources: Path) -> None:
+    """Have containerd's own idea of its platform replaced by that of our file."""
+    module = "github.com/containerd/platforms"
+    origin = Path(go(component, sources, "list", "-m", "-f", "{{.Dir}}", module))
+    shutil.copytree(origin, sources / "platforms")
+    for path in (sources / "platforms", *(sources / "platforms").iterdir()):
+        path.chmod(0o755)
+    shutil.copy(sources / "platform.go.txt", sources / "platforms" / "defaults_unix.go")
+    go(component, sources, "mod", "edit", f"-replace={module}=./platforms")
+
+
+def make_base(where: Places, into: Path) -> None:
+    """Build what the site's own images are made of, but for CoreDNS."""
+    log = where.logs / "build-base.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    log.unlink(missing_ok=True)
+    program = into / site.PAUSE
+    command = ["gcc", "-static", "-Os", "-o", str(program), str(SOURCES / "pause.c")]
+    run(command, "the pause program", log)
+    tar_of(program, into / "pause.tar")
+    host.emulate()
+    for node in site.NODES:
+        tar = into / f"base.{node.name}.tar"
+        command = ["mmdebstrap", f"--arch={node.name}", "--variant=minbase"]
+        command += [f"--include={','.join(BASE_PACKAGES)}", DEBIAN, str(tar)]
+        run(command, f"Debian base for {node.name}", log)
+
+
+def needed(where: Places) -> dict[str, Path]:
+    """Where each component lies, or is to lie, by its name; nothing is built."""
+    folders = {c.name: where.built / f"{c.name}-{c.version}-{key(c)}" for c in COMPONENTS}
+    return folders | {"base": where.built / f"base-{base_key()}"}
+
+
+def build(where: Places) -> Mapping[str, Path]:
+    """Build what is not there yet, and return the folder of each component by its name."""
+    folders = needed(where)
+    for component in COMPONENTS:
+
+        def make(into: Path, component: Component = component) -> None:
+            make_component(component, where, into)
+
+        about = f"building {component.name} {component.version}: up to {component.minutes} minutes"
+        once(where, folders[component.name].name, make, about)
+    once(
+        where,
+        folders["base"].name,
+        lambda into: make_base(where, into),
+        "making Debian bases for both architectures: up to 6 minutes",
+    )
+    return folders

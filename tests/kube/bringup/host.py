@@ -1,0 +1,204 @@
+"""What this machine must have, and how it comes by it: root, Go, disk space, Debian packages."""
+
+import os
+import re
+import shutil
+import socket
+import subprocess
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from tests.kube.bringup import site
+from tests.kube.bringup.places import BringUpError, Places, say
+
+PACKAGES: Mapping[str, str] = {
+    "containerd": "/usr/bin/containerd",
+    "runc": "/usr/sbin/runc",
+    "containernetworking-plugins": "/usr/lib/cni/bridge",
+    "iptables": "/usr/sbin/iptables-save",
+    "iproute2": "/usr/sbin/ip",
+    "conntrack": "/usr/sbin/conntrack",
+    "ipset": "/usr/sbin/ipset",
+    "clang-16": "/usr/bin/clang-16",
+    "bpftool": "/usr/sbin/bpftool",
+    "docker-registry": "/usr/bin/docker-registry",
+    "mmdebstrap": "/usr/bin/mmdebstrap",
+    "arch-test": "/usr/bin/arch-test",
+    "qemu-user-static": "/usr/bin/qemu-aarch64-static",
+    "gcc": "/usr/bin/gcc",
+    "libc6-dev": "/usr/include/stdio.h",
+}
+"""Debian packages that are needed, and a file of each by which it is known."""
+GO = (1, 25)
+COLD_SPACE = 15 << 30
+"""Bytes: Go's caches, what is built, and images."""
+WARM_SPACE = 4 << 30
+BINFMT = Path("/proc/sys/fs/binfmt_misc")
+EMULATOR = "qemu-aarch64"
+EMULATOR_RULE = Path("/usr/share/binfmts/qemu-aarch64")
+
+
+def missing_packages(root: Path = Path("/")) -> list[str]:
+    """Names of the Debian packages that are not installed."""
+    return [name for name, file in PACKAGES.items() if not (root / file.lstrip("/")).exists()]
+
+
+def go_version(said: str) -> tuple[int, int] | None:
+    """Version in what `go version` says."""
+    found = re.search(r"\bgo(\d+)\.(\d+)", said)
+    return (int(found[1]), int(found[2])) if found else None
+
+
+def sentence(problems: Iterable[str]) -> str:
+    """All that is missing, in one sentence."""
+    return "A Kubernetes cannot be brought up here: " + "; ".join(problems) + "."
+
+
+def what_is_missing(
+    *, uid: int, go: str | None, free: int, needed: int, packages: list[str], apt: bool
+) -> list[str]:
+    """Say what this machine lacks, each with what to do about it.
+
+    Parameters
+    ----------
+    uid
+        Of this process.
+    go
+        What `go version` said, None without Go, "" where nothing is left to build with it.
+    free, needed
+        Bytes where the cache lies.
+    packages
+        Debian packages that are not installed.
+    apt
+        Whether they can be installed from here.
+    """
+    problems = []
+    if uid != 0:
+        problems.append(
+            "it needs root, for namespaces and control groups (or set KUBECONFIG to use a "
+            "Kubernetes that is there)"
+        )
+    wanted = ".".join(map(str, GO))
+    if go == "":
+        pass
+    elif go is None:
+        problems.append(f"Go is missing, which builds it (install {wanted} or newer)")
+    elif (go_version(go) or (0, 0)) < GO:
+        problems.append(f"Go is too old: {go.strip()} (install {wanted} or newer)")
+    if free < needed:
+        problems.append(
+            f"{free / 2**30:.1f} GiB of disk are free where the cache lies, and "
+            f"{needed / 2**30:.0f} GiB are needed"
+        )
+    if packages and not apt:
+        problems.append(
+            f"Debian packages are missing (apt-get install --no-install-recommends "
+            f"{' '.join(packages)})"
+        )
+    return problems
+
+
+def check(where: Places, *, built: bool) -> None:
+    """See that all is there; install Debian packages that are not.
+
+    Raises
+    ------
+    BringUpError
+        Something is missing that cannot be had from here; it names all of it.
+    """
+    where.root.mkdir(parents=True, exist_ok=True)
+    go = "" if built else None
+    if not built and shutil.which("go"):
+        go = subprocess.run(["go", "version"], capture_output=True, text=True, check=False).stdout
+    packages = missing_packages()
+    root = os.getuid() == 0
+    problems = what_is_missing(
+        uid=os.getuid(),
+        go=go,
+        free=shutil.disk_usage(where.root).free,
+        needed=WARM_SPACE if built else COLD_SPACE,
+        packages=packages,
+        apt=root and shutil.which("apt-get") is not None,
+    )
+    if problems:
+        raise BringUpError(sentence(problems))
+    if packages:
+        install(packages)
+
+
+def install(packages: list[str]) -> None:
+    """Install Debian packages, without the services that some of them start."""
+    say(f"installing Debian packages: {' '.join(packages)}")
+    environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}
+    words = ["apt-get", "install", "-y", "-qq", "--no-install-recommends", *packages]
+    for command in (["apt-get", "update", "-qq"], words):
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        if done.returncode:
+            last = (done.stderr.strip() or done.stdout.strip()).splitlines()[-1:]
+            raise BringUpError(
+                f"`{' '.join(command)}` failed ({' '.join(last)}): install these packages by hand."
+            )
+    left = missing_packages()
+    if left:
+        raise BringUpError(
+            f"apt-get installed {', '.join(left)}, but not {', '.join(PACKAGES[n] for n in left)}: "
+            "this machine is not Debian 12, whose files are expected."
+        )
+
+
+def listens(address: str, port: int) -> bool:
+    """Whether something on this machine answers at a port."""
+    with socket.socket() as probe:
+        probe.settimeout(0.5)
+        return probe.connect_ex((address, port)) == 0
+
+
+def check_free() -> None:
+    """See that nobody uses the names and ports that are about to be used.
+
+    Raises
+    ------
+    BringUpError
+        Somebody does; nothing was changed.
+    """
+    names = [site.BRIDGE, site.VETH, "cni0", "cilium_host"]
+    taken = [f"interface {name}" for name in names if Path("/sys/class/net", name).exists()]
+    ports = [("127.0.0.1", site.ETCD_PORT), ("127.0.0.1", site.ETCD_PEER_PORT)]
+    ports += [("127.0.0.1", port) for port in (10248, 10249, 10256, 10257, 10259)]
+    taken += [f"port {port}" for address, port in ports if listens(address, port)]
+    if taken:
+        raise BringUpError(
+            f"Another program uses {', '.join(taken)}, which this Kubernetes needs: end it "
+            "(an interface goes with `ip link del`), then try again."
+        )
+
+
+def binfmt_rule(text: str) -> str:
+    """The kernel's line for an emulator from Debian's description of it."""
+    words = dict(line.split(" ", 1) for line in text.splitlines() if " " in line)
+    flags = "".join(
+        flag
+        for key, flag in (("preserve", "P"), ("credentials", "OC"), ("fix_binary", "F"))
+        if words.get(key) == "yes"
+    )
+    fields = (EMULATOR, "M", words["offset"], words["magic"], words["mask"], words["interpreter"])
+    return ":" + ":".join(fields) + ":" + flags
+
+
+def emulate() -> None:
+    """Let the kernel run arm64 programs under qemu, in containers too.
+
+    Down takes it back where `before` says that it was not so.
+    """
+    if not (BINFMT / "register").exists():
+        subprocess.run(["mount", "-t", "binfmt_misc", "binfmt_misc", str(BINFMT)], check=True)
+    if not (BINFMT / EMULATOR).exists():
+        (BINFMT / "register").write_text(binfmt_rule(EMULATOR_RULE.read_text()))
+
+
+def stop_emulating(*, mounted: bool) -> None:
+    """Take the emulator out of the kernel again; `mounted`: what it is told by goes too."""
+    if (BINFMT / EMULATOR).exists():
+        (BINFMT / EMULATOR).write_text("-1")
+    if mounted and (BINFMT / "register").exists():
+        subprocess.run(["umount", str(BINFMT)], check=False)

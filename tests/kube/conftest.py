@@ -1,0 +1,114 @@
+"""The Kubernetes that `make test-kube` brought up, and what a failing test says about it."""
+
+import json
+import os
+import subprocess
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+STATE = "KUBE_TEST_STATE"
+"""Variable that names the file in which the bring-up says what runs."""
+SHELL = ["/bin/sh", "-c"]
+
+
+class Kubernetes:
+    """kubectl, in one namespace."""
+
+    def __init__(self, state: dict[str, Any], namespace: str = "default"):
+        self.state = state
+        self.namespace = namespace
+        self.images: dict[str, str] = state["images"]
+
+    def run(self, *words: str, text: str = "", fail: bool = False) -> str:
+        """What kubectl says; with `fail` its complaint, if it does complain."""
+        command = [self.state["kubectl"], f"--kubeconfig={self.state['kubeconfig']}"]
+        command += [f"--namespace={self.namespace}", *words]
+        done = subprocess.run(command, input=text, capture_output=True, text=True, check=False)
+        assert (done.returncode != 0) == fail, f"{' '.join(words)}\n{done.stdout}\n{done.stderr}"
+        return done.stderr if fail else done.stdout
+
+    def get(self, kind: str, name: str) -> dict[str, Any]:
+        return json.loads(self.run("get", kind, name, "-o", "json"))
+
+    def apply(self, *objects: dict[str, Any], fail: bool = False) -> str:
+        text = yaml.safe_dump_all(objects)
+        return self.run("apply", "--validate=false", "-f", "-", text=text, fail=fail)
+
+    def pod(self, name: str, script: str, arch: str = "amd64", **spec: Any) -> dict[str, Any]:
+        """A pod that runs a script in the base image, on a node of an architecture."""
+        container = {
+            "name": "main",
+            "image": self.images["base"],
+            "command": [*SHELL, script],
+        } | spec.pop("container", {})
+        return {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {"name": name, "labels": {"app": name}},
+            "spec": {
+                "nodeSelector": {"kubernetes.io/arch": arch},
+                "tolerations": [{"key": "kubernetes.io/arch", "value": arch}],
+                "terminationGracePeriodSeconds": 1,
+                "restartPolicy": "Never",
+                "automountServiceAccountToken": False,
+                "containers": [container],
+            }
+            | spec,
+        }
+
+    def ready(self, name: str) -> None:
+        self.run("wait", "--for=condition=Ready", f"pod/{name}", "--timeout=60s")
+
+    def output(self, name: str) -> str:
+        """What a pod said, once it has ended well."""
+        self.run("wait", "--for=jsonpath={.status.phase}=Succeeded", f"pod/{name}", "--timeout=60s")
+        return self.run("logs", name).strip()
+
+
+def until(check: Callable[[], bool], seconds: float = 30) -> None:
+    """Wait until `check` is true."""
+    deadline = time.monotonic() + seconds
+    while not check():
+        assert time.monotonic() < deadline, f"waited {seconds} s"
+        time.sleep(0.3)
+
+
+@pytest.fixture(scope="session")
+def state() -> dict[str, Any]:
+    if STATE not in os.environ:
+        pytest.skip("needs a Kubernetes: run it with `make test-kube`")
+    return json.loads(Path(os.environ[STATE]).read_text())
+
+
+@pytest.fixture
+def kube(state: dict[str, Any]) -> Iterator[Kubernetes]:
+    """A namespace of the test's own."""
+    kube = Kubernetes(state, f"test-{uuid.uuid4().hex[:8]}")
+    kube.run("create", "namespace", kube.namespace)
+    until(lambda: "default" in kube.run("get", "serviceaccounts", "-o", "name"))
+    yield kube
+    kube.run("delete", "namespace", kube.namespace, "--wait=false")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    """Add a failing test's pods, events and logs to its output."""
+    report = yield
+    kube = getattr(item, "funcargs", {}).get("kube")
+    if report.when == "call" and report.failed and kube is not None:
+        pods = kube.run("get", "pods", "-o", "wide")
+        report.sections.append(("pods", pods))
+        report.sections.append(("events", kube.run("get", "events")))
+        for line in pods.splitlines()[1:]:
+            name = line.split()[0]
+            words = [kube.state["kubectl"], f"--kubeconfig={kube.state['kubeconfig']}"]
+            words += ["logs", f"--namespace={kube.namespace}", "--tail=50", name]
+            done = subprocess.run(words, capture_output=True, text=True, check=False)
+            report.sections.append((f"log of {name}", done.stdout + done.stderr))
+    return report

@@ -1,0 +1,309 @@
+"""The parts of the Kubernetes bring-up that only compute: keys, settings, sentences, comparisons.
+
+Golden files lie in tests/data/kube; REFRESH_GOLDEN=1 writes them anew.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.kube.bringup import __main__ as program
+from tests.kube.bringup import build, control, down, external, host, image, network, node, traces
+from tests.kube.bringup.places import BringUpError, Places, fill, manifest, places
+from tests.kube.bringup.process import Ledger, Process, end, start_time
+from tests.kube.bringup.site import NODES
+
+GOLDEN = Path(__file__).resolve().parents[1] / "data" / "kube"
+WHERE = Places(Path("/cache"))
+GIB = 1 << 30
+
+
+def compare(name: str, text: str) -> None:
+    """Compare with a golden file."""
+    file = GOLDEN / name
+    if os.environ.get("REFRESH_GOLDEN"):
+        file.write_text(text)
+    assert text == file.read_text(), f"REFRESH_GOLDEN=1 writes {name} anew"
+
+
+@pytest.mark.parametrize("each", NODES, ids=lambda each: each.name)
+def test_files_of_a_node(each):
+    files = node.files(each, WHERE, Path("/plugins"), "registry.test/pause@sha256:0")
+    compare(f"{each.name}.yaml", yaml.safe_dump(files, width=200))
+
+
+@pytest.mark.parametrize("mode", network.CIDR_MODES)
+def test_commands(mode):
+    commands = {
+        "etcd": control.etcd(WHERE),
+        "apiserver": control.apiserver(WHERE),
+        "controllers": control.controllers(WHERE),
+        "scheduler": control.scheduler(WHERE),
+        "cilium-operator": network.operator(WHERE, Path("cilium-operator")),
+    }
+    for each in NODES:
+        agent = network.agent(each, WHERE, Path("cilium-agent"), mode)
+        agent[agent.index("sh") + 1] = "agent.sh"
+        commands |= {
+            f"cilium-{each.name}": agent,
+            f"kubelet-{each.name}": node.kubelet(each, WHERE),
+        }
+    compare(f"commands-{mode}.yaml", yaml.safe_dump(commands, width=200))
+
+
+def test_manifests_are_filled():
+    found = manifest("dns", COREDNS="registry.test/coredns@sha256:0", DNS="10.96.0.10")
+    found += "---\n" + manifest("storage", STORAGE="{}", BASE="registry.test/base@sha256:0")
+    found += "---\n" + manifest("architecture")
+    assert "@" not in found.replace("@sha256", "")
+    kinds = [each["kind"] for each in yaml.safe_load_all(found)]
+    assert kinds.count("ServiceAccount") == 2
+    assert "StorageClass" in kinds
+    with pytest.raises(ValueError, match="nothing asks for NOBODY"):
+        fill("text", {"NOBODY": ""})
+
+
+def test_a_key_changes_with_all_that_is_built_from(tmp_path, monkeypatch):
+    monkeypatch.setattr(build, "SOURCES", tmp_path)
+    folder = tmp_path / "thing"
+    folder.mkdir()
+    (folder / "go.mod").write_text("module x\n\nrequire example.test/thing v1.2.3\n")
+    (folder / "go.sum").write_text("a")
+    thing = build.Component("thing", "example.test/thing", (build.Program("thing", "."),), 1)
+    first = build.key(thing)
+    assert build.key(thing) == first
+    assert thing.version == "v1.2.3"
+    (folder / "go.sum").write_text("b")
+    second = build.key(thing)
+    tagged = build.Component("thing", thing.module, (build.Program("thing", ".", "tag"),), 1)
+    assert len({first, second, build.key(tagged)}) == 3
+
+
+def test_versions_are_in_the_linker_flags():
+    kubernetes, cilium = build.COMPONENTS[:2]
+    flags = build.link_flags(kubernetes.programs[0], kubernetes.version)
+    assert kubernetes.version.startswith("v1.35.")
+    assert f"gitVersion={kubernetes.version} " in flags
+    assert "gitMinor=35 " in flags
+    assert f"ciliumVersion={cilium.version[1:]} " in build.link_flags(
+        cilium.programs[0], cilium.version
+    )
+
+
+def test_every_module_has_checksums():
+    for component in build.COMPONENTS:
+        sums = (component.sources / "go.sum").read_text()
+        assert f"{component.module} {component.version} h1:" in sums
+
+
+def test_half_built_things_are_built_again(tmp_path):
+    where = Places(tmp_path)
+    (where.built / ".thing-1.99").mkdir(parents=True)
+
+    def fails(into):
+        (into / "half").touch()
+        raise BringUpError("no")
+
+    with pytest.raises(BringUpError):
+        build.once(where, "thing-1", fails, "building")
+    assert not list(where.built.iterdir())
+    made = build.once(where, "thing-1", lambda into: (into / "whole").touch(), "building")
+    assert build.once(where, "thing-1", fails, "building") == made
+    assert (made / "whole").exists()
+
+
+def test_a_build_that_fails_says_why(tmp_path):
+    command = ["sh", "-c", "echo the reason; exit 3"]
+    with pytest.raises(BringUpError, match=r"(?s)a thing could not be built.*the reason"):
+        build.run(command, "a thing", tmp_path / "log")
+
+
+FINE = {"uid": 0, "go": "go version go1.26.1 linux/amd64", "free": 20 * GIB, "needed": 15 * GIB}
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({}, []),
+        ({"go": ""}, []),
+        ({"packages": ["runc"], "apt": True}, []),
+        ({"uid": 1000}, ["it needs root", "KUBECONFIG"]),
+        ({"go": None}, ["Go is missing", "1.25"]),
+        ({"go": "go version go1.19.8 linux/amd64"}, ["Go is too old", "1.19.8", "1.25"]),
+        ({"free": 2 * GIB}, ["2.0 GiB of disk are free", "15 GiB"]),
+        ({"packages": ["runc", "gcc"]}, ["apt-get install --no-install-recommends runc gcc"]),
+        ({"uid": 1, "go": None, "free": 0}, ["root", "Go is missing", "0.0 GiB"]),
+    ],
+)
+def test_what_is_missing_is_named(change, words):
+    found = host.what_is_missing(**({"packages": [], "apt": False} | FINE | change))
+    assert bool(found) == bool(words)
+    said = host.sentence(found)
+    assert all(word in said for word in words)
+    assert said.count(". ") == 0
+
+
+def test_packages_are_known_by_a_file(tmp_path):
+    assert host.missing_packages(tmp_path) == list(host.PACKAGES)
+    (tmp_path / "usr/sbin").mkdir(parents=True)
+    (tmp_path / "usr/sbin/runc").touch()
+    assert "runc" not in host.missing_packages(tmp_path)
+
+
+def test_the_kernels_line_for_an_emulator():
+    debian = (
+        "package qemu\ninterpreter /usr/bin/qemu\nmagic \\x7f\noffset 0\nmask \\xff\n"
+        "credentials no\nfix_binary yes\npreserve yes\n"
+    )
+    assert host.binfmt_rule(debian) == ":qemu-aarch64:M:0:\\x7f:\\xff:/usr/bin/qemu:PF"
+
+
+def test_a_folder_with_too_long_a_path_is_refused():
+    assert places({"HOME": "/home/user"}).root == Path("/home/user/.cache/facility/kube")
+    with pytest.raises(BringUpError, match="set XDG_CACHE_HOME to a shorter one"):
+        places({"XDG_CACHE_HOME": "/long" * 20})
+
+
+def test_processes_are_ended_by_what_was_written_down(tmp_path):
+    ledger = Ledger(Places(tmp_path))
+    deaf = "import signal, time; signal.signal(15, 1); print(1, flush=True); time.sleep(60)"
+    ledger.start("listens", ["sleep", "60"])
+    ledger.start("deaf", [sys.executable, "-c", deaf])
+    log = tmp_path / "logs" / "deaf.log"
+    deadline = time.monotonic() + 20
+    while not log.read_text():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    # A later run reads what this one wrote.
+    later = Ledger(Places(tmp_path))
+    assert [process.alive for process in later.processes] == [True, True]
+    later.end("listens")
+    assert [process.name for process in later.processes] == ["deaf"]
+    end(later.processes, patience=0.2)
+    assert not later.processes[0].alive
+    later.end("")
+    assert not Places(tmp_path).ledger.exists()
+
+
+def test_another_process_of_the_same_number_is_left_alone():
+    me = start_time(os.getpid())
+    other = Process("other", os.getpid(), me - 1)
+    assert not other.alive
+    other.send(signal.SIGKILL)
+    assert Process("me", os.getpid(), me).alive
+
+
+def test_a_process_that_ends_at_once_is_named_with_its_log(tmp_path):
+    ledger = Ledger(Places(tmp_path))
+    ledger.start("thing", ["sh", "-c", "echo address already in use; exit 1"])
+    with pytest.raises(BringUpError, match=r"(?s)thing ended.*address already in use"):
+        ledger.wait("the thing", lambda: False, 20)
+    ledger.end("")
+
+
+def test_only_new_rules_of_ours_are_taken_away():
+    rules = "*nat\n:KUBE-OURS -\n-A POSTROUTING -j KUBE-OURS\n-A INPUT -j CNI-THEIRS\n-A X\nCOMMIT"
+    kept = network.without(rules, traces.MARKS, ["-A INPUT -j CNI-THEIRS"])
+    assert kept == "*nat\n-A INPUT -j CNI-THEIRS\n-A X\nCOMMIT\n"
+
+
+def test_what_is_left_is_named():
+    before = {"interface": {"lo": ""}, "kernel setting": {"kernel/panic": "0", "gone": "1"}}
+    after = {
+        "interface": {"lo": "", "kbr0": ""},
+        "kernel setting": {"kernel/panic": "10", "net/new": "1"},
+        "mount": {"/somewhere": ""},
+    }
+    assert traces.left(before, after) == [
+        "interface kbr0",
+        "kernel setting kernel/panic: 10, was 0",
+        "mount /somewhere",
+    ]
+    assert traces.left(after, after) == []
+
+
+def test_down_without_anything_up_says_so(tmp_path, capsys):
+    assert down.down(Places(tmp_path)) == []
+    assert "No Kubernetes of ours is up" in capsys.readouterr().out
+
+
+def test_an_image_describes_itself(tmp_path):
+    (tmp_path / "tool").write_bytes(b"program")
+    tar = image.tar_of(tmp_path / "tool", tmp_path / "tool.tar")
+    config = image.config_of("arm64", image.sha256(tar), ["/tool"])
+    assert config["architecture"] == "arm64"
+    assert config["rootfs"]["diff_ids"] == [image.sha256(tar)]
+    assert image.digest_of(b"").startswith("sha256:e3b0c442")
+
+
+def a_node(arch="amd64", gpus="0"):
+    return {
+        "metadata": {"name": arch},
+        "spec": {},
+        "status": {"nodeInfo": {"architecture": arch}, "allocatable": {"nvidia.com/gpu": gpus}},
+    }
+
+
+def test_what_another_kubernetes_lacks_is_named():
+    standard = {"metadata": {"name": "x", "annotations": {external.DEFAULT_CLASS: "true"}}}
+    enforcer = {"metadata": {"name": "calico-node-x"}}
+    nodes = [a_node(gpus="1"), a_node("arm64")]
+    assert external.lacks({"minor": "35"}, nodes, [standard], [enforcer]) == []
+    said = external.lacks({"minor": "29+"}, [a_node()], [], [])
+    assert [line.split(":")[0] for line in said[:4]] == [
+        "Kubernetes 1.30 or newer",
+        "a node of architecture arm64",
+        "a node with nvidia.com/gpu",
+        "a default StorageClass",
+    ]
+    assert "NetworkPolicy enforcement" in said[4]
+
+
+def test_our_own_kubeconfig_is_not_another_kubernetes():
+    assert external.named({}, WHERE) is None
+    assert external.named({"KUBECONFIG": str(WHERE.kubeconfig)}, WHERE) is None
+    assert external.named({"KUBECONFIG": "/other"}, WHERE) == "/other"
+
+
+def test_a_kubernetes_that_does_not_answer_is_a_sentence(tmp_path, monkeypatch, capsys):
+    tool = tmp_path / "kubectl"
+    tool.write_text("#!/bin/sh\necho 'connection refused' >&2\nexit 1\n")
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.setenv("XDG_CACHE_HOME", "/tmp/none")
+    monkeypatch.setenv("KUBECONFIG", "/other")
+    assert program.main(["up"]) == 1
+    said = capsys.readouterr().err
+    assert "does not answer" in said
+    assert "connection refused" in said
+    assert "Traceback" not in said
+
+
+def test_two_at_once_are_refused(tmp_path):
+    where = Places(tmp_path)
+    message = "Another run brings a Kubernetes up or down"
+    with program.alone(where), pytest.raises(BringUpError, match=message), program.alone(where):
+        pass
+
+
+def test_the_action_must_be_known():
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.kube.bringup", "sideways"],
+        cwd=Path(__file__).resolve().parents[2],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "invalid choice" in done.stderr
+
+
+def test_registry_settings_are_json():
+    assert json.loads(control.registry_config(WHERE))["http"]["addr"] == "10.243.0.1:5000"
