@@ -141,8 +141,7 @@ def test_p2p_while_the_pool_scales(kind: str) -> None:
                 total = client.compute(array.rechunk((40, 1200)).sum())
         else:
             with dask.config.set({"dataframe.shuffle.method": "p2p"}):
-                numbers = pd.DataFrame({"x": np.ones(1200 * 1200)})
-                frame = dd.from_pandas(numbers, npartitions=30).map_partitions(slowly)
+                frame = dd.from_map(slow_part, range(30), meta={"x": float})
                 total = client.compute(frame.shuffle("x")["x"].sum())
         until(lambda: busy(client) >= 2)
         c.scale(cpu=4)
@@ -150,6 +149,12 @@ def test_p2p_while_the_pool_scales(kind: str) -> None:
         c.scale(cpu=1)
         assert total.result(timeout=90) == 1200 * 1200
         until(lambda: joined(c, "cpu") == 1, 60)
+
+
+def slow_part(_: int) -> pd.DataFrame:
+    """One thirtieth of 1200 * 1200, in numbers that a shuffle spreads."""
+    where(seconds=0.2)
+    return pd.DataFrame({"x": np.tile([0.5, 1.0, 1.5], 16_000)})
 
 
 def slowly(block):  # type: ignore[no-untyped-def]
