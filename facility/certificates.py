@@ -9,7 +9,6 @@ them.
 
 import datetime
 import fcntl
-import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from facility import names
 from facility.errors import FacilityError
+from facility.files import write_private
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
@@ -104,8 +104,8 @@ class Authority:
         signer = serialization.load_pem_private_key(self.ca_key.read_bytes(), password=None)
         issuer = x509.load_pem_x509_certificate(self.ca_file.read_bytes())
         certificate, key = _certificate(f"facility {role}", CERTIFICATE_DAYS, (issuer, signer))  # type: ignore[arg-type]
-        _write(key_file, _key_pem(key))
-        _write(cert_file, _certificate_pem(certificate))
+        write_private(key_file, _key_pem(key))
+        write_private(cert_file, _certificate_pem(certificate))
 
 
 def server_files(folder: Path) -> dict[str, str]:
@@ -131,8 +131,8 @@ def authority(folder: Path | None = None) -> Authority:
         with _locked(folder):
             if not (found.ca_file.exists() and found.ca_key.exists()):
                 certificate, key = _certificate("facility user CA", AUTHORITY_DAYS, None)
-                _write(found.ca_key, _key_pem(key))
-                _write(found.ca_file, _certificate_pem(certificate))
+                write_private(found.ca_key, _key_pem(key))
+                write_private(found.ca_file, _certificate_pem(certificate))
                 found.client_cert.unlink(missing_ok=True)
             if _days_left(found.client_cert) < RENEW_DAYS:
                 found._issue("client", found.client_cert, found.client_key)
@@ -160,15 +160,6 @@ def _days_left(cert_file: Path) -> float:
     # parser; the age of the file says the same about what we wrote ourselves.
     age = time.time() - cert_file.stat().st_mtime
     return CERTIFICATE_DAYS - age / 86400
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Write a file that only the user can read, whole or not at all."""
-    partial = path.with_name(f"{path.name}.{os.getpid()}")
-    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(content)
-    partial.replace(path)
 
 
 def _key_pem(key: "EllipticCurvePrivateKey") -> bytes:

@@ -13,6 +13,7 @@ from typing import Any
 
 from facility import names
 from facility.errors import HubError
+from facility.files import write_private
 
 FOLDER_VARIABLE = "FACILITY_HUB"
 """Set in every process of a hub to the folder of its state, which tells the processes of
@@ -73,7 +74,7 @@ class HubSettings:
             key: str(value) if isinstance(value, Path) else value
             for key, value in asdict(self).items()
         }
-        write_private(self.folder / "settings.json", json.dumps(content, indent=1))
+        write_private(self.folder / "settings.json", json.dumps(content, indent=1).encode())
 
     @classmethod
     def load(cls, folder: Path) -> "HubSettings":
@@ -110,15 +111,6 @@ def prepare_folder(folder: Path) -> None:
         ) from error
 
 
-def write_private(path: Path, content: str) -> None:
-    """Write a file that only the user can read, whole or not at all."""
-    partial = path.with_name(f"{path.name}.{os.getpid()}")
-    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(content)
-    partial.replace(path)
-
-
 def password(folder: Path) -> str:
     """Return the password of this hub, generated at the first call and kept."""
     path = folder / "password"
@@ -128,7 +120,7 @@ def password(folder: Path) -> str:
         if kept:
             return kept
     generated = secrets.token_urlsafe(PASSWORD_BYTES)
-    write_private(path, generated + "\n")
+    write_private(path, f"{generated}\n".encode())
     return generated
 
 

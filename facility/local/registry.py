@@ -16,6 +16,7 @@ import psutil
 
 from facility import names
 from facility.errors import ClusterFailedError, FacilityError, RequestError, nearest
+from facility.files import write_private
 
 RECORD = "cluster.json"
 LOGS = "logs"
@@ -101,9 +102,7 @@ def create(name: str) -> Path:
 
 def write(folder: Path, record: Record) -> None:
     """Write the record of a running Dask cluster, whole or not at all."""
-    partial = folder / f"{RECORD}.partial"
-    partial.write_text(json.dumps(asdict(record)))
-    partial.replace(folder / RECORD)
+    write_private(folder / RECORD, json.dumps(asdict(record)).encode())
 
 
 def read(folder: Path) -> Record | None:
