@@ -118,7 +118,7 @@ if __name__ == "__main__":
     ]
     scheduler, *workers = children
     try:
-        scheduler.tell({**common, "facility": {}})
+        scheduler.tell({**common, "facility": {}, "folder": str(folder)})
         address = scheduler.answer()["address"]
         for number, worker in enumerate(workers):
             worker.tell({

@@ -84,7 +84,7 @@ class LocalBackend:
         child = self._child("facility.local.scheduler", "scheduler", {})
         self._scheduler = child
         await asyncio.to_thread(self.authority.issue, self.folder)
-        child.tell({**self._common(), "facility": dict(settings)})
+        child.tell({**self._common(), "facility": dict(settings), "folder": str(self.folder)})
         answer = await asyncio.to_thread(child.answer)
         if answer is None:
             await asyncio.to_thread(child.wait, CLOSE_SECONDS)

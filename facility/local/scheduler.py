@@ -3,7 +3,9 @@
 import asyncio
 import json
 import os
+import shutil
 import signal
+import time
 from typing import Any
 
 import dask
@@ -14,6 +16,9 @@ from tornado.web import Application, RequestHandler
 from facility import names
 from facility.local.child import close_when_asked, read_settings, write_answer
 from facility.scheduler import SETTINGS_VARIABLE
+
+WORKERS_CLOSE = 2.0
+"""Seconds in which workers end after their scheduler."""
 
 
 class DashboardStarting(RequestHandler):
@@ -65,9 +70,14 @@ def _add_dashboard(scheduler: Scheduler) -> None:
 
 def main() -> None:
     """Serve with the settings on standard input."""
+    owner = os.getppid()
     settings = read_settings()
     with dask.config.set(settings["dask"]):
         asyncio.run(serve(settings))
+    if os.getppid() != owner:
+        # Nobody else is left to remove what the Dask cluster kept on disk.
+        time.sleep(WORKERS_CLOSE)
+        shutil.rmtree(settings["folder"], ignore_errors=True)
 
 
 if __name__ == "__main__":

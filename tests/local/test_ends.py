@@ -96,6 +96,7 @@ def test_an_owner_that_is_killed_ends_it_by_itself(tmp_path: Path) -> None:
     time.sleep(1)
     assert not gone(found), "an owner may come back within its time"
     until(lambda: gone(found), 20)
+    assert not list(facility.names.clusters_folder().iterdir())
     assert process.stdout is not None
     process.stdout.close()
 
