@@ -16,9 +16,12 @@ from facility.errors import (
     FilesetError,
     HubError,
     RequestError,
+    RunError,
+    RunInterrupted,
 )
 
 if TYPE_CHECKING:
+    from facility.analysis.run import run
     from facility.launch import cluster, clusters, pools
 
 __version__ = "0.1.0"
@@ -27,6 +30,7 @@ __all__ = [
     "cluster",
     "pools",
     "clusters",
+    "run",
     "FacilityError",
     "RequestError",
     "ConfigError",
@@ -34,23 +38,31 @@ __all__ = [
     "ClusterTimeoutError",
     "FilesetError",
     "HubError",
+    "RunError",
+    "RunInterrupted",
 ]
 
-_LAUNCH = ("cluster", "pools", "clusters")
+_LATER = {
+    "cluster": "facility.launch",
+    "pools": "facility.launch",
+    "clusters": "facility.launch",
+    "run": "facility.analysis.run",
+}
+"""Modules of what is loaded when it is first asked for."""
 
 
 def __getattr__(name: str) -> Any:
-    """Load what starts Dask clusters when it is first asked for.
+    """Load what starts Dask clusters and runs analyses when it is first asked for.
 
     The schedulers and workers that import this package need none of it.
     """
-    if name not in _LAUNCH:
+    if name not in _LATER:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from facility import launch
+    from importlib import import_module
 
-    value = globals()[name] = getattr(launch, name)
+    value = globals()[name] = getattr(import_module(_LATER[name]), name)
     return value
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_LAUNCH])
+    return sorted([*globals(), *_LATER])

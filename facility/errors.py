@@ -7,6 +7,7 @@ together, as the `problems` of one error.
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from typing import Any
 
 
 class FacilityError(Exception):
@@ -61,6 +62,37 @@ class ClusterTimeoutError(FacilityError, TimeoutError):
 
 class ClusterFailedError(FacilityError, RuntimeError):
     """A Dask cluster could not start, or its scheduler was lost."""
+
+
+class RunError(FacilityError, RuntimeError):
+    """A run that could not process everything, with what it did.
+
+    Parameters
+    ----------
+    message
+        What happened, and what to do.
+    results
+        Sum of what was processed, None where there is nothing.
+    report
+        A `facility.analysis.report.Report`.
+    """
+
+    def __init__(self, message: str, results: object, report: object) -> None:
+        super().__init__(message)
+        self.results: Any = results
+        self.report: Any = report
+
+
+class RunInterrupted(KeyboardInterrupt):
+    """A run that was stopped with Ctrl-C; attributes as those of `RunError`.
+
+    In a notebook ``sys.last_value`` is the exception.
+    """
+
+    def __init__(self, message: str, results: object, report: object) -> None:
+        super().__init__(message)
+        self.results: Any = results
+        self.report: Any = report
 
 
 class HubError(FacilityError, RuntimeError):

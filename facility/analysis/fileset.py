@@ -38,6 +38,8 @@ class Fileset(dict[str, dict[str, Any]]):
         Number of events of each file, by its path.
     skipped
         One sentence for each file that was left out.
+    found
+        What each file was found to be, by path and tree.
     """
 
     def __init__(
@@ -45,13 +47,15 @@ class Fileset(dict[str, dict[str, Any]]):
         datasets: Mapping[str, dict[str, Any]],
         events: Mapping[str, int],
         skipped: Iterable[str] = (),
+        found: Mapping[tuple[str, str], Inspection] | None = None,
     ) -> None:
         super().__init__(datasets)
         self.events = dict(events)
         self.skipped = tuple(skipped)
+        self.found = dict(found or {})
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (dict(self), self.events, self.skipped)
+        return type(self), (dict(self), self.events, self.skipped, self.found)
 
     @property
     def total(self) -> int:
@@ -122,7 +126,8 @@ def fileset(
         warnings.warn(
             f"{_count(len(problems), 'input')} left out:\n{text}", SkippedFilesWarning, stacklevel=2
         )
-    return Fileset(result, {path: item.events for (path, _), item in found.items()}, problems)
+    counts = {path: item.events for (path, _), item in found.items()}
+    return Fileset(result, counts, problems, found)
 
 
 def _wrong_on_error(value: object) -> str:

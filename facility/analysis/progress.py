@@ -52,3 +52,57 @@ def track(
             )
     if terminal and told is not None:
         print(file=sys.stderr)
+
+
+class Meter:
+    """One line about a run, told every now and then: events, rates, what is left, failures.
+
+    Parameters
+    ----------
+    total
+        Number of events.
+    show
+        False to be silent.
+    """
+
+    def __init__(self, total: int, *, show: bool = True) -> None:
+        self.total = total
+        self.show = show
+        self.terminal = sys.stderr.isatty()
+        self.began = self.told = time.monotonic()
+        self.lines = 0
+
+    def tell(self, events: int, restored: int, read: int, failures: int, running: int) -> None:
+        """Tell how far it is, if it is time to.
+
+        Parameters
+        ----------
+        events
+            Done so far, failed ones included.
+        restored
+            Those among them that come from a checkpoint.
+        read
+            Bytes read so far.
+        failures, running
+            Numbers of chunks.
+        """
+        now = time.monotonic()
+        # A log gets a line every two seconds at first and every minute in the end.
+        interval = 0.5 if self.terminal else min(60.0, PATIENCE * (1 + self.lines // 5))
+        if not self.show or now - self.told < interval or now - self.began < PATIENCE:
+            return
+        self.told, seconds = now, now - self.began
+        rate = (events - restored) / seconds
+        left = f"about {(self.total - events) / rate:,.0f} s left" if rate else "no event yet"
+        text = (
+            f"{events:,} of {self.total:,} events, {rate:,.0f} events/s, "
+            f"{read * 8e-9 / seconds:.2f} Gbit/s, {running} chunks at work, {left}"
+        ) + (f", {failures} chunks failed" if failures else "")
+        self.lines += 1
+        end = "" if self.terminal else "\n"
+        print(f"\r{text:<110}" if self.terminal else text, end=end, file=sys.stderr, flush=True)
+
+    def end(self) -> None:
+        """Leave the line."""
+        if self.terminal and self.lines:
+            print(file=sys.stderr)

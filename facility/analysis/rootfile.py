@@ -14,6 +14,11 @@ MAGIC = b"root"
 WIDE_FORMAT = 1_000_000
 """Versions of ROOT's file format from here on have 8-byte positions."""
 LONGEST_LIST = 5
+ENTRIES = struct.Struct(">q")
+CLUSTERS = struct.Struct(">32x8x16xi32xq")
+"""fNClusterRange and fAutoFlush, where they stand behind the entries of a TTree."""
+CLUSTERS_SINCE = 19
+"""Version of TTree from which that is so."""
 
 
 class Inspection(NamedTuple):
@@ -27,11 +32,19 @@ class Inspection(NamedTuple):
         Entries of the tree, 0 where there is a problem.
     problem
         One sentence about what is wrong, None for a good file.
+    uuid, size
+        Identity of the file: what ROOT wrote into it, and its bytes.
+    cluster
+        Events of each cluster, after which the file is best cut; 0 where they differ or are not
+        told.
     """
 
     path: str
     events: int
     problem: str | None
+    uuid: str = ""
+    size: int = 0
+    cluster: int = 0
 
 
 def is_address(path: str) -> bool:
@@ -45,11 +58,11 @@ def inspect(path: str, tree: str) -> Inspection:
     if problem:
         return Inspection(path, 0, f"{path} {problem}")
     try:
-        events, problem = _entries(path, tree)
+        found = _entries(path, tree)
     except Exception as error:  # noqa: BLE001 - damaged bytes make uproot raise anything at all
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
         return Inspection(path, 0, f"{path} cannot be read as a ROOT file ({reason}).")
-    return Inspection(path, events, f"{path} {problem}" if problem else None)
+    return found._replace(problem=f"{path} {found.problem}") if found.problem else found
 
 
 def _local_problem(path: Path) -> str | None:
@@ -75,25 +88,33 @@ def _local_problem(path: Path) -> str | None:
     return None
 
 
-def _entries(path: str, tree: str) -> tuple[int, str | None]:
+def _entries(path: str, tree: str) -> Inspection:
     """Read the number of entries from the beginning of a tree's metadata."""
+    bad = Inspection(path, 0, None)
     with uproot.open(path) as file:
         classes = file.classnames(cycle=False)
         kind = classes.get(tree)
         if kind is None:
-            return 0, f"has no tree {tree!r}; it holds {_listed(classes)}."
+            return bad._replace(problem=f"has no tree {tree!r}; it holds {_listed(classes)}.")
         if kind == "ROOT::RNTuple":
-            return 0, f"holds {tree!r} as an RNTuple, which PHYSLITESchema cannot read yet."
+            text = f"holds {tree!r} as an RNTuple, which PHYSLITESchema cannot read yet."
+            return bad._replace(problem=text)
         if kind not in ("TTree", "TNtuple", "TNtupleD", "TChain"):
-            return 0, f"holds {tree!r} as a {kind}, which is not a tree."
+            return bad._replace(problem=f"holds {tree!r} as a {kind}, which is not a tree.")
         chunk, cursor = file.key(tree).get_uncompressed_chunk_cursor()
-        uproot.deserialization.numbytes_version(chunk, cursor, {})
+        _, version, _ = uproot.deserialization.numbytes_version(chunk, cursor, {})
         if kind != "TTree":
-            uproot.deserialization.numbytes_version(chunk, cursor, {})
+            _, version, _ = uproot.deserialization.numbytes_version(chunk, cursor, {})
         for _ in ("TNamed", "TAttLine", "TAttFill", "TAttMarker"):
             cursor.skip_over(chunk, {})
-        events = int(cursor.field(chunk, struct.Struct(">q"), {}))
-    return events, None if events > 0 else f"has no events in its {tree!r}."
+        events, cluster = cursor.field(chunk, ENTRIES, {}), 0
+        if version >= CLUSTERS_SINCE:
+            ranges, *_, flush = cursor.fields(chunk, CLUSTERS, {})
+            # A negative number counts bytes.
+            cluster = max(flush, 0) if ranges == 0 else 0
+        uuid, size = str(file.file.uuid), int(file.file.fEND)
+    empty = None if events > 0 else f"has no events in its {tree!r}."
+    return Inspection(path, max(events, 0), empty, uuid, size, cluster)
 
 
 def _listed(classes: dict[str, str]) -> str:

@@ -135,6 +135,7 @@ def test_public_surface() -> None:
         "cluster",
         "pools",
         "clusters",
+        "run",
         "FacilityError",
         "RequestError",
         "ConfigError",
@@ -142,6 +143,8 @@ def test_public_surface() -> None:
         "ClusterTimeoutError",
         "FilesetError",
         "HubError",
+        "RunError",
+        "RunInterrupted",
     ]
     assert set(facility.__all__) <= set(dir(facility))
     assert all(callable(getattr(facility, name)) for name in facility.__all__)

@@ -1,0 +1,115 @@
+"""Keep the results of chunks on disk, so that an interrupted run goes on where it was.
+
+One file for each chunk, named after everything that its result depends on: a changed processor,
+parameter, schema or input has another name, and never meets an old result.
+"""
+
+import hashlib
+import os
+import pickle
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import cloudpickle
+
+from facility.analysis.fingerprint import UnknownContentError, fingerprint
+from facility.analysis.plan import Chunk, Plan
+from facility.errors import RequestError
+
+SUFFIX = ".chunk"
+DIGEST = hashlib.sha256
+
+
+class Checkpoint:
+    """A folder with the results of chunks.
+
+    Parameters
+    ----------
+    folder
+        Made if it is missing. Several analyses may share one.
+    plan, processor, schema
+        What is run.
+    settings
+        Everything else that results depend on.
+
+    Raises
+    ------
+    RequestError
+        The folder cannot be written, or the processor holds something of which nobody can say
+        whether it has changed.
+    """
+
+    def __init__(
+        self, folder: Path, plan: Plan, processor: Any, schema: Any, settings: Any = None
+    ) -> None:
+        self.folder = folder
+        import awkward
+        import coffea
+        import uproot
+
+        versions = [module.__version__ for module in (awkward, coffea, uproot)]
+        try:
+            self._code = fingerprint(processor, schema, settings, versions)
+            self._metadata = {name: fingerprint(data) for name, data in plan.metadata.items()}
+        except UnknownContentError as error:
+            problem = (
+                f"the processor holds something whose changes cannot be noticed ({error}): make "
+                "it inside process(), or run without a checkpoint"
+            )
+            raise RequestError("The run cannot keep a checkpoint", [problem]) from None
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            probe = folder / f".probe-{os.getpid()}"
+            probe.touch()
+            probe.unlink()
+        except OSError as error:
+            problem = f"the folder {folder} is not writable ({error.strerror}); choose another one"
+            raise RequestError("The run cannot keep a checkpoint", [problem]) from None
+
+    def key(self, chunk: Chunk) -> str:
+        """Name of all that a chunk's result depends on."""
+        parts = (
+            self._code,
+            chunk.dataset,
+            self._metadata[chunk.dataset],
+            chunk.tree,
+            chunk.uuid,
+            chunk.size,
+            chunk.start,
+            chunk.stop,
+        )
+        return DIGEST(repr(parts).encode()).hexdigest()
+
+    def load(self, chunk: Chunk) -> tuple[Any, Any] | None:
+        """Return what was saved of a chunk; None where there is nothing, or half of it."""
+        try:
+            content = self._path(chunk).read_bytes()
+        except OSError:
+            return None
+        size = DIGEST().digest_size
+        if DIGEST(content[size:]).digest() != content[:size]:
+            return None
+        found: tuple[Any, Any] = pickle.loads(content[size:])
+        return found
+
+    def save(self, chunk: Chunk, result: Any, receipt: Any) -> None:
+        """Keep a chunk's result, whole or not at all.
+
+        Raises
+        ------
+        OSError
+            The disk is full or gone.
+        """
+        content = cloudpickle.dumps((result, receipt))
+        path = self._path(chunk)
+        unfinished = path.with_suffix(f".{os.getpid()}.part")
+        try:
+            unfinished.write_bytes(DIGEST(content).digest() + content)
+            unfinished.replace(path)
+        finally:
+            with suppress(OSError):
+                unfinished.unlink()
+
+    def _path(self, chunk: Chunk) -> Path:
+        return self.folder / (self.key(chunk) + SUFFIX)

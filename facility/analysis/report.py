@@ -1,0 +1,271 @@
+"""What became of every event: processed, failed or not reached, and what it took."""
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from html import escape
+from itertools import groupby
+from pathlib import Path
+from typing import Any, Literal
+
+from facility.analysis.plan import Chunk, Plan
+from facility.table import Table
+
+State = Literal["processed", "failed", "not reached"]
+STATES: tuple[State, ...] = ("processed", "failed", "not reached")
+SHOWN = 20
+"""Failed chunks that are shown; all of them are in `Report.failures` and in the JSON."""
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """What processing a chunk took.
+
+    Attributes
+    ----------
+    began
+        Seconds since 1970.
+    seconds
+        From opening the file to the result.
+    bytes
+        Read from the file.
+    """
+
+    worker: str
+    began: float
+    seconds: float
+    bytes: int
+
+
+@dataclass
+class Record:
+    """What became of one chunk.
+
+    Attributes
+    ----------
+    tries
+        How often it was given to the Dask cluster, which by itself gives the chunks of a lost
+        worker to another one, up to four times.
+    began
+        Seconds since 1970, None where it was not processed.
+    error
+        One line, None where there was none.
+    details
+        The end of the traceback.
+    restored
+        Whether its result comes from a checkpoint.
+    """
+
+    chunk: Chunk
+    state: State = "not reached"
+    tries: int = 0
+    worker: str | None = None
+    began: float | None = None
+    seconds: float = 0.0
+    bytes: int = 0
+    error: str | None = None
+    details: str = ""
+    restored: bool = False
+
+    def take(self, receipt: Receipt, restored: bool) -> None:
+        """Take note that the chunk was processed."""
+        self.state, self.restored, self.error, self.details = "processed", restored, None, ""
+        self.worker, self.began = receipt.worker, receipt.began
+        self.seconds, self.bytes = receipt.seconds, receipt.bytes
+
+
+@dataclass
+class Report:
+    """The account of a run.
+
+    Attributes
+    ----------
+    records
+        One for each chunk, in the order of the plan.
+    skipped
+        One sentence for each input that was left out before the run, whose events are not known.
+    plan_hash
+        Runs with the same one add the same results in the same order.
+    started
+        Seconds since 1970.
+    seconds
+        From the first chunk to the sum.
+    interrupted
+        Whether it was stopped before its end.
+    """
+
+    records: list[Record]
+    skipped: tuple[str, ...]
+    plan_hash: str
+    started: float
+    seconds: float = 0.0
+    interrupted: bool = False
+    notes: list[str] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, plan: Plan, started: float) -> "Report":
+        """Begin the account of a plan."""
+        return cls([Record(chunk) for chunk in plan.chunks], plan.skipped, plan.hash, started)
+
+    def events(self, state: State | None = None) -> int:
+        """Number of events in a state, or of all."""
+        return sum(r.chunk.events for r in self.records if state in (None, r.state))
+
+    @property
+    def total(self) -> int:
+        """Number of events of the input."""
+        return self.events()
+
+    @property
+    def processed(self) -> int:
+        """Number of events that are in the result."""
+        return self.events("processed")
+
+    @property
+    def failed(self) -> int:
+        """Number of events that could not be processed."""
+        return self.events("failed")
+
+    @property
+    def not_reached(self) -> int:
+        """Number of events that were not tried to the end."""
+        return self.events("not reached")
+
+    @property
+    def complete(self) -> bool:
+        """Whether every event of every input is in the result."""
+        return self.processed == self.total and not self.skipped
+
+    @property
+    def rate(self) -> float:
+        """Events per second, without those that come from a checkpoint."""
+        fresh = sum(
+            r.chunk.events for r in self.records if r.state == "processed" and not r.restored
+        )
+        return fresh / self.seconds if self.seconds else 0.0
+
+    def unbalanced(self) -> list[str]:
+        """Compare with the files' own counts.
+
+        Returns
+        -------
+        list of str
+            One sentence for each file of which an event is in no chunk or in two; empty for any
+            plan that this package makes.
+        """
+        problems = []
+        for (dataset, path), records in self._groups(lambda r: (r.chunk.dataset, r.chunk.path)):
+            at = 0
+            for start, stop in sorted((r.chunk.start, r.chunk.stop) for r in records):
+                if start != at:
+                    problems.append(f"{path} ({dataset}): events {at} to {start} count wrongly")
+                at = stop
+            if at != records[0].chunk.entries:
+                problems.append(f"{path} ({dataset}): {at} of {records[0].chunk.entries} events")
+        return problems
+
+    @property
+    def datasets(self) -> Table:
+        """Events, bytes and seconds by dataset."""
+        return self._table("dataset", lambda r: (r.chunk.dataset,))
+
+    @property
+    def files(self) -> Table:
+        """Events, bytes and seconds by file."""
+        return self._table("dataset, file", lambda r: (r.chunk.dataset, r.chunk.path))
+
+    @property
+    def workers(self) -> Table:
+        """What each worker processed."""
+        done = [r for r in self.records if r.worker and not r.restored]
+        names = sorted({str(r.worker) for r in done})
+        rows = tuple((name, *_sums([r for r in done if r.worker == name])) for name in names)
+        return Table(("worker", *_SUMS), rows, "no worker has processed anything")
+
+    @property
+    def failures(self) -> Table:
+        """Chunks that failed, and why."""
+        rows = tuple(
+            (r.chunk.dataset, r.chunk.path, f"{r.chunk.start}..{r.chunk.stop}", r.tries, r.worker,
+             r.error)
+            for r in self.records if r.state == "failed"
+        )  # fmt: skip
+        return Table(("dataset", "file", "events", "tries", "worker", "error"), rows, "no failures")
+
+    def to_json(self) -> str:
+        """Give everything that the report holds as JSON."""
+        totals = {state.replace(" ", "_"): self.events(state) for state in STATES}
+        return json.dumps(
+            {
+                "events": {"total": self.total, **totals},
+                "complete": self.complete,
+                "interrupted": self.interrupted,
+                "plan": self.plan_hash,
+                "started": datetime.fromtimestamp(self.started, UTC).isoformat(),
+                "seconds": self.seconds,
+                "events_per_second": self.rate,
+                "skipped": list(self.skipped),
+                "notes": self.notes,
+                "datasets": list(self.datasets),
+                "chunks": [asdict(record) for record in self.records],
+            },
+            indent=1,
+        )
+
+    def save(self, path: str | Path) -> Path:
+        """Write the JSON to a file."""
+        path = Path(path)
+        path.write_text(self.to_json())
+        return path
+
+    def summary(self) -> str:
+        """Tell in one line how it went."""
+        text = f"{self.processed:,} of {self.total:,} events processed in {self.seconds:.1f} s"
+        if self.rate:
+            text += f" ({self.rate:,.0f} events/s)"
+        text += "".join(
+            f", {self.events(state):,} {state}" for state in STATES[1:] if self.events(state)
+        )
+        if self.skipped:
+            text += f", {len(self.skipped)} inputs left out"
+        return text + (", interrupted" if self.interrupted else "")
+
+    def __str__(self) -> str:
+        parts = [self.summary(), str(self.datasets)]
+        failures = self._shown()
+        parts += [str(failures)] if failures else []
+        parts += [f"left out: {text}" for text in self.skipped[:SHOWN]]
+        return "\n".join([*parts, *self.notes])
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        parts = [f"<p>{escape(self.summary())}</p>", self.datasets._repr_html_()]
+        failures = self._shown()
+        parts += [failures._repr_html_()] if failures else []
+        lines = [*(f"left out: {text}" for text in self.skipped[:SHOWN]), *self.notes]
+        return "".join([*parts, *(f"<p>{escape(text)}</p>" for text in lines)])
+
+    def _shown(self) -> Table:
+        failures = self.failures
+        return Table(failures.columns, failures.rows[:SHOWN])
+
+    def _table(self, by: str, key: Callable[[Record], tuple[str, ...]]) -> Table:
+        rows = tuple((*name, *_sums(records)) for name, records in self._groups(key))
+        return Table((*by.split(", "), *_SUMS), rows, "no input")
+
+    def _groups(
+        self, key: Callable[[Record], tuple[str, ...]]
+    ) -> Iterator[tuple[Any, list[Record]]]:
+        # A plan lists its datasets and files one after the other.
+        return ((name, list(records)) for name, records in groupby(self.records, key))
+
+
+_SUMS = ("events", *STATES, "MB", "seconds")
+
+
+def _sums(records: list[Record]) -> tuple[object, ...]:
+    events = [sum(r.chunk.events for r in records if r.state == state) for state in STATES]
+    megabytes = round(sum(r.bytes for r in records) / 1e6, 3)
+    return (sum(events), *events, megabytes, round(sum(r.seconds for r in records), 3))

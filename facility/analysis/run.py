@@ -1,0 +1,298 @@
+"""The one call of an analysis: a processor over a fileset, with an account of every event."""
+
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+import cloudpickle
+from coffea.processor import ProcessorABC
+from distributed import Client
+from distributed.deploy.cluster import Cluster
+
+from facility import config as configuration
+from facility import names
+from facility.analysis.checkpoint import Checkpoint
+from facility.analysis.chunk import Settings, unseen
+from facility.analysis.delivery import pickled
+from facility.analysis.fileset import Fileset, Sources
+from facility.analysis.fileset import fileset as checked
+from facility.analysis.merge import merge_here
+from facility.analysis.physlite import PhysliteSchema
+from facility.analysis.plan import Plan, plan
+from facility.analysis.report import Report
+from facility.analysis.sums import SumError
+from facility.analysis.window import SchedulerLostError, Window
+from facility.errors import FilesetError, RequestError, RunError, RunInterrupted
+from facility.launch import cluster
+from facility.local import limits
+from facility.machine import this_machine
+
+CHUNKSIZE = 200_000
+"""Events of a chunk: reading one costs as much as some ten thousand events."""
+SEEN_FILES = 20
+"""Files that a worker is asked for before the first chunk, each in another folder."""
+
+Processor: TypeAlias = ProcessorABC | Callable[[Any], Any]
+
+
+class PartialResultsWarning(UserWarning):
+    """The results lack events; the message says how many and why."""
+
+
+def run(
+    processor: Processor,
+    fileset: Sources,
+    cluster_or_client: Cluster | Client | None = None,
+    pool: str | None = None,
+    *,
+    schema: Any = PhysliteSchema,
+    treename: str = "CollectionTree",
+    chunksize: int = CHUNKSIZE,
+    on_error: Literal["raise", "skip"] = "raise",
+    retries: int = 3,
+    checkpoint: str | Path | None = None,
+    metadata: Mapping[str, Any] | None = None,
+    uproot_options: Mapping[str, Any] | None = None,
+    progress: bool = True,
+) -> tuple[Any, Report]:
+    """Process every event of a fileset and add up the results.
+
+    Parameters
+    ----------
+    processor
+        A coffea processor, or a function of the events that returns what can be added: numbers,
+        histograms, dictionaries of these.
+    fileset
+        What `facility.analysis.fileset.fileset` takes or has returned.
+    cluster_or_client
+        Where to run; without one a Dask cluster is started, and closed at the end.
+    pool
+        Pool to run in; by default that of untagged work.
+    schema
+        A coffea schema.
+    treename
+        The tree to read where `fileset` does not say.
+    chunksize
+        Events that are processed together, at most.
+    on_error
+        What to do about events that cannot be processed: ``"raise"`` at the end, with the results
+        of all others on the exception; or ``"skip"`` them with a warning. The report lists them.
+    retries
+        How often a chunk is tried again, with growing pauses, after an error of reading.
+    checkpoint
+        Folder to keep the results of chunks in. A later run takes from it what was processed of
+        the same files with the same code, parameters and schema.
+    metadata
+        What the processor sees as `events.metadata`, for all datasets.
+    uproot_options
+        Arguments of `uproot.open`, such as ``{"timeout": 300}``.
+    progress
+        Tell on stderr how far it is.
+
+    Returns
+    -------
+    results : object
+        The sum over all chunks. It is the same to the last bit for the same files and
+        `chunksize`, whatever the workers and whatever failed on the way.
+    report : Report
+        What became of every event.
+
+    Raises
+    ------
+    RequestError
+        With everything that is wrong with the call.
+    FilesetError
+        With everything that is wrong with the files.
+    RunError
+        With ``on_error="raise"`` where events could not be processed, and where the Dask cluster
+        was lost or results cannot be added; its `results` and `report` hold what was done.
+    RunInterrupted
+        A KeyboardInterrupt with the same, after Ctrl-C.
+
+    Examples
+    --------
+    >>> results, report = facility.run(ZPeak(), "data/*.root.1")  # doctest: +SKIP
+    """
+    _check(processor, cluster_or_client, pool, schema, chunksize, on_error, retries)
+    files = fileset
+    if not isinstance(files, Fileset) or not files.found:
+        files = checked(
+            files, treename=treename, on_error=on_error, metadata=metadata, progress=progress
+        )
+    elif metadata:
+        datasets = {
+            name: {**data, "metadata": {**(data.get("metadata") or {}), **metadata}}
+            for name, data in files.items()
+        }
+        files = Fileset(datasets, files.events, files.skipped, files.found)
+    work = plan(files, chunksize)
+    code = pickled(processor)
+    settings = Settings(schema, dict(uproot_options or {}))
+    kept = None
+    if checkpoint is not None:
+        kept = Checkpoint(Path(checkpoint).expanduser(), work, processor, schema)
+    report = Report.of(work, time.time())
+    with _client(cluster_or_client, pool, len(work.chunks)) as client:
+        resources = {"resources": {names.pool_tag(pool): 1}} if pool else {}
+        _check_paths(client, work, resources)
+        window = Window(
+            client, work, code, cloudpickle.dumps(settings), report,
+            resources=resources, retries=retries, checkpoint=kept,
+            stop_if_hopeless=on_error == "raise", progress=progress,
+        )  # fmt: skip
+        results = _finish(window, processor, kept)
+    if report.failed or report.skipped:
+        _tell_failures(report, results, on_error)
+    return results, report
+
+
+def _finish(window: Window, processor: Processor, kept: Checkpoint | None) -> Any:
+    """Run the window to its end, whichever it is."""
+    report, clock = window.report, time.perf_counter()
+    try:
+        window.run()
+        results = window.sums.collect()
+        window.abandon()
+    except KeyboardInterrupt:
+        report.interrupted = True
+        report.seconds = time.perf_counter() - clock
+        window.abandon()
+        results = _postprocessed(processor, window.sums.collect())
+        raise RunInterrupted(
+            f"The run was stopped: {report.summary()}. `results` and `report` of this exception "
+            "hold what was done; in a notebook it is sys.last_value.",
+            results,
+            report,
+        ) from None
+    except SchedulerLostError as error:
+        report.seconds = time.perf_counter() - clock
+        results = _saved(window.plan, report, kept)
+        advice = (
+            "Run it again with the same checkpoint, and it goes on from there."
+            if kept
+            else "What was processed is lost with it: `checkpoint=folder` keeps it."
+        )
+        raise RunError(
+            f"The Dask cluster was lost during the run: {report.summary()}. {advice}",
+            _postprocessed(processor, results),
+            report,
+        ) from error
+    except SumError as error:
+        report.seconds = time.perf_counter() - clock
+        window.abandon()
+        raise RunError(
+            f"The results of chunks cannot be added ({error}): the processor has to return "
+            "numbers, histograms with the same axes, or dictionaries of these.",
+            None,
+            report,
+        ) from error
+    report.seconds = time.perf_counter() - clock
+    return _postprocessed(processor, results)
+
+
+def _postprocessed(processor: Processor, results: Any) -> Any:
+    """Let a coffea processor have the last word, as coffea's Runner does."""
+    if results is None or not isinstance(processor, ProcessorABC):
+        return results
+    found = processor.postprocess(results)
+    return results if found is None else found
+
+
+def _saved(work: Plan, report: Report, kept: Checkpoint | None) -> Any:
+    """Add up what the checkpoint holds, and take the rest off the account."""
+    found = {}
+    for record in report.records:
+        saved = kept.load(record.chunk) if kept and record.state == "processed" else None
+        if saved is not None:
+            found[record.chunk.index] = saved[0]
+        elif record.state == "processed":
+            record.state = "not reached"
+    return merge_here(found, len(work.chunks))
+
+
+def _tell_failures(report: Report, results: Any, on_error: str) -> None:
+    failed = [record for record in report.records if record.state == "failed"]
+    lines = [f"{record.chunk}: {record.error} (tried {record.tries}x)" for record in failed]
+    lines += report.skipped
+    text = f"{report.summary()}\n" + "\n".join(f"  - {line}" for line in lines)
+    if on_error == "raise" and failed:
+        details = f"\n{failed[0].details}" if failed[0].details else ""
+        raise RunError(
+            f"{text}{details}\n`results` of this exception holds the sum of the rest, `report` "
+            'the account; on_error="skip" leaves out what fails.',
+            results,
+            report,
+        )
+    warnings.warn(text, PartialResultsWarning, stacklevel=3)
+
+
+# Before the run.
+
+
+def _check(
+    processor: object,
+    place: object,
+    pool: str | None,
+    schema: object,
+    chunksize: object,
+    on_error: object,
+    retries: object,
+) -> None:
+    problems = []
+    if isinstance(processor, type):
+        problems.append(f"processor is the class {processor.__name__}; make an instance of it")
+    elif not isinstance(processor, ProcessorABC) and not callable(processor):
+        problems.append(f"processor={processor!r} is neither a coffea processor nor a function")
+    if place is not None and not isinstance(place, Cluster | Client):
+        problems.append(f"{place!r} is neither a Dask cluster nor a client")
+    elif getattr(place, "asynchronous", False):
+        problems.append("it runs in the caller's thread and cannot use an asynchronous client")
+    if place is not None and pool is not None:
+        known = getattr(getattr(place, "cluster", None) or place, "route", None)
+        if known is not None:
+            known(pool)
+    if not callable(schema):
+        problems.append(f"schema={schema!r} is not a coffea schema")
+    if not isinstance(chunksize, int) or chunksize < 1:
+        problems.append(f"chunksize={chunksize!r} is not a number of events from 1 on")
+    if on_error not in ("raise", "skip"):
+        problems.append(f"on_error={on_error!r} is neither 'raise' nor 'skip'")
+    if not isinstance(retries, int) or retries < 0:
+        problems.append(f"retries={retries!r} is not a number from 0 on")
+    if problems:
+        raise RequestError("The run cannot begin", problems)
+
+
+@contextmanager
+def _client(place: Cluster | Client | None, pool: str | None, chunks: int) -> Iterator[Client]:
+    """Give a client of where to run, and close what was opened for that."""
+    if isinstance(place, Client):
+        yield place
+        return
+    if place is not None:
+        with Client(place) as client:
+            yield client
+        return
+    loaded = configuration.load(None)
+    name = pool or loaded.default.name
+    room = limits.limits(loaded, this_machine()).get(name)
+    # A pool that does not exist or fit here is told about by `cluster`.
+    fits = max(1, min(room.workers, loaded.pools[name].max_workers)) if room else 1
+    wanted: dict[str, Any] = {name: (1, max(1, min(fits, chunks)))}
+    with cluster(**wanted) as made, Client(made) as client:
+        yield client
+
+
+def _check_paths(client: Client, work: Plan, resources: Mapping[str, Any]) -> None:
+    """Find out before the first chunk whether workers see the files."""
+    by_folder = {str(Path(chunk.path).parent): chunk.path for chunk in work.chunks}
+    asked = list(by_folder.values())[:SEEN_FILES]
+    missing = client.submit(unseen, asked, pure=False, **resources).result()
+    if missing:
+        raise FilesetError(
+            "The run cannot begin",
+            [f"workers do not see {path}; it has to be where they can read it" for path in missing],
+        )
