@@ -67,8 +67,11 @@ class Kubernetes:
 
     def output(self, name: str) -> str:
         """What a pod said, once it has ended well."""
-        self.run("wait", "--for=jsonpath={.status.phase}=Succeeded", f"pod/{name}", "--timeout=60s")
-        return self.run("logs", name).strip()
+        ended = ("Succeeded", "Failed")
+        until(lambda: self.get("pod", name)["status"].get("phase") in ended, 60)
+        said = self.run("logs", name).strip()
+        assert self.get("pod", name)["status"]["phase"] == "Succeeded", said
+        return said
 
 
 def until(check: Callable[[], bool], seconds: float = 30) -> None:

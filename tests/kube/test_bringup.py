@@ -75,6 +75,16 @@ def test_cluster_dns_answers(kube: Kubernetes, arch: str) -> None:
     assert kube.output("asks").split()[0] == site.API_SERVICE
 
 
+@pytest.mark.parametrize("arch", NAMES)
+def test_pods_that_come_and_go_disturb_no_other(kube: Kubernetes, arch: str) -> None:
+    ask = f"curl -sk -m 1 https://{site.API_SERVICE}/version >/dev/null || echo lost $i"
+    loop = f"i=0; while [ $i -lt 60 ]; do {ask}; sleep .1; i=$((i+1)); done; echo end"
+    kube.apply(kube.pod("asks", loop, arch))
+    kube.ready("asks")
+    kube.apply(*(kube.pod(f"other-{number}", "true", arch) for number in range(6)))
+    assert kube.output("asks") == "end"
+
+
 def test_a_network_policy_is_enforced_between_nodes(kube: Kubernetes) -> None:
     kube.apply(
         kube.pod("server", SERVER, "arm64"),

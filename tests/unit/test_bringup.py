@@ -208,6 +208,10 @@ def test_a_process_that_ends_at_once_is_named_with_its_log(tmp_path):
     ledger.end("")
 
 
+def test_bridges_have_an_ethernet_address_of_their_own():
+    assert network.hardware_address("10.244.0.1") == "0a:58:0a:f4:00:01"
+
+
 def test_only_new_rules_of_ours_are_taken_away():
     rules = "*nat\n:KUBE-OURS -\n-A POSTROUTING -j KUBE-OURS\n-A INPUT -j CNI-THEIRS\n-A X\nCOMMIT"
     kept = network.without(rules, traces.MARKS, ["-A INPUT -j CNI-THEIRS"])
@@ -256,6 +260,8 @@ def test_what_another_kubernetes_lacks_is_named():
     enforcer = {"metadata": {"name": "calico-node-x"}}
     nodes = [a_node(gpus="1"), a_node("arm64")]
     assert external.lacks({"minor": "35"}, nodes, [standard], [enforcer]) == []
+    k3s = {"minor": "35", "gitVersion": "v1.35.1+k3s1"}
+    assert external.lacks(k3s, nodes, [standard], []) == []
     said = external.lacks({"minor": "29+"}, [a_node()], [], [])
     assert [line.split(":")[0] for line in said[:4]] == [
         "Kubernetes 1.30 or newer",

@@ -38,13 +38,28 @@ def forward(node: Node) -> None:
         command(*node.enter, "sh", "-c", text)
 
 
+def hardware_address(address: str) -> str:
+    """An Ethernet address for the bridge with an IPv4 address.
+
+    Without one of its own a bridge takes the lowest of its ports', which changes as pods come and
+    go, and pods that know the old one lose their way out for half a minute.
+    """
+    return "0a:58:" + ":".join(f"{int(part):02x}" for part in address.split("."))
+
+
+def add_bridge(node: Node, name: str, address: str, bits: str) -> None:
+    """Make a bridge with an address in a node's network namespace."""
+    own = ("address", hardware_address(address))
+    command(*node.enter, "ip", "link", "add", name, *own, "type", "bridge")
+    command(*node.enter, "ip", "addr", "add", f"{address}/{bits}", "dev", name)
+    command(*node.enter, "ip", "link", "set", name, "up")
+
+
 def connect(node: Node) -> None:
     """Give a node its network: the bridge itself, or a namespace with a cable to it."""
     bits = site.NODE_RANGE.partition("/")[2]
     if node.namespace is None:
-        command("ip", "link", "add", site.BRIDGE, "type", "bridge")
-        command("ip", "addr", "add", f"{node.address}/{bits}", "dev", site.BRIDGE)
-        command("ip", "link", "set", site.BRIDGE, "up")
+        add_bridge(node, site.BRIDGE, node.address, bits)
     else:
         inside = ("ip", "-n", node.namespace)
         command("ip", "netns", "add", node.namespace)
@@ -58,10 +73,7 @@ def connect(node: Node) -> None:
         command("ip", "route", "add", node.pods, "via", node.address)
     forward(node)
     # The bridge of the pods, before the first pod, since Cilium watches it.
-    bits = node.pods.partition("/")[2]
-    command(*node.enter, "ip", "link", "add", "cni0", "type", "bridge")
-    command(*node.enter, "ip", "addr", "add", f"{node.gateway}/{bits}", "dev", "cni0")
-    command(*node.enter, "ip", "link", "set", "cni0", "up")
+    add_bridge(node, "cni0", node.gateway, node.pods.partition("/")[2])
     # Not among pods: policies are to see who asks.
     pods = ("-s", site.POD_RANGE, "!", "-d", site.POD_RANGE)
     comment = ("-m", "comment", "--comment", MASQUERADE, "-j", "MASQUERADE")

@@ -77,13 +77,16 @@ def start_nodes(
         node.start_kubelet(each, where, ledger, parts["kubernetes"])
 
 
-def start_storage(where: Places, ledger: Ledger, program: Path, base: str) -> str:
-    """Start what makes volumes; its settings."""
-    (where.run / "volumes").mkdir()
+def storage_settings(where: Places) -> str:
+    """Where volumes lie, on every node."""
     paths = [str(where.run / "volumes")]
-    settings = json.dumps(
-        {"nodePathMap": [{"node": "DEFAULT_PATH_FOR_NON_LISTED_NODES", "paths": paths}]}
-    )
+    every = {"node": "DEFAULT_PATH_FOR_NON_LISTED_NODES", "paths": paths}
+    return json.dumps({"nodePathMap": [every]})
+
+
+def start_storage(where: Places, ledger: Ledger, program: Path, settings: str, base: str) -> None:
+    """Start what makes volumes, with pods of the image `base`."""
+    (where.run / "volumes").mkdir()
     file = where.run / "storage.json"
     file.write_text(settings)
     words = control.flags(
@@ -95,7 +98,6 @@ def start_storage(where: Places, ledger: Ledger, program: Path, base: str) -> st
         configmap_name="local-path-config",
     )
     ledger.start("storage", [str(program), "start", *words])
-    return settings
 
 
 def is_ready(where: Places, name: str) -> bool:
@@ -146,11 +148,12 @@ def start(where: Places, parts: Mapping[str, Path], cidr_mode: str) -> Mapping[s
     ledger.start("controllers", words)
     ledger.start("scheduler", [str(kubernetes / "kube-scheduler"), *control.scheduler(where)])
     start_nodes(where, ledger, parts, images, cidr_mode)
-    program = parts["storage"] / "local-path-provisioner"
-    settings = start_storage(where, ledger, program, images[site.BASE])
+    settings = storage_settings(where)
     storage = manifest("storage", STORAGE=settings, BASE=images[site.BASE])
     dns = manifest("dns", COREDNS=images[site.COREDNS], DNS=site.DNS_SERVICE)
     apply(f"{storage}\n---\n{dns}")
+    program = parts["storage"] / "local-path-provisioner"
+    start_storage(where, ledger, program, settings, images[site.BASE])
     for each in site.NODES:
         ledger.wait(f"node {each.name}", partial(is_ready, where, each.name), 90)
         say(f"node {each.name} ready")
