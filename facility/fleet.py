@@ -304,8 +304,12 @@ class Fleet:
             Status.closed: f"is closed{': ' + self.ended_because if self.ended_because else ''}",
         }
         remarks = [f"It ends now, since {self._ending}."] if self._ending else []
+        over = status is None and self.status in (Status.failed, Status.closing, Status.closed)
         return explain.explain(
-            self.name, status or words.get(self.status, "runs"), self.crews.values(), remarks
+            self.name,
+            status or words.get(self.status, "runs"),
+            () if over else self.crews.values(),
+            () if over else remarks,
         )
 
     # End.
@@ -317,15 +321,16 @@ class Fleet:
             self.status = Status.closed
             self.say(f"Dask cluster {self.name} has ended: {self.ended_because}.")
         else:
-            tail = "\n".join(self.backend.logs().splitlines()[-3:])
             self.ended_because = f"its scheduler {how}"
             self.status = Status.failed
             self.say(
                 f"Dask cluster {self.name} has failed: its scheduler {how}. What it had not "
-                "finished is lost; start a new one with cluster(...)."
-                + (f" The scheduler's log ends with:\n{tail}" if tail else "")
+                "finished is lost; start a new one with cluster(...). c.logs() is its log."
             )
+        self.info["workers"].clear()
         address = self.scheduler.address
+        # Closing a client cancels its attempts to connect again, which it logs as an error.
+        logging.getLogger("distributed.client").addFilter(_is_no_cancellation)
         for client in list(Client._instances):
             if client.scheduler is not None and client.scheduler.address == address and client.loop:
                 client.loop.add_callback(client._close, fast=True)
@@ -340,6 +345,7 @@ class Fleet:
             failed = self.status == Status.failed
             self.status = Status.closing
             await self._cancel()
+            self.info["workers"].clear()
             if self.scheduler is not None:
                 await self.scheduler.close_rpc()
             await self.backend.close()
@@ -371,3 +377,8 @@ class Fleet:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()):
             logger.error("a background task of Dask cluster %s failed", self.name, exc_info=error)
+
+
+def _is_no_cancellation(record: logging.LogRecord) -> bool:
+    error = record.exc_info[0] if record.exc_info else None
+    return error is None or not issubclass(error, asyncio.CancelledError)

@@ -147,6 +147,8 @@ def test_a_lost_scheduler_fails_what_waits_and_says_so(caplog: pytest.LogCapture
     until(lambda: c.status == Status.failed, 10)
     until(lambda: gone(found), 10)
     assert "its scheduler was killed by SIGKILL" in caplog.text
+    assert "Traceback" not in caplog.text
+    assert "workers=0" in repr(c)
     assert "has failed: its scheduler was killed by SIGKILL" in c.explain()
     with pytest.raises(ClusterFailedError, match="scale comes too late: .*killed by SIGKILL"):
         c.scale(3)
