@@ -170,10 +170,7 @@ class LocalBackend:
         for name, member in list(self.members.items()):
             used = member.child.memory()
             if used > TERMINATE_AT * member.request.memory:
-                member.child.kill(
-                    f"used {format_bytes(used)} of its {format_memory(member.request.memory)} of "
-                    "memory"
-                )
+                member.child.kill(_too_much(used, member.request))
                 member.child.wait(CLOSE_SECONDS)
             how = member.child.ended()
             if how is not None:
@@ -256,6 +253,15 @@ def resources(pool: Pool) -> dict[str, float]:
     if pool.gpus:
         found[names.GPU_RESOURCE] = float(pool.gpus)
     return found
+
+
+def _too_much(used: int, request: PoolRequest) -> str:
+    """Say how a worker ended that took too much memory, and what helps."""
+    pool = request.pool
+    text = f"used {format_bytes(used)} of its {format_memory(request.memory)} of memory"
+    if request.memory < pool.memory_max:
+        text += f" (memory={{{pool.name!r}: {format_memory(pool.memory_max)!r}}} allows more)"
+    return f"{text} and was ended"
 
 
 def _library_settings(memory: int) -> dict[str, str]:
