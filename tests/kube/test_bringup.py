@@ -109,6 +109,28 @@ def test_a_network_policy_is_enforced_between_nodes(kube: Kubernetes) -> None:
 
 
 @pytest.mark.parametrize("arch", NAMES)
+def test_a_block_of_addresses_matches_nodes_as_asked_for(kube: Kubernetes, arch: str) -> None:
+    address = site.FIRST.address
+    kube.apply(kube.pod("asks", "sleep 600", arch))
+    kube.ready("asks")
+
+    def reaches() -> bool:
+        ask = f"curl -sk -m 2 https://{address}:{site.API_PORT}/version >/dev/null && echo yes"
+        return "yes" in kube.run("exec", "asks", "--", "sh", "-c", f"{ask} || true")
+
+    assert reaches()
+    kube.apply(policy("deny", {}, policyTypes=["Egress"]))
+    until(lambda: not reaches())
+    block = {"ipBlock": {"cidr": f"{address}/32"}}
+    kube.apply(policy("api", {}, policyTypes=["Egress"], egress=[{"to": [block]}]))
+    if kube.state["policy_cidr_match_mode"] == "nodes":
+        until(reaches)
+    else:
+        time.sleep(5)
+        assert not reaches()
+
+
+@pytest.mark.parametrize("arch", NAMES)
 def test_a_claim_binds_and_its_volume_belongs_to_the_pods_group(
     kube: Kubernetes, arch: str
 ) -> None:

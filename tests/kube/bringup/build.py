@@ -215,9 +215,12 @@ def remove(folder: Path) -> None:
 
 def go(component: Component, folder: Path, *words: str) -> str:
     """What a short Go command says in the folder of a component."""
-    return subprocess.run(
-        ["go", *words], cwd=folder, capture_output=True, text=True, check=True
-    ).stdout.strip()
+    done = subprocess.run(["go", *words], cwd=folder, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise BringUpError(
+            f"`go {' '.join(words)}` failed for {component.name}: {done.stderr.strip()[-500:]}"
+        )
+    return done.stdout.strip()
 
 
 def make_component(component: Component, where: Places, into: Path) -> None:
@@ -227,7 +230,6 @@ def make_component(component: Component, where: Places, into: Path) -> None:
     log.unlink(missing_ok=True)
     sources = into / "src"
     shutil.copytree(component.sources, sources)
-    run(["go", "mod", "download"], f"modules of {component.name}", log, cwd=sources)
     if component.name == "containerd":
         choose_platform(component, sources)
     for program in component.programs:
@@ -251,6 +253,7 @@ def make_component(component: Component, where: Places, into: Path) -> None:
 def choose_platform(component: Component, sources: Path) -> None:
     """Have containerd's own idea of its platform replaced by that of our file."""
     module = "github.com/containerd/platforms"
+    go(component, sources, "mod", "download", module)
     origin = Path(go(component, sources, "list", "-m", "-f", "{{.Dir}}", module))
     shutil.copytree(origin, sources / "platforms")
     for path in (sources / "platforms", *(sources / "platforms").iterdir()):
@@ -268,12 +271,12 @@ def make_base(where: Places, into: Path) -> None:
     command = ["gcc", "-static", "-Os", "-o", str(program), str(SOURCES / "pause.c")]
     run(command, "the pause program", log)
     tar_of(program, into / "pause.tar")
-    host.emulate()
-    for node in site.NODES:
-        tar = into / f"base.{node.name}.tar"
-        command = ["mmdebstrap", f"--arch={node.name}", "--variant=minbase"]
-        command += [f"--include={','.join(BASE_PACKAGES)}", DEBIAN, str(tar)]
-        run(command, f"Debian base for {node.name}", log)
+    with host.emulating():
+        for node in site.NODES:
+            tar = into / f"base.{node.name}.tar"
+            command = ["mmdebstrap", f"--arch={node.name}", "--variant=minbase"]
+            command += [f"--include={','.join(BASE_PACKAGES)}", DEBIAN, str(tar)]
+            run(command, f"Debian base for {node.name}", log)
 
 
 def needed(where: Places) -> dict[str, Path]:

@@ -5,7 +5,8 @@ import re
 import shutil
 import socket
 import subprocess
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from tests.kube.bringup import site
@@ -202,3 +203,15 @@ def stop_emulating(*, mounted: bool) -> None:
         (BINFMT / EMULATOR).write_text("-1")
     if mounted and (BINFMT / "register").exists():
         subprocess.run(["umount", str(BINFMT)], check=False)
+
+
+@contextmanager
+def emulating() -> Iterator[None]:
+    """Let the kernel run arm64 programs for a while, and be as before after that."""
+    mounted, there = (BINFMT / "register").exists(), (BINFMT / EMULATOR).exists()
+    emulate()
+    try:
+        yield
+    finally:
+        if not there:
+            stop_emulating(mounted=not mounted)
