@@ -6,18 +6,27 @@ Golden files lie in tests/data/kube; REFRESH_GOLDEN=1 writes them anew.
 import json
 import os
 import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
 
 from tests.kube.bringup import __main__ as program
-from tests.kube.bringup import build, control, down, external, host, image, network, node, traces
+from tests.kube.bringup import (
+    build,
+    components,
+    control,
+    down,
+    external,
+    host,
+    image,
+    network,
+    node,
+    traces,
+)
 from tests.kube.bringup.places import BringUpError, Places, fill, manifest, places
-from tests.kube.bringup.process import Ledger, Process, end, start_time
+from tests.kube.bringup.process import Process, start_time
 from tests.kube.bringup.site import NODES
 
 GOLDEN = Path(__file__).resolve().parents[1] / "data" / "kube"
@@ -71,34 +80,38 @@ def test_manifests_are_filled():
 
 
 def test_a_key_changes_with_all_that_is_built_from(tmp_path, monkeypatch):
-    monkeypatch.setattr(build, "SOURCES", tmp_path)
+    monkeypatch.setattr(components, "SOURCES", tmp_path)
     folder = tmp_path / "thing"
     folder.mkdir()
     (folder / "go.mod").write_text("module x\n\nrequire example.test/thing v1.2.3\n")
     (folder / "go.sum").write_text("a")
-    thing = build.Component("thing", "example.test/thing", (build.Program("thing", "."),), 1)
-    first = build.key(thing)
-    assert build.key(thing) == first
+    thing = components.Component(
+        "thing", "example.test/thing", (components.Program("thing", "."),), 1
+    )
+    first = components.key(thing)
+    assert components.key(thing) == first
     assert thing.version == "v1.2.3"
     (folder / "go.sum").write_text("b")
-    second = build.key(thing)
-    tagged = build.Component("thing", thing.module, (build.Program("thing", ".", "tag"),), 1)
-    assert len({first, second, build.key(tagged)}) == 3
+    second = components.key(thing)
+    tagged = components.Component(
+        "thing", thing.module, (components.Program("thing", ".", "tag"),), 1
+    )
+    assert len({first, second, components.key(tagged)}) == 3
 
 
 def test_versions_are_in_the_linker_flags():
-    kubernetes, cilium = build.COMPONENTS[:2]
-    flags = build.link_flags(kubernetes.programs[0], kubernetes.version)
+    kubernetes, cilium = components.COMPONENTS[:2]
+    flags = components.link_flags(kubernetes.programs[0], kubernetes.version)
     assert kubernetes.version.startswith("v1.35.")
     assert f"gitVersion={kubernetes.version} " in flags
     assert "gitMinor=35 " in flags
-    assert f"ciliumVersion={cilium.version[1:]} " in build.link_flags(
+    assert f"ciliumVersion={cilium.version[1:]} " in components.link_flags(
         cilium.programs[0], cilium.version
     )
 
 
 def test_every_module_has_checksums():
-    for component in build.COMPONENTS:
+    for component in components.COMPONENTS:
         sums = (component.sources / "go.sum").read_text()
         assert f"{component.module} {component.version} h1:" in sums
 
@@ -117,12 +130,6 @@ def test_half_built_things_are_built_again(tmp_path):
     made = build.once(where, "thing-1", lambda into: (into / "whole").touch(), "building")
     assert build.once(where, "thing-1", fails, "building") == made
     assert (made / "whole").exists()
-
-
-def test_a_build_that_fails_says_why(tmp_path):
-    command = ["sh", "-c", "echo the reason; exit 3"]
-    with pytest.raises(BringUpError, match=r"(?s)a thing could not be built.*the reason"):
-        build.run(command, "a thing", tmp_path / "log")
 
 
 FINE = {"uid": 0, "go": "go version go1.26.1 linux/amd64", "free": 20 * GIB, "needed": 15 * GIB}
@@ -171,41 +178,12 @@ def test_a_folder_with_too_long_a_path_is_refused():
         places({"XDG_CACHE_HOME": "/long" * 20})
 
 
-def test_processes_are_ended_by_what_was_written_down(tmp_path):
-    ledger = Ledger(Places(tmp_path))
-    deaf = "import signal, time; signal.signal(15, 1); print(1, flush=True); time.sleep(60)"
-    ledger.start("listens", ["sleep", "60"])
-    ledger.start("deaf", [sys.executable, "-c", deaf])
-    log = tmp_path / "logs" / "deaf.log"
-    deadline = time.monotonic() + 20
-    while not log.read_text():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    # A later run reads what this one wrote.
-    later = Ledger(Places(tmp_path))
-    assert [process.alive for process in later.processes] == [True, True]
-    later.end("listens")
-    assert [process.name for process in later.processes] == ["deaf"]
-    end(later.processes, patience=0.2)
-    assert not later.processes[0].alive
-    later.end("")
-    assert not Places(tmp_path).ledger.exists()
-
-
 def test_another_process_of_the_same_number_is_left_alone():
     me = start_time(os.getpid())
     other = Process("other", os.getpid(), me - 1)
     assert not other.alive
     other.send(signal.SIGKILL)
     assert Process("me", os.getpid(), me).alive
-
-
-def test_a_process_that_ends_at_once_is_named_with_its_log(tmp_path):
-    ledger = Ledger(Places(tmp_path))
-    ledger.start("thing", ["sh", "-c", "echo address already in use; exit 1"])
-    with pytest.raises(BringUpError, match=r"(?s)thing ended.*address already in use"):
-        ledger.wait("the thing", lambda: False, 20)
-    ledger.end("")
 
 
 def test_bridges_have_an_ethernet_address_of_their_own():
@@ -278,20 +256,6 @@ def test_our_own_kubeconfig_is_not_another_kubernetes():
     assert external.named({"KUBECONFIG": "/other"}, WHERE) == "/other"
 
 
-def test_a_kubernetes_that_does_not_answer_is_a_sentence(tmp_path, monkeypatch, capsys):
-    tool = tmp_path / "kubectl"
-    tool.write_text("#!/bin/sh\necho 'connection refused' >&2\nexit 1\n")
-    tool.chmod(0o755)
-    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
-    monkeypatch.setenv("XDG_CACHE_HOME", "/tmp/none")
-    monkeypatch.setenv("KUBECONFIG", "/other")
-    assert program.main(["up"]) == 1
-    said = capsys.readouterr().err
-    assert "does not answer" in said
-    assert "connection refused" in said
-    assert "Traceback" not in said
-
-
 def test_two_at_once_are_refused(tmp_path):
     where = Places(tmp_path)
     message = "Another run brings a Kubernetes up or down"
@@ -299,17 +263,15 @@ def test_two_at_once_are_refused(tmp_path):
         pass
 
 
-def test_the_action_must_be_known():
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.kube.bringup", "sideways"],
-        cwd=Path(__file__).resolve().parents[2],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 2
-    assert "invalid choice" in done.stderr
-
-
 def test_registry_settings_are_json():
     assert json.loads(control.registry_config(WHERE))["http"]["addr"] == "10.243.0.1:5000"
+
+
+@pytest.mark.parametrize(("code", "left", "ends"), [(0, [], 0), (1, [], 1), (0, ["mount /x"], 1)])
+def test_the_tier_fails_if_anything_is_left(monkeypatch, code, left, ends):
+    monkeypatch.setattr(program, "up", lambda *_: None)
+    monkeypatch.setattr(program, "down", lambda _: left)
+    monkeypatch.setattr(
+        program.subprocess, "run", lambda *_, **__: SimpleNamespace(returncode=code)
+    )
+    assert program.test(WHERE, "nodes", []) == ends
