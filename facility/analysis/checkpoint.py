@@ -11,14 +11,17 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import cloudpickle
-
 from facility.analysis.fingerprint import UnknownContentError, fingerprint
 from facility.analysis.plan import Chunk, Plan
+from facility.analysis.report import Receipt
 from facility.errors import RequestError
 
 SUFFIX = ".chunk"
 DIGEST = hashlib.sha256
+
+
+class CheckpointWarning(UserWarning):
+    """The results of some chunks could not be kept; the run itself went on."""
 
 
 class Checkpoint:
@@ -81,7 +84,7 @@ class Checkpoint:
         )
         return DIGEST(repr(parts).encode()).hexdigest()
 
-    def load(self, chunk: Chunk) -> tuple[Any, Any] | None:
+    def load(self, chunk: Chunk) -> tuple[bytes, Receipt] | None:
         """Return what was saved of a chunk; None where there is nothing, or half of it."""
         try:
             content = self._path(chunk).read_bytes()
@@ -90,18 +93,18 @@ class Checkpoint:
         size = DIGEST().digest_size
         if DIGEST(content[size:]).digest() != content[:size]:
             return None
-        found: tuple[Any, Any] = pickle.loads(content[size:])
+        found: tuple[bytes, Receipt] = pickle.loads(content[size:])
         return found
 
-    def save(self, chunk: Chunk, result: Any, receipt: Any) -> None:
-        """Keep a chunk's result, whole or not at all.
+    def save(self, chunk: Chunk, packed: bytes, receipt: Receipt) -> None:
+        """Keep a chunk's pickled result, whole or not at all.
 
         Raises
         ------
         OSError
             The disk is full or gone.
         """
-        content = cloudpickle.dumps((result, receipt))
+        content = pickle.dumps((packed, receipt))
         path = self._path(chunk)
         unfinished = path.with_suffix(f".{os.getpid()}.part")
         try:

@@ -5,6 +5,7 @@ coffea makes of a file's branches. Both take much longer than reading the events
 """
 
 import gc
+import pickle
 import threading
 import time
 import traceback
@@ -81,8 +82,11 @@ class ChangedFileError(Exception):
 
 def process_chunk(
     chunk: Chunk, metadata: Mapping[str, Any], processor: bytes, settings: bytes
-) -> tuple[Any, Receipt]:
+) -> tuple[bytes, Receipt]:
     """Process one chunk.
+
+    The result is pickled here: one that cannot be is told as what it is, and neither a checkpoint
+    nor the client need to know what is in it.
 
     Parameters
     ----------
@@ -106,7 +110,8 @@ def process_chunk(
             raise TypeError(
                 "the processor returned None: process() has to return what is to be added up"
             )
-        return result, Receipt(worker, began, time.perf_counter() - clock, file.requested - before)
+        packed = _packed(result)
+        return packed, Receipt(worker, began, time.perf_counter() - clock, file.requested - before)
     except Exception as error:  # noqa: BLE001 - the user's code, and damaged bytes
         # What failed may have left the file in any state.
         _close()
@@ -121,14 +126,24 @@ def process_chunk(
         ) from None
 
 
-def receipt(outcome: tuple[Any, Receipt]) -> Receipt:
+def receipt(outcome: tuple[bytes, Receipt]) -> Receipt:
     """Give the small part of what `process_chunk` returns."""
     return outcome[1]
 
 
-def merge(outcomes: list[tuple[Any, Any]]) -> tuple[Any, None]:
+def merge(outcomes: list[tuple[bytes, Any]]) -> tuple[bytes, None]:
     """Add results of chunks, or sums of them."""
-    return add([result for result, _ in outcomes]), None
+    return add_packed([packed for packed, _ in outcomes]), None
+
+
+def add_packed(results: list[bytes]) -> bytes:
+    """Add pickled results from left to right."""
+    return bytes(cloudpickle.dumps(add([pickle.loads(packed) for packed in results])))
+
+
+def outcome(packed: bytes) -> tuple[bytes, None]:
+    """Make of a result what `process_chunk` and `merge` return."""
+    return packed, None
 
 
 def unseen(paths: list[str]) -> list[str]:
@@ -224,6 +239,15 @@ def _get_ready() -> None:
     physlite.quiet()
     if gc.get_threshold()[0] < physlite.GC_THRESHOLD:
         gc.set_threshold(physlite.GC_THRESHOLD)
+
+
+def _packed(result: Any) -> bytes:
+    try:
+        return bytes(cloudpickle.dumps(result))
+    except Exception as error:
+        raise TypeError(
+            f"the processor's result cannot be pickled ({type(error).__name__}: {error})"
+        ) from error
 
 
 def _worker() -> str:

@@ -72,27 +72,30 @@ class Meter:
         self.began = self.told = time.monotonic()
         self.lines = 0
 
-    def tell(self, events: int, restored: int, read: int, failures: int, running: int) -> None:
-        """Tell how far it is, if it is time to.
+    def due(self) -> bool:
+        """Whether it is time to tell something."""
+        now = time.monotonic()
+        # A log gets a line every two seconds at first and every minute in the end.
+        interval = 0.5 if self.terminal else min(60.0, PATIENCE * (1 + self.lines // 5))
+        return self.show and now - self.told >= interval and now - self.began >= PATIENCE
+
+    def tell(self, events: int, fresh: int, read: int, failures: int, running: int) -> None:
+        """Tell how far it is.
 
         Parameters
         ----------
         events
             Done so far, failed ones included.
-        restored
-            Those among them that come from a checkpoint.
+        fresh
+            Those among them that do not come from a checkpoint.
         read
             Bytes read so far.
         failures, running
             Numbers of chunks.
         """
-        now = time.monotonic()
-        # A log gets a line every two seconds at first and every minute in the end.
-        interval = 0.5 if self.terminal else min(60.0, PATIENCE * (1 + self.lines // 5))
-        if not self.show or now - self.told < interval or now - self.began < PATIENCE:
-            return
-        self.told, seconds = now, now - self.began
-        rate = (events - restored) / seconds
+        self.told = time.monotonic()
+        seconds = self.told - self.began
+        rate = fresh / seconds
         left = f"about {(self.total - events) / rate:,.0f} s left" if rate else "no event yet"
         text = (
             f"{events:,} of {self.total:,} events, {rate:,.0f} events/s, "

@@ -145,6 +145,17 @@ class Report:
         )
         return fresh / self.seconds if self.seconds else 0.0
 
+    def so_far(self) -> tuple[int, int, int, int]:
+        """Events that ended, events and bytes of those that were read now, and failed chunks."""
+        ended = [record for record in self.records if record.state != "not reached"]
+        fresh = [record for record in ended if not record.restored]
+        return (
+            sum(record.chunk.events for record in ended),
+            sum(record.chunk.events for record in fresh),
+            sum(record.bytes for record in fresh),
+            sum(record.state == "failed" for record in ended),
+        )
+
     def unbalanced(self) -> list[str]:
         """Compare with the files' own counts.
 

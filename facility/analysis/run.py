@@ -1,5 +1,6 @@
 """The one call of an analysis: a processor over a fileset, with an account of every event."""
 
+import pickle
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -14,7 +15,7 @@ from distributed.deploy.cluster import Cluster
 
 from facility import config as configuration
 from facility import names
-from facility.analysis.checkpoint import Checkpoint
+from facility.analysis.checkpoint import Checkpoint, CheckpointWarning
 from facility.analysis.chunk import Settings, unseen
 from facility.analysis.delivery import pickled
 from facility.analysis.fileset import Fileset, Sources
@@ -144,6 +145,8 @@ def run(
             stop_if_hopeless=on_error == "raise", progress=progress,
         )  # fmt: skip
         results = _finish(window, processor, kept)
+    for note in report.notes:
+        warnings.warn(note, CheckpointWarning, stacklevel=2)
     if report.failed or report.skipped:
         _tell_failures(report, results, on_error)
     return results, report
@@ -207,7 +210,7 @@ def _saved(work: Plan, report: Report, kept: Checkpoint | None) -> Any:
     for record in report.records:
         saved = kept.load(record.chunk) if kept and record.state == "processed" else None
         if saved is not None:
-            found[record.chunk.index] = saved[0]
+            found[record.chunk.index] = pickle.loads(saved[0])
         elif record.state == "processed":
             record.state = "not reached"
     return merge_here(found, len(work.chunks))

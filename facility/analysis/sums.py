@@ -1,13 +1,13 @@
 """The sums of a run: the tree of `facility.analysis.merge`, filled with futures."""
 
+import pickle
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import cloudpickle
 from distributed import Client, Future
 
-from facility.analysis.chunk import merge
+from facility.analysis.chunk import add_packed, merge, outcome
 from facility.analysis.merge import MergeError, Node, Tree, add
 
 
@@ -17,9 +17,9 @@ class SumError(Exception):
 
 @dataclass(frozen=True)
 class Here:
-    """A result, or a sum of some, in this process."""
+    """A result, or a sum of some, in this process and pickled."""
 
-    value: Any
+    packed: bytes
 
 
 Value = Future[Any] | Here | None
@@ -109,12 +109,12 @@ class Sums:
         """Add the children of a node: on a worker, unless all of them are here already."""
         found = [self.values[child] for child in self._tree.children(node)]
         values = [value for value in found if value is not None]
-        here = [value.value for value in values if isinstance(value, Here)]
+        here = [value.packed for value in values if isinstance(value, Here)]
         if len(values) <= 1:
             self.know(node, values[0] if values else None)
         elif len(here) == len(values):
             try:
-                self.know(node, Here(add(here)))
+                self.know(node, Here(add_packed(here)))
             except MergeError as error:
                 raise SumError(str(error)) from error
         else:
@@ -123,12 +123,12 @@ class Sums:
             self._watch(node, future)
 
     def _sent(self, value: Here) -> Future[Any]:
-        return self._submit("restored", cloudpickle.loads, cloudpickle.dumps((value.value, None)))
+        return self._submit("restored", outcome, value.packed)
 
     def _here(self, node: Node) -> Any:
         if node in self.values:
             value = self.values[node]
             if isinstance(value, Here):
-                return value.value
-            return None if value is None else self._client.gather(value)[0]
+                return pickle.loads(value.packed)
+            return None if value is None else pickle.loads(self._client.gather(value)[0])
         return add([self._here(child) for child in self._tree.children(node)])

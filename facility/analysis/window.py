@@ -85,7 +85,7 @@ class Window:
         self.flights: dict[int, Flight] = {}
         self.done: queue.SimpleQueue[tuple[Node, Future[Any]]] = queue.SimpleQueue()
         self.name = secrets.token_hex(3)
-        self.submitted = 0
+        self.submitted = self.succeeded = self.failed = 0
         # As tasks and not scattered: what is scattered is lost with its worker.
         self.processor = self._submit("processor", bytes, processor)
         self.settings = self._submit("settings", bytes, settings)
@@ -107,7 +107,8 @@ class Window:
         while not self.sums.complete and not self._hopeless():
             self._fill()
             self._take(self._wait())
-            self._tell()
+            if self.meter.due():
+                self.meter.tell(*self.report.so_far(), len(self.flights))
         self.meter.end()
 
     def abandon(self) -> None:
@@ -118,12 +119,7 @@ class Window:
         self.sums.merges.clear()
 
     def _hopeless(self) -> bool:
-        failed = sum(record.state == "failed" for record in self.report.records)
-        return (
-            self.stop_if_hopeless
-            and failed >= HOPELESS
-            and not any(record.state == "processed" for record in self.report.records)
-        )
+        return self.stop_if_hopeless and self.failed >= HOPELESS and not self.succeeded
 
     def _restore(self) -> None:
         """Take from the checkpoint what it has, and line up the rest."""
@@ -205,13 +201,12 @@ class Window:
         try:
             values = self.client.gather([future for _, future in good])
         except Exception:  # noqa: BLE001 - lost in between; each is then looked at by itself
-            values, good, self_made = [], [], chunks
-        else:
-            self_made = [(i, f) for i, f in chunks if f.status != "finished"]
+            values, good = [], []
         for (index, _), value in zip(good, values, strict=True):
             self._landed(index, value)
-        for index, future in self_made:
-            self._crashed(index, future)
+        for index, future in chunks:
+            if index in self.flights:
+                self._crashed(index, future)
         for node, future in news:
             if node.level > 0 and self.sums.merges.get(node) is future:
                 if future.status == "finished":
@@ -235,16 +230,16 @@ class Window:
         assert self.checkpoint is not None
         try:
             self.checkpoint.save(self.plan.chunks[index], result, found)
-        except Exception as error:  # noqa: BLE001 - a full disk, or a result that cannot be pickled
-            note = f"the checkpoint is not complete: {type(error).__name__}: {error}"
-            if not self.report.notes:
+        except OSError as error:
+            note = f"the checkpoint is not complete: {error.strerror}: {self.checkpoint.folder}"
+            if note not in self.report.notes:
                 self.report.notes.append(note)
 
     def _processed(
         self, index: int, found: Any, value: Future[Any] | Here, restored: bool = False
     ) -> None:
-        record = self.report.records[index]
-        record.take(found, restored)
+        self.succeeded += 1
+        self.report.records[index].take(found, restored)
         self.sums.know(Node(0, index), value)
 
     def _crashed(self, index: int, future: Future[Any]) -> None:
@@ -275,6 +270,7 @@ class Window:
             self._failed(index)
 
     def _failed(self, index: int) -> None:
+        self.failed += 1
         self.report.records[index].state = "failed"
         self.sums.know(Node(0, index), None)
 
@@ -300,14 +296,3 @@ class Window:
             elif index not in self.flights:
                 record.state = "not reached"
                 self.lineup.add(index)
-
-    def _tell(self) -> None:
-        records = self.report.records
-        ended = [record for record in records if record.state != "not reached"]
-        self.meter.tell(
-            sum(record.chunk.events for record in ended),
-            sum(record.chunk.events for record in ended if record.restored),
-            sum(record.bytes for record in ended if not record.restored),
-            sum(record.state == "failed" for record in ended),
-            len(self.flights),
-        )

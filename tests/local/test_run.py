@@ -1,0 +1,414 @@
+"""`facility.run` on real Dask clusters, and what goes wrong: files, workers, schedulers, people."""
+
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import awkward as ak
+import numpy as np
+import psutil
+import pytest
+import uproot
+from coffea import processor
+from coffea.nanoevents import BaseSchema
+from distributed import Client
+from hist import Hist, storage
+from hist import axis as axes
+
+import facility
+from facility import FilesetError, RequestError, RunError, cluster
+from facility.analysis.checkpoint import CheckpointWarning
+from facility.analysis.fileset import Fileset, SkippedFilesWarning, fileset
+from facility.analysis.physlite import PhysliteSchema
+from facility.analysis.run import PartialResultsWarning
+from facility.analysis.sample import write_files
+from facility.analysis.zpeak import ZPeak
+from facility.pooled import PooledCluster
+from tests.local.pools import executions, until
+
+SMALL = {"cpu": "100m", "memory": "600Mi", "maxWorkers": 4}
+POOLS = {"pools": {"cpu": {**SMALL, "default": True}, "arm": SMALL}}
+FILES, EVENTS, CHUNK = 3, 4_000, 1_000
+CHUNKS = FILES * EVENTS // CHUNK
+
+
+class Weighted(processor.ProcessorABC):  # type: ignore[misc]
+    """Sums of floats, whose last bits depend on the order, and a mark for each execution.
+
+    `trouble` is what happens in the chunk that `at` names.
+    """
+
+    def __init__(
+        self, folder: Path, trouble: str = "", at: tuple[int, int] = (1, 2_000), pause: float = 0.0
+    ) -> None:
+        self.folder, self.trouble, self.at, self.pause = str(folder), trouble, at, pause
+
+    def process(self, events: Any) -> Any:
+        data = events.metadata
+        name = f"{data['filename'].split('._')[1][:6]}-{data['entrystart']}"
+        again = any(Path(self.folder).glob(f"{name}.*"))
+        (Path(self.folder) / f"{name}.{time.time_ns()}").touch()
+        time.sleep(self.pause)
+        here = name == f"{self.at[0]:06d}-{self.at[1]}"
+        if self.trouble == "flaky" and not again:
+            raise OSError("Operation expired")
+        if self.trouble == "exit" and here:
+            os._exit(7)
+        if (self.trouble == "bug" and here) or self.trouble == "bug everywhere":
+            raise ValueError(f"no such trigger in {name}")
+        if self.trouble == "none" and here:
+            return None
+        if self.trouble == "shape" and here:
+            return {"sum": {"other": 1}}
+        if self.trouble == "lock":
+            return {"sum": threading.Lock()}
+        pt = ak.flatten(events.Muons.pt)
+        histogram = Hist(axes.Regular(20, 0, 1e5), storage=storage.Weight())
+        histogram.fill(pt, weight=np.asarray(pt, dtype=float) ** 0.3)
+        return {"pt": histogram, "sum": float(np.sum(np.asarray(pt, float) ** 0.7)), "n": len(pt)}
+
+    def postprocess(self, accumulator: Any) -> Any:
+        return {**accumulator, "final": True} if "n" in accumulator else accumulator
+
+
+def bits(result: Any) -> tuple[bytes, str, int]:
+    view = result["pt"].view(flow=True)
+    return view.value.tobytes() + view.variance.tobytes(), result["sum"].hex(), result["n"]
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Fileset:
+    return fileset(write_files(tmp_path_factory.mktemp("files"), FILES, EVENTS))
+
+
+@pytest.fixture(scope="module")
+def c() -> Iterator[PooledCluster]:
+    with cluster(2, config=POOLS) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def reference(
+    c: PooledCluster, files: Fileset, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[bytes, str, int]:
+    result, report = run(c, files, Weighted(tmp_path_factory.mktemp("marks")))
+    assert report.complete
+    assert result["final"]
+    return bits(result)
+
+
+def run(place: Any, files: Any, analysis: Any, **more: Any) -> tuple[Any, Any]:
+    return facility.run(analysis, files, place, chunksize=CHUNK, progress=False, **more)
+
+
+def balanced(report: Any) -> bool:
+    total = report.processed + report.failed + report.not_reached
+    return not report.unbalanced() and total == report.total
+
+
+# Good runs.
+
+
+def test_the_bins_are_those_of_coffea_in_one_process(c: PooledCluster, files: Fileset) -> None:
+    found, report = run(c, files, ZPeak())
+    runner = processor.Runner(
+        processor.IterativeExecutor(status=False), schema=PhysliteSchema, chunksize=CHUNK
+    )
+    alone = runner(files, ZPeak())
+    assert np.array_equal(found["mass"].values(flow=True), alone["mass"].values(flow=True))
+    assert found["events"] == alone["events"] == {"data": files.total}
+    assert report.processed == report.total == files.total
+    assert balanced(report)
+    assert len(report.records) == CHUNKS
+    assert all(r.worker and r.bytes and r.seconds and r.tries == 1 for r in report.records)
+    assert json.loads(report.to_json())["complete"]
+
+
+def test_a_function_of_flat_events(c: PooledCluster, tmp_path: Path) -> None:
+    with uproot.recreate(tmp_path / "flat.root") as file:
+        file.mktree("tree", {"x": np.float64}).extend({"x": np.arange(10_000.0)})
+    found, report = run(
+        c,
+        {"flat": str(tmp_path / "flat.root")},
+        lambda events: {events.metadata["sample"]: float(np.sum(events.x))},
+        schema=BaseSchema,
+        treename="tree",
+        metadata={"sample": "ramp"},
+    )
+    assert found == {"ramp": 49_995_000.0}
+    assert [row["dataset"] for row in report.datasets] == ["flat"]
+
+
+def test_a_module_beside_the_script_goes_along(
+    c: PooledCluster, files: Fileset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "cuts_beside.py").write_text(
+        "SMALLEST = 20e3\ndef hard(pt): return pt > SMALLEST\n"
+    )
+    (tmp_path / "analysis_beside.py").write_text(
+        "import awkward as ak\nimport cuts_beside\n"
+        "def count(events): return int(ak.sum(cuts_beside.hard(events.Muons.pt)))\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    from analysis_beside import count  # type: ignore[import-not-found]
+
+    assert run(c, files, count)[0] > 0
+
+
+def test_a_pool_and_other_numbers_of_workers(
+    reference: tuple[bytes, str, int], files: Fileset, tmp_path: Path
+) -> None:
+    with cluster(cpu=1, arm=1, config=POOLS) as c, Client(c) as client:
+        found, report = run(c, files, Weighted(tmp_path), pool="arm")
+        assert {row["worker"] for row in report.workers} == {"arm-0"}
+        assert bits(found) == reference
+        assert run(client, files, Weighted(tmp_path), pool="cpu")[1].records[0].worker == "cpu-0"
+        with pytest.raises(RequestError, match="no such pool"):
+            run(c, files, Weighted(tmp_path), pool="amr")
+
+
+def test_without_a_dask_cluster_it_starts_and_closes_one(files: Fileset) -> None:
+    found, report = run(None, files, ZPeak())
+    assert found["events"] == {"data": files.total}
+    assert report.complete
+    assert len(facility.clusters()) == 0
+
+
+# Failures.
+
+
+def test_reading_errors_that_pass_are_not_seen_in_the_result(
+    c: PooledCluster, reference: tuple[bytes, str, int], files: Fileset, tmp_path: Path
+) -> None:
+    found, report = run(c, files, Weighted(tmp_path, "flaky"))
+    assert bits(found) == reference
+    assert report.complete
+    assert {record.tries for record in report.records} == {2}
+    assert len(list(tmp_path.iterdir())) == 2 * CHUNKS
+
+
+def test_a_chunk_that_kills_its_worker_is_the_only_one_lost(files: Fileset, tmp_path: Path) -> None:
+    with cluster(2, config=POOLS) as c, pytest.warns(PartialResultsWarning, match="ran alone"):
+        found, report = run(c, files, Weighted(tmp_path, "exit"), on_error="skip")
+    assert (report.processed, report.failed) == (files.total - CHUNK, CHUNK)
+    assert balanced(report)
+    [bad] = [record.chunk for record in report.records if record.state == "failed"]
+    assert bad.path.endswith("000001.pool.root.1")
+    assert bad.start == 2_000
+    assert found["n"] > 0
+
+
+def test_a_bug_in_some_events_is_told_at_the_end(
+    c: PooledCluster, files: Fileset, tmp_path: Path
+) -> None:
+    with pytest.raises(RunError, match=r"no such trigger in 000001-2000 \(tried 1x\)") as caught:
+        run(c, files, Weighted(tmp_path, "bug"))
+    assert "test_run.py" in str(caught.value)
+    assert caught.value.results["n"] > 0
+    assert caught.value.report.failed == CHUNK
+    assert "no such trigger" in str(caught.value.report)
+
+
+def test_a_bug_everywhere_stops_the_run(c: PooledCluster, files: Fileset, tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="no such trigger") as caught:
+        run(c, files, Weighted(tmp_path, "bug everywhere"))
+    assert caught.value.results is None
+    assert balanced(caught.value.report)
+
+
+@pytest.mark.parametrize(
+    ("trouble", "told"),
+    [("none", "returned None"), ("shape", "cannot be added"), ("lock", "cannot be added|pickle")],
+)
+def test_results_that_cannot_be_used(
+    c: PooledCluster, files: Fileset, tmp_path: Path, trouble: str, told: str
+) -> None:
+    with pytest.raises(RunError, match=told):
+        run(c, files, Weighted(tmp_path, trouble))
+
+
+def test_truncated_and_damaged_files(c: PooledCluster, files: Fileset, tmp_path: Path) -> None:
+    good, cut, hole = (
+        tmp_path / "a._000000.root",
+        tmp_path / "b._000001.root",
+        tmp_path / "c._000002.root",
+    )
+    content = Path(next(iter(files.events))).read_bytes()
+    good.write_bytes(content)
+    cut.write_bytes(content[: len(content) // 2])
+    begin, end = len(content) // 8, len(content) // 2
+    hole.write_bytes(content[:begin] + bytes(end - begin) + content[end:])
+    marks = tmp_path / "marks"
+    marks.mkdir()
+    with pytest.raises(FilesetError, match="truncated"):
+        run(c, tmp_path, Weighted(marks))
+    with (
+        pytest.warns(SkippedFilesWarning, match="truncated"),
+        pytest.warns(PartialResultsWarning, match=r"c\._000002\.root, events 0 to 1,000"),
+    ):
+        found, report = run(c, tmp_path, Weighted(marks), on_error="skip", retries=1)
+    assert [str(cut) in text for text in report.skipped] == [True]
+    states = {row["file"]: row["processed"] for row in report.files}
+    assert states[str(good)] == EVENTS
+    assert states[str(hole)] == 0
+    assert balanced(report)
+    assert found["n"] > 0
+
+
+def test_files_that_change_or_that_workers_do_not_see(c: PooledCluster, tmp_path: Path) -> None:
+    paths = write_files(tmp_path, 2, 1_000)
+    found = fileset(tmp_path)
+    write_files(tmp_path, 1, 2_000, seed=5)
+    with pytest.raises(RunError, match="has changed since"):
+        run(c, found, ZPeak(), retries=0)
+    paths[-1].unlink()
+    with pytest.raises(FilesetError, match="workers do not see"):
+        run(c, found, ZPeak())
+
+
+def test_killed_workers_change_no_bit(
+    reference: tuple[bytes, str, int], files: Fileset, tmp_path: Path
+) -> None:
+    with cluster(2, config=POOLS) as c:
+        children = c._fleet.backend.members  # type: ignore[attr-defined]
+
+        def kill() -> None:
+            until(lambda: len(list(tmp_path.iterdir())) > 4)
+            psutil.Process(next(iter(children.values())).child.pid).kill()
+
+        killer = threading.Thread(target=kill)
+        killer.start()
+        found, report = run(c, files, Weighted(tmp_path, pause=0.2))
+        killer.join()
+    assert report.complete
+    assert bits(found) == reference
+    assert len(list(tmp_path.iterdir())) > CHUNKS
+
+
+# Checkpoints.
+
+
+def test_a_lost_scheduler_and_going_on(
+    reference: tuple[bytes, str, int], c: PooledCluster, files: Fileset, tmp_path: Path
+) -> None:
+    marks, folder = tmp_path / "marks", tmp_path / "checkpoint"
+    marks.mkdir()
+    with cluster(2, config=POOLS) as doomed:
+
+        def kill() -> None:
+            until(lambda: len(list(folder.glob("*.chunk"))) > 3)
+            doomed._fleet.backend._scheduler.process.kill()  # type: ignore[attr-defined]
+
+        killer = threading.Thread(target=kill)
+        killer.start()
+        with pytest.raises(RunError, match="Run it again with the same checkpoint") as caught:
+            run(doomed, files, Weighted(marks, pause=0.2), checkpoint=folder)
+        killer.join()
+    report = caught.value.report
+    assert 0 < report.processed < report.total
+    assert report.not_reached == report.total - report.processed
+    assert caught.value.results["n"] > 0
+    kept = {
+        (record.chunk.path, record.chunk.start)
+        for record in report.records
+        if record.state == "processed"
+    }
+    for mark in marks.iterdir():
+        mark.unlink()
+    found, report = run(c, files, Weighted(marks, pause=0.2), checkpoint=folder)
+    assert bits(found) == reference
+    assert kept <= {(r.chunk.path, r.chunk.start) for r in report.records if r.restored}
+    assert len(list(marks.iterdir())) == sum(not record.restored for record in report.records)
+    assert all(executions(marks, mark.stem) == 1 for mark in marks.iterdir())
+    # What was changed is not taken from there.
+    run(c, files, Weighted(marks, pause=0.0), checkpoint=folder)
+    assert len(list(marks.iterdir())) > CHUNKS
+
+
+def test_a_checkpoint_on_a_disk_that_fills_up(
+    c: PooledCluster, reference: tuple[bytes, str, int], files: Fileset, tmp_path: Path
+) -> None:
+    marks = tmp_path / "marks"
+    marks.mkdir()
+    unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)
+    # A file may grow to 100 bytes: the system refuses the rest, as a full disk does.
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, unlimited[1]))
+    try:
+        with pytest.warns(CheckpointWarning, match="not complete") as told:
+            found, report = run(c, files, Weighted(marks), checkpoint=tmp_path / "kept")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, unlimited)
+        signal.signal(signal.SIGXFSZ, ignored)
+    assert bits(found) == reference
+    assert report.complete
+    assert len(told) == 1
+    assert list((tmp_path / "kept").iterdir()) == []
+
+
+# People.
+
+STOPPED = """
+import sys, time, warnings
+import facility
+from facility.analysis.fileset import fileset
+
+def slow(events):
+    import time
+    time.sleep(0.3)
+    return len(events)
+
+if __name__ == "__main__":
+    pools = {"pools": {"cpu": {"cpu": "100m", "memory": "600Mi", "maxWorkers": 2, "default": True}}}
+    with facility.cluster(2, config=pools) as c:
+        try:
+            facility.run(slow, sys.argv[1], c, chunksize=200)
+        except facility.RunInterrupted as stopped:
+            print(stopped.results, stopped.report.processed, stopped.report.not_reached,
+                  stopped.report.interrupted, stopped.report.unbalanced())
+"""
+
+
+def test_ctrl_c_gives_what_was_done(files: Fileset, tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(textwrap.dedent(STOPPED))
+    folder = str(Path(next(iter(files.events))).parent)
+    child = subprocess.Popen(
+        [sys.executable, script, folder],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path,
+    )  # fmt: skip
+    assert child.stderr
+    try:
+        while "events/s" not in child.stderr.readline():  # of progress, after 2 s
+            assert child.poll() is None
+        child.send_signal(signal.SIGINT)
+        out, errors = child.communicate(timeout=60)
+    finally:
+        child.kill()
+        child.communicate()
+    assert child.returncode == 0, errors
+    results, processed, rest, interrupted, unbalanced = out.split()
+    assert results == processed
+    assert int(processed) > 0
+    assert int(processed) + int(rest) == files.total
+    assert (interrupted, unbalanced) == ("True", "[]")
+
+
+def test_calls_that_cannot_be_granted(c: PooledCluster, files: Fileset, tmp_path: Path) -> None:
+    with pytest.raises(RequestError) as caught:
+        run(42, files, ZPeak, on_error="ignore", retries=-1, schema=None)
+    assert len(caught.value.problems) == 5
+    lock = threading.Lock()
+    with pytest.raises(RequestError, match="cannot be sent"):
+        run(c, files, lambda events: lock)
+    with pytest.raises(FilesetError, match="list of files is empty"):
+        run(c, [], ZPeak())
