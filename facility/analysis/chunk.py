@@ -23,6 +23,7 @@ from coffea.processor import ProcessorABC
 from uproot.deserialization import DeserializationError
 
 from facility.analysis import physlite
+from facility.analysis.diary import tell
 from facility.analysis.merge import add
 from facility.analysis.plan import Chunk
 from facility.analysis.report import Receipt
@@ -81,7 +82,7 @@ class ChangedFileError(Exception):
 
 
 def process_chunk(
-    chunk: Chunk, metadata: Mapping[str, Any], processor: bytes, settings: bytes
+    chunk: Chunk, metadata: Mapping[str, Any], processor: bytes, settings: bytes, topic: str
 ) -> tuple[bytes, Receipt]:
     """Process one chunk.
 
@@ -92,6 +93,8 @@ def process_chunk(
     ----------
     processor, settings
         Pickled, and unpickled once in each worker.
+    topic
+        Where to tell of it.
 
     Raises
     ------
@@ -99,6 +102,7 @@ def process_chunk(
         Whatever went wrong.
     """
     _get_ready()
+    tell(topic, chunk.index)
     began, clock, worker = time.time(), time.perf_counter(), _worker()
     try:
         run = _loads(processor)
@@ -111,7 +115,9 @@ def process_chunk(
                 "the processor returned None: process() has to return what is to be added up"
             )
         packed = _packed(result)
-        return packed, Receipt(worker, began, time.perf_counter() - clock, file.requested - before)
+        took = Receipt(worker, began, time.perf_counter() - clock, file.requested - before)
+        tell(topic, chunk.index, took)
+        return packed, took
     except Exception as error:  # noqa: BLE001 - the user's code, and damaged bytes
         # What failed may have left the file in any state.
         _close()
@@ -124,11 +130,6 @@ def process_chunk(
             worker,
             time.perf_counter() - clock,
         ) from None
-
-
-def receipt(outcome: tuple[bytes, Receipt]) -> Receipt:
-    """Give the small part of what `process_chunk` returns."""
-    return outcome[1]
 
 
 def merge(outcomes: list[tuple[bytes, Any]]) -> tuple[bytes, None]:

@@ -45,8 +45,7 @@ class Record:
     Attributes
     ----------
     tries
-        How often it was given to the Dask cluster, which by itself gives the chunks of a lost
-        worker to another one, up to four times.
+        How often it has begun.
     began
         Seconds since 1970, None where it was not processed.
     error
@@ -68,9 +67,8 @@ class Record:
     details: str = ""
     restored: bool = False
 
-    def take(self, receipt: Receipt, restored: bool) -> None:
-        """Take note that the chunk was processed."""
-        self.state, self.restored, self.error, self.details = "processed", restored, None, ""
+    def take(self, receipt: Receipt) -> None:
+        """Take note of what processing the chunk took."""
         self.worker, self.began = receipt.worker, receipt.began
         self.seconds, self.bytes = receipt.seconds, receipt.bytes
 

@@ -25,7 +25,8 @@ from facility.analysis.physlite import PhysliteSchema
 from facility.analysis.plan import Plan, plan
 from facility.analysis.report import Report
 from facility.analysis.sums import SumError
-from facility.analysis.window import SchedulerLostError, Window
+from facility.analysis.tasks import SchedulerLostError
+from facility.analysis.window import Window
 from facility.errors import FilesetError, RequestError, RunError, RunInterrupted
 from facility.launch import cluster
 from facility.local import limits
@@ -158,11 +159,12 @@ def _finish(window: Window, processor: Processor, kept: Checkpoint | None) -> An
     try:
         window.run()
         results = window.sums.collect()
-        window.abandon()
+        report.seconds = time.perf_counter() - clock
+        window.close()
     except KeyboardInterrupt:
         report.interrupted = True
         report.seconds = time.perf_counter() - clock
-        window.abandon()
+        window.close()
         results = _postprocessed(processor, window.sums.collect())
         raise RunInterrupted(
             f"The run was stopped: {report.summary()}. `results` and `report` of this exception "
@@ -172,6 +174,7 @@ def _finish(window: Window, processor: Processor, kept: Checkpoint | None) -> An
         ) from None
     except SchedulerLostError as error:
         report.seconds = time.perf_counter() - clock
+        window.close()
         results = _saved(window.plan, report, kept)
         advice = (
             "Run it again with the same checkpoint, and it goes on from there."
@@ -185,14 +188,13 @@ def _finish(window: Window, processor: Processor, kept: Checkpoint | None) -> An
         ) from error
     except SumError as error:
         report.seconds = time.perf_counter() - clock
-        window.abandon()
+        window.close()
         raise RunError(
             f"The results of chunks cannot be added ({error}): the processor has to return "
             "numbers, histograms with the same axes, or dictionaries of these.",
             None,
             report,
         ) from error
-    report.seconds = time.perf_counter() - clock
     return _postprocessed(processor, results)
 
 

@@ -1,14 +1,14 @@
 """The sums of a run: the tree of `facility.analysis.merge`, filled with futures."""
 
 import pickle
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from distributed import Client, Future
+from distributed import Future
 
 from facility.analysis.chunk import add_packed, merge, outcome
 from facility.analysis.merge import MergeError, Node, Tree, add
+from facility.analysis.tasks import Tasks
 
 
 class SumError(Exception):
@@ -33,10 +33,6 @@ class Sums:
     ----------
     leaves
         Number of chunks.
-    submit
-        Gives a task to the Dask cluster: its name, a function and its arguments.
-    watch
-        Asks for news of a node's future.
 
     Attributes
     ----------
@@ -46,14 +42,8 @@ class Sums:
         Sums at work.
     """
 
-    def __init__(
-        self,
-        client: Client,
-        leaves: int,
-        submit: Callable[..., Future[Any]],
-        watch: Callable[[Node, Future[Any]], None],
-    ) -> None:
-        self._client, self._submit, self._watch = client, submit, watch
+    def __init__(self, tasks: Tasks, leaves: int) -> None:
+        self._tasks = tasks
         self._tree = Tree(leaves)
         self._reopened = 0
         self.values: dict[Node, Value] = {}
@@ -119,16 +109,16 @@ class Sums:
                 raise SumError(str(error)) from error
         else:
             parts = [self._sent(value) if isinstance(value, Here) else value for value in values]
-            self.merges[node] = future = self._submit("merge", merge, parts)
-            self._watch(node, future)
+            self.merges[node] = future = self._tasks.submit("merge", merge, parts)
+            self._tasks.watch(node, future)
 
     def _sent(self, value: Here) -> Future[Any]:
-        return self._submit("restored", outcome, value.packed)
+        return self._tasks.submit("restored", outcome, value.packed)
 
     def _here(self, node: Node) -> Any:
         if node in self.values:
             value = self.values[node]
             if isinstance(value, Here):
                 return pickle.loads(value.packed)
-            return None if value is None else pickle.loads(self._client.gather(value)[0])
+            return None if value is None else pickle.loads(self._tasks.client.gather(value)[0])
         return add([self._here(child) for child in self._tree.children(node)])

@@ -4,45 +4,32 @@ It runs in the caller's thread and knows a `distributed.Client`, nothing of how 
 to be. Results stay on the workers; the client holds receipts, and the sum in the end.
 """
 
-import queue
-import secrets
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from distributed import Client, Future
 from distributed.scheduler import KilledWorker
 
 from facility.analysis.checkpoint import Checkpoint
-from facility.analysis.chunk import ChunkError, process_chunk, receipt
+from facility.analysis.chunk import ChunkError
+from facility.analysis.diary import Diary
 from facility.analysis.lineup import Lineup
 from facility.analysis.merge import Node
 from facility.analysis.plan import Plan
 from facility.analysis.progress import Meter
-from facility.analysis.report import Report
+from facility.analysis.report import Receipt, Report
 from facility.analysis.sums import Here, Sums
+from facility.analysis.tasks import Tasks
 
 TICK = 0.5
 """Seconds after which the loop looks round if nothing happens."""
-SMALLEST_WINDOW = 32
-"""Chunks at work at least, so that a pool that starts at 0 workers grows."""
-PER_THREAD = 3
+REFILL = 0.75
+"""How full the window may be when it is filled: several chunks cost little more than one."""
+DEATHS = 2
+"""Workers that a chunk may lose before it is tried alone, and then again."""
 HOPELESS = 8
 """Chunks that fail before any succeeds, after which a run that will raise goes no further."""
-ALIVE_TIMEOUT = 10.0
-
-
-class SchedulerLostError(Exception):
-    """The Dask cluster is gone."""
-
-
-@dataclass
-class Flight:
-    """A chunk at work: its result, and what tells that it is there."""
-
-    outcome: Future[Any]
-    watched: Future[Any]
 
 
 class Window:
@@ -76,20 +63,19 @@ class Window:
         stop_if_hopeless: bool,
         progress: bool,
     ) -> None:
-        self.client, self.plan, self.report = client, plan, report
-        self.resources, self.retries, self.checkpoint = resources, retries, checkpoint
+        self.plan, self.report = plan, report
+        self.retries, self.checkpoint = retries, checkpoint
         self.stop_if_hopeless = stop_if_hopeless
         self.meter = Meter(plan.events, show=progress)
-        self.sums = Sums(client, len(plan.chunks), self._submit, self._watch)
+        self.tasks = tasks = Tasks(client, processor, settings, resources)
+        self.sums = Sums(tasks, len(plan.chunks))
         self.lineup = Lineup(())
-        self.flights: dict[int, Flight] = {}
-        self.done: queue.SimpleQueue[tuple[Node, Future[Any]]] = queue.SimpleQueue()
-        self.name = secrets.token_hex(3)
-        self.submitted = self.succeeded = self.failed = 0
-        # As tasks and not scattered: what is scattered is lost with its worker.
-        self.processor = self._submit("processor", bytes, processor)
-        self.settings = self._submit("settings", bytes, settings)
-        self._width, self._width_at = SMALLEST_WINDOW, 0.0
+        self.flights: dict[int, Future[Any]] = {}
+        """Chunks at work."""
+        self.succeeded = self.failed = 0
+        self.diary = Diary(client, tasks.name, lambda index: tasks.news.put((Node(0, index), None)))
+        self.begun: dict[int, int] = {}
+        """How often chunks at work had begun before they were given to the Dask cluster."""
 
     # The loop.
 
@@ -106,17 +92,31 @@ class Window:
         self._restore()
         while not self.sums.complete and not self._hopeless():
             self._fill()
-            self._take(self._wait())
+            self._take(self.tasks.wait(self.lineup.pause(time.monotonic(), TICK)))
             if self.meter.due():
                 self.meter.tell(*self.report.so_far(), len(self.flights))
-        self.meter.end()
 
-    def abandon(self) -> None:
-        """Cancel what is at work."""
-        flights = [f for flight in self.flights.values() for f in (flight.outcome, flight.watched)]
-        self.client.cancel([*flights, *self.sums.merges.values()], force=True)
+    def close(self) -> None:
+        """Cancel what is at work, and complete the report."""
+        self.meter.end()
+        self.diary.wait(lambda: not self._write_down())
+        self.diary.close()
+        self.tasks.cancel([*self.flights.values(), *self.sums.merges.values()])
         self.flights.clear()
         self.sums.merges.clear()
+
+    def _write_down(self) -> bool:
+        """Take into the report what workers told; whether that was all."""
+        missing = 0
+        for index, record in enumerate(self.report.records):
+            record.tries = max(record.tries, self.diary.starts[index])
+            if record.state == "processed" and record.began is None:
+                receipt = self.diary.receipts.get(index)
+                if receipt is None:
+                    missing += 1
+                else:
+                    record.take(receipt)
+        return not missing
 
     def _hopeless(self) -> bool:
         return self.stop_if_hopeless and self.failed >= HOPELESS and not self.succeeded
@@ -128,143 +128,117 @@ class Window:
             if found is None:
                 self.lineup.add(index)
             else:
-                self._processed(index, found[1], Here(found[0]), restored=True)
+                self.report.records[index].restored = True
+                self._processed(index, found[1], Here(found[0]))
 
     # What is at work.
 
     def _fill(self) -> None:
-        """Keep the window full; a suspect gets the Dask cluster for itself."""
-        now = time.monotonic()
-        while (index := self.lineup.next(now, len(self.flights), self._window(now))) is not None:
-            self._start(index)
+        """Keep the window full, a few chunks at a time; a suspect has the Dask cluster alone."""
+        now, at_work, width = time.monotonic(), len(self.flights), self.tasks.width
+        if at_work > REFILL * width:
+            return
+        batch: list[int] = []
+        while (index := self.lineup.next(now, at_work + len(batch), width)) is not None:
+            batch.append(index)
+        for index in batch:
+            self.report.records[index].tries += 1
+            self.begun[index] = self.diary.starts[index]
+        if batch:
+            chunks = [self.plan.chunks[index] for index in batch]
+            self.flights |= self.tasks.start(chunks, self.plan.metadata)
 
-    def _window(self, now: float) -> int:
-        if now - self._width_at > 2.0:
-            try:
-                threads = sum(self.client.nthreads().values())
-            except OSError as error:
-                raise SchedulerLostError from error
-            self._width, self._width_at = max(SMALLEST_WINDOW, PER_THREAD * threads), now
-        return self._width
-
-    def _start(self, index: int) -> None:
-        chunk = self.plan.chunks[index]
-        self.report.records[index].tries += 1
-        metadata = self.plan.metadata[chunk.dataset]
-        arguments = (chunk, metadata, self.processor, self.settings)
-        outcome = self._submit("chunk", process_chunk, *arguments)
-        # A checkpoint needs the result here, and then no receipt apart from it.
-        watched = outcome if self.checkpoint else self._submit("receipt", receipt, outcome)
-        self.flights[index] = Flight(outcome, watched)
-        self._watch(Node(0, index), watched)
-
-    def _submit(self, what: str, function: Any, *arguments: Any) -> Future[Any]:
-        self.submitted += 1
-        # What is nearer to the end goes first, so that results do not pile up.
-        urgent = 0 if what == "chunk" else 1
-        return self.client.submit(
-            function,
-            *arguments,
-            key=f"{what}-{self.name}-{self.submitted}",
-            priority=urgent,
-            pure=False,
-            **self.resources,
-        )
-
-    def _watch(self, node: Node, future: Future[Any]) -> None:
-        done = self.done
-        future.add_done_callback(lambda found: done.put((node, found)))
-
-    def _wait(self) -> list[tuple[Node, Future[Any]]]:
-        """Wait for news, and return all there are."""
-        pause = self.lineup.pause(time.monotonic(), TICK)
-        news = []
-        try:
-            news.append(self.done.get(timeout=pause))
-            while True:
-                news.append(self.done.get_nowait())
-        except queue.Empty:
-            pass
-        if not news and self.client.status != "running":
-            raise SchedulerLostError
-        return news
-
-    def _take(self, news: list[tuple[Node, Future[Any]]]) -> None:
+    def _take(self, news: list[tuple[Node, Future[Any] | None]]) -> None:
         """Take note of what has ended."""
         chunks = [
             (node.place, future)
             for node, future in news
             # News of what was given up may still come.
-            if node.level == 0 and getattr(self.flights.get(node.place), "watched", None) is future
+            if node.level == 0 and future is not None and self.flights.get(node.place) is future
         ]
         good = [(index, future) for index, future in chunks if future.status == "finished"]
-        try:
-            values = self.client.gather([future for _, future in good])
-        except Exception:  # noqa: BLE001 - lost in between; each is then looked at by itself
-            values, good = [], []
-        for (index, _), value in zip(good, values, strict=True):
-            self._landed(index, value)
-        for index, future in chunks:
+        values: list[Any] = [None] * len(good)
+        if self.checkpoint:
+            try:
+                values = self.tasks.client.gather([future for _, future in good])
+            except Exception:  # noqa: BLE001 - lost in between; each is then looked at by itself
+                values, good = [], []
+        for (index, ended), value in zip(good, values, strict=True):
+            self._landed(index, ended, value)
+        for index, ended in chunks:
             if index in self.flights:
-                self._crashed(index, future)
+                self._crashed(index, self.tasks.error(ended))
+        for index in {node.place for node, future in news if future is None}:
+            self._look_at_deaths(index)
         for node, future in news:
-            if node.level > 0 and self.sums.merges.get(node) is future:
+            if future is not None and self.sums.merges.get(node) is future:
                 if future.status == "finished":
                     self.sums.know(node, future)
                 else:
-                    self._unmerged(node, self._error(future))
+                    self._unmerged(node, self.tasks.error(future))
 
     # What became of a chunk.
 
-    def _landed(self, index: int, value: Any) -> None:
+    def _landed(self, index: int, future: Future[Any], value: tuple[bytes, Receipt] | None) -> None:
         self.lineup.ended(index)
-        flight = self.flights.pop(index)
-        if self.checkpoint is None:
-            self._processed(index, value, flight.outcome)
-            return
-        result, found = value
-        self._save(index, result, found)
-        self._processed(index, found, flight.outcome)
+        del self.flights[index]
+        receipt = self.diary.receipts.get(index)
+        if value is not None:
+            receipt = value[1]
+            self._save(index, *value)
+        self._processed(index, receipt, future)
 
-    def _save(self, index: int, result: Any, found: Any) -> None:
+    def _save(self, index: int, packed: bytes, receipt: Receipt) -> None:
         assert self.checkpoint is not None
         try:
-            self.checkpoint.save(self.plan.chunks[index], result, found)
+            self.checkpoint.save(self.plan.chunks[index], packed, receipt)
         except OSError as error:
             note = f"the checkpoint is not complete: {error.strerror}: {self.checkpoint.folder}"
             if note not in self.report.notes:
                 self.report.notes.append(note)
 
-    def _processed(
-        self, index: int, found: Any, value: Future[Any] | Here, restored: bool = False
-    ) -> None:
+    def _processed(self, index: int, receipt: Receipt | None, value: Future[Any] | Here) -> None:
+        record = self.report.records[index]
         self.succeeded += 1
-        self.report.records[index].take(found, restored)
+        record.state, record.error, record.details = "processed", None, ""
+        if receipt is not None:
+            record.take(receipt)
         self.sums.know(Node(0, index), value)
 
-    def _crashed(self, index: int, future: Future[Any]) -> None:
-        """Decide whether a chunk is tried again, alone or not at all."""
+    def _look_at_deaths(self, index: int) -> None:
+        """Count how often a chunk has begun without an end: each time it lost its worker.
+
+        distributed gives up after four, whoever is to blame; two are enough to try it alone.
+        """
+        if index in self.flights and self.diary.starts[index] - self.begun[index] > DEATHS:
+            self.tasks.cancel([self.flights[index]])
+            self._crashed(index, None)
+
+    def _crashed(self, index: int, error: BaseException | None) -> None:
+        """Decide whether a chunk is tried again, alone or not at all.
+
+        Parameters
+        ----------
+        error
+            What it ended with; None where its workers died.
+        """
         alone = self.lineup.ended(index)
         del self.flights[index]
         record = self.report.records[index]
-        error = self._error(future)
-        if isinstance(error, KilledWorker):
-            record.worker = str(getattr(error.last_worker, "name", "-"))
-            record.error = "every worker that ran it died"
-            if alone:
-                record.error += ", also when it ran alone; memory is the usual cause"
-                self._failed(index)
-            else:
+        if error is None or isinstance(error, KilledWorker):
+            record.error = "the workers that ran it died"
+            if not alone:
                 self.lineup.suspect(index)
+                return
+            record.error += ", also when it ran alone; memory is the usual cause"
+            self._failed(index)
             return
         if isinstance(error, ChunkError):
             record.worker, record.error, record.details = error.worker, str(error), error.details
             record.seconds = error.seconds
-            again = error.transient
         else:
             record.error = f"{type(error).__name__}: {error}"
-            again = future.status != "error"
-        if again and record.tries <= self.retries:
+        if getattr(error, "transient", False) and record.tries <= self.retries:
             self.lineup.delay(index, record.tries, time.monotonic())
         else:
             self._failed(index)
@@ -273,19 +247,6 @@ class Window:
         self.failed += 1
         self.report.records[index].state = "failed"
         self.sums.know(Node(0, index), None)
-
-    def _error(self, future: Future[Any]) -> BaseException:
-        """Say what is wrong with a future that has not finished well."""
-        if future.status == "error":
-            found: BaseException = future.exception(timeout=ALIVE_TIMEOUT)
-            return found
-        # Cancelled or lost: is it the future, or everything?
-        try:
-            scheduler: Any = self.client.scheduler
-            self.client.sync(scheduler.identity, callback_timeout=ALIVE_TIMEOUT)
-        except Exception as error:
-            raise SchedulerLostError from error
-        return ConnectionError(f"the Dask cluster gave it up ({future.status})")
 
     def _unmerged(self, node: Node, error: BaseException) -> None:
         """Process again what a sum needs that was lost and could not be had back."""

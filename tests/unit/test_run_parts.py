@@ -162,8 +162,10 @@ def test_adding_changes_no_input_and_tells_what_cannot_be_added() -> None:
 
 def account() -> Report:
     report = Report.of(plan(files(100, 250), 100), started=0.0)
-    report.records[0].take(Receipt("w-0", 1.0, 0.5, 1_000_000), restored=False)
-    report.records[1].take(Receipt("w-1", 1.0, 0.5, 2_000_000), restored=True)
+    for record, worker in zip(report.records, ("w-0", "w-1"), strict=False):
+        record.take(Receipt(worker, 1.0, 0.5, 1_500_000))
+        record.state = "processed"
+    report.records[1].restored = True
     report.records[2].state, report.records[2].error = "failed", "OSError: <gone>"
     report.seconds = 2.0
     return report
