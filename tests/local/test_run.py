@@ -148,6 +148,17 @@ def test_a_function_of_flat_events(c: PooledCluster, tmp_path: Path) -> None:
     assert [row["dataset"] for row in report.datasets] == ["flat"]
 
 
+def test_real_physlite_twice_without_a_word_in_the_logs(
+    c: PooledCluster, real_physlite: Path, rntuple_physlite: Path
+) -> None:
+    found, report = run(c, {"a": real_physlite, "b": str(real_physlite)}, ZPeak())
+    assert found["events"] == {"a": 100, "b": 100}
+    assert [row["processed"] for row in report.datasets] == [100, 100]
+    assert "Skipping" not in c.logs("cpu")
+    with pytest.raises(FilesetError, match="RNTuple"):
+        run(c, rntuple_physlite, ZPeak(), treename="EventData")
+
+
 def test_a_module_beside_the_script_goes_along(
     c: PooledCluster, files: Fileset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,6 +2,7 @@
 
 import functools
 import json
+import pickle
 import random
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from facility.analysis.merge import FAN, MergeError, Node, Tree, add, merge_here
 from facility.analysis.plan import Plan, plan, ranges
 from facility.analysis.report import Receipt, Report
 from facility.analysis.rootfile import Inspection
+from facility.analysis.sums import Here, SumError, Sums
 from facility.errors import RequestError
 
 
@@ -155,6 +157,78 @@ def test_adding_changes_no_input_and_tells_what_cannot_be_added() -> None:
     assert first["a"].tolist() == second["a"].tolist() == [1, 1]
     with pytest.raises(MergeError, match="ValueError"):
         add([{"a": 1}, {"a": {}}])
+
+
+class Ready:
+    """A future that has ended."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+
+class AtOnce:
+    """Stands in for `Tasks`: does in this process what is submitted; news wait to be read."""
+
+    def __init__(self) -> None:
+        self.client = self
+        self.news: list[tuple[Node, Any]] = []
+        self.submitted: list[str] = []
+
+    def submit(self, what: str, function: Any, *arguments: Any) -> Ready:
+        self.submitted.append(what)
+        values = [
+            [part.value for part in argument] if isinstance(argument, list) else argument
+            for argument in arguments
+        ]
+        return Ready(function(*values))
+
+    def watch(self, node: Node, future: Any) -> None:
+        self.news.append((node, future))
+
+    def gather(self, future: Ready) -> Any:
+        return future.value
+
+
+def leaf(value: float) -> Any:
+    return Ready((pickle.dumps(value), None))
+
+
+def test_sums_come_from_workers_from_here_and_from_both() -> None:
+    tasks = AtOnce()
+    sums = Sums(tasks, FAN + 2)  # type: ignore[arg-type]
+    for place in range(FAN - 1):
+        sums.know(Node(0, place), Here(pickle.dumps(1.0)))
+    assert sums.collect() == FAN - 1
+    sums.know(Node(0, FAN - 1), leaf(1.0))
+    assert tasks.submitted == [*["restored"] * (FAN - 1), "merge"]
+    sums.know(*tasks.news.pop())
+    sums.know(Node(0, FAN), None)
+    sums.know(Node(0, FAN + 1), Here(pickle.dumps(0.5)))
+    sums.know(*tasks.news.pop())
+    assert sums.complete
+    assert sums.collect() == FAN + 0.5
+    assert list(sums.values) == [Node(2, 0)]
+
+
+def test_a_sum_that_was_lost_is_made_again() -> None:
+    tasks = AtOnce()
+    sums = Sums(tasks, FAN + 1)  # type: ignore[arg-type]
+    for _ in range(2):
+        for place in range(FAN):
+            sums.know(Node(0, place), leaf(2.0))
+        node, future = tasks.news.pop()
+        assert sums.merges == {node: future}
+        if place and len(tasks.submitted) == 1:
+            assert sums.reopen(node, OSError("lost"), most=1) == list(range(FAN))
+            assert sums.collect() is None
+    sums.know(node, future)
+    sums.know(Node(0, FAN), leaf(1.0))
+    sums.know(*tasks.news.pop())
+    assert sums.collect() == 2 * FAN + 1
+    with pytest.raises(SumError, match="lost"):
+        sums.reopen(node, OSError("lost"), most=1)
+    with pytest.raises(SumError, match="axes"):
+        sums.reopen(node, MergeError("axes"), most=9)
 
 
 # Account.
