@@ -7,10 +7,13 @@ from datetime import UTC, datetime
 from html import escape
 from itertools import groupby
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from facility.analysis.plan import Chunk, Plan
 from facility.table import Table
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 State = Literal["processed", "failed", "not reached"]
 STATES: tuple[State, ...] = ("processed", "failed", "not reached")
@@ -227,6 +230,12 @@ class Report:
         path = Path(path)
         path.write_text(self.to_json())
         return path
+
+    def plot(self) -> "Figure":
+        """Draw which worker did what and when, and how fast it went."""
+        from facility.analysis.timeline import timeline
+
+        return timeline(self)
 
     def summary(self) -> str:
         """Tell in one line how it went."""

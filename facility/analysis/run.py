@@ -3,8 +3,7 @@
 import pickle
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -13,29 +12,24 @@ from coffea.processor import ProcessorABC
 from distributed import Client
 from distributed.deploy.cluster import Cluster
 
-from facility import config as configuration
 from facility import names
 from facility.analysis.checkpoint import Checkpoint, CheckpointWarning
-from facility.analysis.chunk import Settings, unseen
+from facility.analysis.chunk import Settings
 from facility.analysis.delivery import pickled
 from facility.analysis.fileset import Fileset, Sources
 from facility.analysis.fileset import fileset as checked
 from facility.analysis.merge import merge_here
 from facility.analysis.physlite import PhysliteSchema
+from facility.analysis.place import check_paths, client_of
 from facility.analysis.plan import Plan, plan
 from facility.analysis.report import Report
 from facility.analysis.sums import SumError
 from facility.analysis.tasks import SchedulerLostError
 from facility.analysis.window import Window
-from facility.errors import FilesetError, RequestError, RunError, RunInterrupted
-from facility.launch import cluster
-from facility.local import limits
-from facility.machine import this_machine
+from facility.errors import RequestError, RunError, RunInterrupted
 
 CHUNKSIZE = 200_000
 """Events of a chunk: reading one costs as much as some ten thousand events."""
-SEEN_FILES = 20
-"""Files that a worker is asked for before the first chunk, each in another folder."""
 
 Processor: TypeAlias = ProcessorABC | Callable[[Any], Any]
 
@@ -137,9 +131,9 @@ def run(
     if checkpoint is not None:
         kept = Checkpoint(Path(checkpoint).expanduser(), work, processor, schema)
     report = Report.of(work, time.time())
-    with _client(cluster_or_client, pool, len(work.chunks)) as client:
+    with client_of(cluster_or_client, pool, len(work.chunks)) as client:
         resources = {"resources": {names.pool_tag(pool): 1}} if pool else {}
-        _check_paths(client, work, resources)
+        check_paths(client, work, resources)
         window = Window(
             client, work, code, cloudpickle.dumps(settings), report,
             resources=resources, retries=retries, checkpoint=kept,
@@ -167,8 +161,8 @@ def _finish(window: Window, processor: Processor, kept: Checkpoint | None) -> An
         window.close()
         results = _postprocessed(processor, window.sums.collect())
         raise RunInterrupted(
-            f"The run was stopped: {report.summary()}. `results` and `report` of this exception "
-            "hold what was done; in a notebook it is sys.last_value.",
+            f"{report.summary()}. `results` and `report` of this exception hold what was done; in "
+            "a notebook it is sys.last_value.",
             results,
             report,
         ) from None
@@ -269,35 +263,3 @@ def _check(
         problems.append(f"retries={retries!r} is not a number from 0 on")
     if problems:
         raise RequestError("The run cannot begin", problems)
-
-
-@contextmanager
-def _client(place: Cluster | Client | None, pool: str | None, chunks: int) -> Iterator[Client]:
-    """Give a client of where to run, and close what was opened for that."""
-    if isinstance(place, Client):
-        yield place
-        return
-    if place is not None:
-        with Client(place) as client:
-            yield client
-        return
-    loaded = configuration.load(None)
-    name = pool or loaded.default.name
-    room = limits.limits(loaded, this_machine()).get(name)
-    # A pool that does not exist or fit here is told about by `cluster`.
-    fits = max(1, min(room.workers, loaded.pools[name].max_workers)) if room else 1
-    wanted: dict[str, Any] = {name: (1, max(1, min(fits, chunks)))}
-    with cluster(**wanted) as made, Client(made) as client:
-        yield client
-
-
-def _check_paths(client: Client, work: Plan, resources: Mapping[str, Any]) -> None:
-    """Find out before the first chunk whether workers see the files."""
-    by_folder = {str(Path(chunk.path).parent): chunk.path for chunk in work.chunks}
-    asked = list(by_folder.values())[:SEEN_FILES]
-    missing = client.submit(unseen, asked, pure=False, **resources).result()
-    if missing:
-        raise FilesetError(
-            "The run cannot begin",
-            [f"workers do not see {path}; it has to be where they can read it" for path in missing],
-        )

@@ -277,6 +277,18 @@ def test_the_report_as_json_text_and_html(tmp_path: Path) -> None:
     assert "&lt;gone&gt;" in report._repr_html_()
 
 
+def test_a_picture_of_a_run(tmp_path: Path) -> None:
+    figure = account().plot()
+    chunks, rate = figure.axes
+    assert [text.get_text() for text in chunks.get_yticklabels()] == ["w-0"]
+    [stairs] = rate.patches
+    values, edges, _ = stairs.get_data()
+    assert np.sum(values * np.diff(edges)) == pytest.approx(100)
+    figure.savefig(tmp_path / "run.png")
+    empty = Report.of(plan(files(100), 100), started=0.0)
+    empty.plot().savefig(tmp_path / "empty.png")
+
+
 # Names of results.
 
 CODE = """
