@@ -102,8 +102,8 @@ def process_chunk(
         Whatever went wrong.
     """
     _get_ready()
-    tell(topic, chunk.index)
     began, clock, worker = time.time(), time.perf_counter(), _worker()
+    tell(topic, chunk.index, worker)
     try:
         run = _loads(processor)
         file = _open(chunk, _loads(settings))

@@ -34,20 +34,24 @@ class Diary:
     ----------
     starts
         How often each chunk has begun.
+    workers
+        Where each has begun last.
     receipts
         What each took, of those that ended well.
     """
 
     def __init__(self, client: Client, topic: str, began: Callable[[int], None]) -> None:
         self.starts: Counter[int] = Counter()
+        self.workers: dict[int, str] = {}
         self.receipts: dict[int, Receipt] = {}
         self._client, self._topic, self._began = client, topic, began
         client.subscribe_topic(topic, self._read)
 
-    def _read(self, event: tuple[float, tuple[int, list[Any] | None]]) -> None:
+    def _read(self, event: tuple[float, tuple[int, str | list[Any]]]) -> None:
         chunk, told = event[1]
-        if told is None:
+        if isinstance(told, str):
             self.starts[chunk] += 1
+            self.workers[chunk] = told
             self._began(chunk)
         else:
             self.receipts[chunk] = Receipt(*told)
@@ -64,7 +68,8 @@ class Diary:
             self._client.unsubscribe_topic(self._topic)
 
 
-def tell(topic: str, chunk: int, receipt: Receipt | None = None) -> None:
-    """Tell, on a worker, that a chunk has begun, or what it took."""
+def tell(topic: str, chunk: int, news: str | Receipt) -> None:
+    """Tell, on a worker, that a chunk has begun there, or what it took."""
     with suppress(ValueError):  # not on a worker
-        get_worker().log_event(topic, (chunk, astuple(receipt) if receipt else None))
+        message = news if isinstance(news, str) else astuple(news)
+        get_worker().log_event(topic, (chunk, message))

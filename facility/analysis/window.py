@@ -227,6 +227,7 @@ class Window:
         record = self.report.records[index]
         if error is None or isinstance(error, KilledWorker):
             record.error = "the workers that ran it died"
+            record.worker = self.diary.workers.get(index)
             if not alone:
                 self.lineup.suspect(index)
                 return

@@ -212,9 +212,11 @@ def test_a_chunk_that_kills_its_worker_is_the_only_one_lost(files: Fileset, tmp_
         found, report = run(c, files, Weighted(tmp_path, "exit"), on_error="skip")
     assert (report.processed, report.failed) == (files.total - CHUNK, CHUNK)
     assert balanced(report)
-    [bad] = [record.chunk for record in report.records if record.state == "failed"]
-    assert bad.path.endswith("000001.pool.root.1")
-    assert bad.start == 2_000
+    [bad] = [record for record in report.records if record.state == "failed"]
+    assert bad.chunk.path.endswith("000001.pool.root.1")
+    assert bad.chunk.start == 2_000
+    assert bad.tries > 2
+    assert str(bad.worker).startswith("cpu-")
     assert found["n"] > 0
 
 
