@@ -105,7 +105,9 @@ class Crew:
         else:
             self.target = self.bounds.minimum
         wanted = math.ceil(self.target / self.pool.processes)
-        present = len(self.groups) - self.retiring
+        present = len(self.groups)
+        # Groups that are being retired count until the last of them has left:
+        # they leave one by one, and none of them is to be replaced.
         if self.broken or present == wanted or (present > wanted and self.retiring):
             return Plan()
         if present < wanted:

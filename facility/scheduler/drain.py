@@ -120,13 +120,14 @@ class Drain:
         )
 
     def _is_working(self, workers: Iterable[WorkerState]) -> bool:
-        return any(ws.processing or self._is_shuffling(ws) for ws in workers)
+        return any(ws.processing for ws in workers) or self._is_shuffling(workers)
 
-    def _is_shuffling(self, ws: WorkerState) -> bool:
-        """Whether a P2P shuffle would start again without this worker."""
+    def _is_shuffling(self, workers: Iterable[WorkerState]) -> bool:
+        """Whether a P2P shuffle would start again without these workers."""
         shuffles: Any = self.scheduler.extensions["shuffle"]
+        addresses = {ws.address for ws in workers}
         return any(
-            ws.address in shuffle.participating_workers
+            not addresses.isdisjoint(shuffle.participating_workers)
             for shuffle in shuffles.active_shuffles.values()
         )
 
@@ -137,10 +138,13 @@ class Drain:
         if actors := sum(len(ws.actors) for ws in workers):
             return f"it holds {actors} actors, which cannot be moved"
         stimulus_id = f"facility-drain-{time()}"
-        for ws in workers:
+        deadline = time() + grace
+        # Outputs of a shuffle are bound to its workers, which have to take them.
+        while time() < deadline and self._is_shuffling(self._present(workers)):
+            await asyncio.sleep(POLL)
+        for ws in self._present(workers):
             self._set_status(ws, Status.closing_gracefully, stimulus_id)
             self._give_back(ws)
-        deadline = time() + grace
         while time() < deadline and self._is_working(self._present(workers)):
             await asyncio.sleep(POLL)
         reasons = await asyncio.gather(

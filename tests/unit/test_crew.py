@@ -52,6 +52,10 @@ def test_a_fixed_pool_starts_and_retires():
     assert found.plan(2.0) == Plan(retire=1, idle_only=False)
     found.retiring = 1
     assert found.plan(2.0) == Plan()
+    found.lose(Ended("cpu-0", "closed", "", orderly=True), 3.0)
+    assert found.plan(3.0) == Plan(), "one that is being retired is not replaced"
+    found.rescale(Bounds(2, 2))
+    assert found.plan(3.0) == Plan(start=1)
 
 
 def test_groups():
