@@ -12,8 +12,6 @@ if TYPE_CHECKING:
 class Backend(Protocol):
     """What starts and ends the processes or pods of a Dask cluster."""
 
-    kind: str
-
     @property
     def security(self) -> "Security":
         """What a client needs to connect."""

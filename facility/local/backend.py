@@ -52,8 +52,6 @@ class LocalBackend:
         Name of the Dask cluster.
     """
 
-    kind = "this machine"
-
     def __init__(self, name: str, machine: Machine | None = None) -> None:
         self.name = name
         self.machine = machine or this_machine()

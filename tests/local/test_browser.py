@@ -24,11 +24,7 @@ FLAGS = (
     "--disable-component-update",
     "--disable-sync",
 )
-ARTIFACTS = Path(
-    os.environ.get("FACILITY_ARTIFACTS")
-    or os.environ.get("CI_ARTIFACTS")
-    or ROOT / "tests" / "artifacts"
-)
+ARTIFACTS = Path(os.environ.get("CI_ARTIFACTS") or ROOT / "tests" / "artifacts")
 SLOW = 120_000
 """Milliseconds that one step may take on a busy machine."""
 NOTEBOOK_TIME = 300_000
