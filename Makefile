@@ -26,22 +26,22 @@ run: $(READY) ## start the hub; ARGS= goes to `facility hub`
 
 test: $(READY) lint ## lint, types, layers, unit, local and browser tests
 	@tools/chromium >/dev/null
-	@.venv/bin/python tools/tiers.py unit local browser
+	@.venv/bin/python -m tools.tiers unit local browser
 
 test-unit: $(READY) ## tests without processes or network: seconds
-	@.venv/bin/python tools/tiers.py unit
+	@.venv/bin/python -m tools.tiers unit
 
 test-local: $(READY) ## tests with real Dask clusters and a real hub
-	@.venv/bin/python tools/tiers.py local
+	@.venv/bin/python -m tools.tiers local
 
 test-browser: $(READY) ## tests in a real Chromium
 	@tools/chromium >/dev/null
-	@.venv/bin/python tools/tiers.py browser
+	@.venv/bin/python -m tools.tiers browser
 
 test-gpu: $(READY) ## tests on an NVIDIA GPU, where there is one
 	@if nvidia-smi -L 2>/dev/null | grep -q GPU; then \
 	  .venv/bin/python -m pip install --quiet --require-hashes -r requirements-gpu.lock; fi
-	@.venv/bin/python tools/tiers.py gpu
+	@.venv/bin/python -m tools.tiers gpu
 
 kube-up: $(READY) ## a real Kubernetes on this machine to test on: tests/kube/README.md
 	@.venv/bin/python -m tests.kube.bringup up $(ARGS)

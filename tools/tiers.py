@@ -1,4 +1,4 @@
-"""Run tiers of tests and say what came of them: `python tools/tiers.py unit local browser`.
+"""Run tiers of tests and say what came of them: `python -m tools.tiers unit local browser`.
 
 A tier that ran no test fails, and so does a browser test that was skipped: a green run is to mean
 that everything was tried. The last line holds the totals of all tiers.
@@ -13,8 +13,9 @@ import xml.etree.ElementTree as ET
 from dataclasses import dataclass
 from pathlib import Path
 
+from tools.building import CACHE
+
 ROOT = Path(__file__).resolve().parent.parent
-CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "facility"
 ARTIFACTS = Path(os.environ.get("CI_ARTIFACTS") or CACHE / "artifacts")
 
 

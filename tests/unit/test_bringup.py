@@ -25,9 +25,11 @@ from tests.kube.bringup import (
     node,
     traces,
 )
-from tests.kube.bringup.places import BringUpError, Places, fill, manifest, places
+from tests.kube.bringup.places import Places, fill, manifest, places
 from tests.kube.bringup.process import Process, start_time
 from tests.kube.bringup.site import NODES
+from tools import emulation
+from tools.building import BuildError, missing, once
 
 GOLDEN = Path(__file__).resolve().parents[1] / "data" / "kube"
 WHERE = Places(Path("/cache"))
@@ -117,18 +119,18 @@ def test_every_module_has_checksums():
 
 
 def test_half_built_things_are_built_again(tmp_path):
-    where = Places(tmp_path)
-    (where.built / ".thing-1.99").mkdir(parents=True)
+    built = tmp_path / "built"
+    (built / ".thing-1.99").mkdir(parents=True)
 
     def fails(into):
         (into / "half").touch()
-        raise BringUpError("no")
+        raise BuildError("no")
 
-    with pytest.raises(BringUpError):
-        build.once(where, "thing-1", fails, "building")
-    assert not list(where.built.iterdir())
-    made = build.once(where, "thing-1", lambda into: (into / "whole").touch(), "building")
-    assert build.once(where, "thing-1", fails, "building") == made
+    with pytest.raises(BuildError):
+        once(built, "thing-1", fails, "building")
+    assert not list(built.iterdir())
+    made = once(built, "thing-1", lambda into: (into / "whole").touch(), "building")
+    assert once(built, "thing-1", fails, "building") == made
     assert (made / "whole").exists()
 
 
@@ -158,10 +160,10 @@ def test_what_is_missing_is_named(change, words):
 
 
 def test_packages_are_known_by_a_file(tmp_path):
-    assert host.missing_packages(tmp_path) == list(host.PACKAGES)
+    assert missing(host.PACKAGES, tmp_path) == list(host.PACKAGES)
     (tmp_path / "usr/sbin").mkdir(parents=True)
     (tmp_path / "usr/sbin/runc").touch()
-    assert "runc" not in host.missing_packages(tmp_path)
+    assert "runc" not in missing(host.PACKAGES, tmp_path)
 
 
 def test_the_kernels_line_for_an_emulator():
@@ -169,12 +171,12 @@ def test_the_kernels_line_for_an_emulator():
         "package qemu\ninterpreter /usr/bin/qemu\nmagic \\x7f\noffset 0\nmask \\xff\n"
         "credentials no\nfix_binary yes\npreserve yes\n"
     )
-    assert host.binfmt_rule(debian) == ":qemu-aarch64:M:0:\\x7f:\\xff:/usr/bin/qemu:PF"
+    assert emulation.binfmt_rule(debian) == ":qemu-aarch64:M:0:\\x7f:\\xff:/usr/bin/qemu:PF"
 
 
 def test_a_folder_with_too_long_a_path_is_refused():
     assert places({"HOME": "/home/user"}).root == Path("/home/user/.cache/facility/kube")
-    with pytest.raises(BringUpError, match="set XDG_CACHE_HOME to a shorter one"):
+    with pytest.raises(BuildError, match="set XDG_CACHE_HOME to a shorter one"):
         places({"XDG_CACHE_HOME": "/long" * 20})
 
 
@@ -259,7 +261,7 @@ def test_our_own_kubeconfig_is_not_another_kubernetes():
 def test_two_at_once_are_refused(tmp_path):
     where = Places(tmp_path)
     message = "Another run brings a Kubernetes up or down"
-    with program.alone(where), pytest.raises(BringUpError, match=message), program.alone(where):
+    with program.alone(where), pytest.raises(BuildError, match=message), program.alone(where):
         pass
 
 

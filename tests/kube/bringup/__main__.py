@@ -14,8 +14,9 @@ from tests.kube.bringup import external, network
 from tests.kube.bringup.build import build, needed
 from tests.kube.bringup.down import down
 from tests.kube.bringup.host import check
-from tests.kube.bringup.places import BringUpError, Places, places, say
+from tests.kube.bringup.places import Places, places
 from tests.kube.bringup.up import up
+from tools.building import BuildError, say
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -26,7 +27,7 @@ def alone(where: Places) -> Iterator[None]:
 
     Raises
     ------
-    BringUpError
+    BuildError
         Another run holds it.
     """
     where.root.mkdir(parents=True, exist_ok=True)
@@ -34,7 +35,7 @@ def alone(where: Places) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise BringUpError(
+            raise BuildError(
                 f"Another run brings a Kubernetes up or down in {where.root}: wait for its end."
             ) from None
         yield
@@ -87,7 +88,7 @@ def main(arguments: list[str]) -> int:
                 return test(where, mode, rest)
             else:
                 return int(bool(down(where)))
-    except BringUpError as error:
+    except BuildError as error:
         print(f"kube-{chosen.action}: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

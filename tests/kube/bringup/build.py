@@ -1,22 +1,21 @@
 """Everything that is built once: Kubernetes, Cilium and more from Go modules, a base from Debian.
 
-Each thing has a folder of its own, named by a hash of its sources and flags. It is built
-beside that and renamed when it is whole, so that there is never half of one. Go compares every
+Each thing has a folder of its own, named by a hash of its sources and flags. Go compares every
 module with the checksums in go.sum.
 """
 
 import os
 import shutil
 import subprocess
-import time
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Mapping
 from pathlib import Path
 
-from tests.kube.bringup import host, site
+from tests.kube.bringup import site
 from tests.kube.bringup.components import CILIUM, COMPONENTS, Component, key, link_flags
 from tests.kube.bringup.image import tar_of
-from tests.kube.bringup.places import SOURCES, BringUpError, Places, fingerprint, say
+from tests.kube.bringup.places import SOURCES, Places
+from tools.building import BuildError, fingerprint, once, remove, run
+from tools.emulation import emulating
 
 KUBERNETES_PARTS = (
     "etcd",
@@ -38,77 +37,11 @@ def base_key() -> str:
     return fingerprint([DEBIAN, *BASE_PACKAGES], [SOURCES / "pause.c"])
 
 
-def run(command: list[str], what: str, log: Path, **settings: object) -> None:
-    """Run a long command and say every half minute that it still runs.
-
-    Raises
-    ------
-    BringUpError
-        It failed; with the last lines of its log.
-    """
-    begin = time.monotonic()
-    environment = os.environ | {name: str(value) for name, value in settings.items()}
-    folder = environment.pop("cwd", None)
-    with log.open("ab") as out:
-        child = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=out,
-            stderr=out,
-            env=environment,
-            cwd=folder,
-        )
-        try:
-            while True:
-                try:
-                    code = child.wait(timeout=30)
-                    break
-                except subprocess.TimeoutExpired:
-                    lines = log.read_text(errors="replace").splitlines()
-                    last = lines[-1][:80] if lines else "nothing said yet"
-                    say(f"  {what}: {time.monotonic() - begin:.0f} s, {len(lines)} steps, {last}")
-        finally:
-            if child.poll() is None:
-                child.terminate()
-                child.wait()
-    if code:
-        tail = "".join(f"\n    {line[:300]}" for line in log.read_text().splitlines()[-8:])
-        raise BringUpError(f"{what} could not be built; the last lines of {log}:{tail}")
-
-
-def once(where: Places, name: str, make: Callable[[Path], None], about: str) -> Path:
-    """A folder of `built`, made by `make` if it is not there; what stopped half-way is removed."""
-    final = where.built / name
-    if final.is_dir():
-        return final
-    where.built.mkdir(parents=True, exist_ok=True)
-    for stale in where.built.glob(f".{name}.*"):
-        remove(stale)
-    say(about)
-    fresh = where.built / f".{name}.{os.getpid()}"
-    fresh.mkdir()
-    try:
-        make(fresh)
-        fresh.rename(final)
-    except BaseException:
-        remove(fresh)
-        raise
-    return final
-
-
-def remove(folder: Path) -> None:
-    """Remove a folder, read-only parts of it too."""
-    for path, _, _ in os.walk(folder):
-        with suppress(OSError):
-            Path(path).chmod(0o755)
-    shutil.rmtree(folder, ignore_errors=True)
-
-
 def go(component: Component, folder: Path, *words: str) -> str:
     """What a short Go command says in the folder of a component."""
     done = subprocess.run(["go", *words], cwd=folder, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise BringUpError(
+        raise BuildError(
             f"`go {' '.join(words)}` failed for {component.name}: {done.stderr.strip()[-500:]}"
         )
     return done.stdout.strip()
@@ -117,7 +50,6 @@ def go(component: Component, folder: Path, *words: str) -> str:
 def make_component(component: Component, where: Places, into: Path) -> None:
     """Build the programs of one component from a copy of its sources."""
     log = where.logs / f"build-{component.name}.log"
-    log.parent.mkdir(parents=True, exist_ok=True)
     log.unlink(missing_ok=True)
     sources = into / "src"
     shutil.copytree(component.sources, sources)
@@ -156,13 +88,12 @@ def choose_platform(component: Component, sources: Path) -> None:
 def make_base(where: Places, into: Path) -> None:
     """Build what the site's own images are made of, but for CoreDNS."""
     log = where.logs / "build-base.log"
-    log.parent.mkdir(parents=True, exist_ok=True)
     log.unlink(missing_ok=True)
     program = into / site.PAUSE
     command = ["gcc", "-static", "-Os", "-o", str(program), str(SOURCES / "pause.c")]
     run(command, "the pause program", log)
     tar_of(program, into / "pause.tar")
-    with host.emulating():
+    with emulating():
         for node in site.NODES:
             tar = into / f"base.{node.name}.tar"
             command = ["mmdebstrap", f"--arch={node.name}", "--variant=minbase"]
@@ -185,9 +116,9 @@ def build(where: Places) -> Mapping[str, Path]:
             make_component(component, where, into)
 
         about = f"building {component.name} {component.version}: up to {component.minutes} minutes"
-        once(where, folders[component.name].name, make, about)
+        once(where.built, folders[component.name].name, make, about)
     once(
-        where,
+        where.built,
         folders["base"].name,
         lambda into: make_base(where, into),
         "making Debian bases for both architectures: up to 6 minutes",

@@ -4,7 +4,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.kube.bringup.places import SOURCES, fingerprint
+from tests.kube.bringup.places import SOURCES
+from tools.building import fingerprint
 
 LINK = "-s -w"
 CILIUM = "github.com/cilium/cilium"

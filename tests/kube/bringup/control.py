@@ -11,7 +11,8 @@ from typing import Any
 
 from tests.kube.bringup import site
 from tests.kube.bringup.image import tar_of
-from tests.kube.bringup.places import BringUpError, Places
+from tests.kube.bringup.places import Places
+from tools.building import BuildError
 
 
 def flags(**values: str | int | bool) -> list[str]:
@@ -152,7 +153,7 @@ def kubectl(program: Path, where: Places, *words: str, text: str | None = None) 
 
     Raises
     ------
-    BringUpError
+    BuildError
         It failed; with what it said.
     """
     done = subprocess.run(
@@ -163,7 +164,7 @@ def kubectl(program: Path, where: Places, *words: str, text: str | None = None) 
         check=False,
     )
     if done.returncode:
-        raise BringUpError(f"kubectl {' '.join(words)} failed: {done.stderr.strip()[:1000]}")
+        raise BuildError(f"kubectl {' '.join(words)} failed: {done.stderr.strip()[:1000]}")
     return done.stdout
 
 

@@ -6,12 +6,13 @@ import subprocess
 from contextlib import suppress
 from pathlib import Path
 
-from tests.kube.bringup import host, network, site, traces
-from tests.kube.bringup.build import remove
+from tests.kube.bringup import network, site, traces
 from tests.kube.bringup.node import CGROUPS, ctr
-from tests.kube.bringup.places import Places, say
+from tests.kube.bringup.places import Places
 from tests.kube.bringup.process import Ledger, Process, end, start_time
 from tests.kube.bringup.site import Node
+from tools import emulation
+from tools.building import remove, say
 
 
 def is_up(where: Places) -> bool:
@@ -119,8 +120,7 @@ def down(where: Places) -> list[str]:
     clear_network(before)
     clear_firewall(before)
     clear_cgroups()
-    if before and host.EMULATOR not in before["emulator"]:
-        host.stop_emulating(mounted=str(host.BINFMT) not in before["mount"])
+    emulation.stop_emulating(site.HOLDER)
     if before:
         traces.restore_settings(before["kernel setting"])
         for folder in traces.FOLDERS:

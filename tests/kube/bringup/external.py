@@ -10,7 +10,8 @@ from typing import Any
 
 from tests.kube.bringup import site
 from tests.kube.bringup.build import needed
-from tests.kube.bringup.places import BringUpError, Places, say
+from tests.kube.bringup.places import Places
+from tools.building import BuildError, say
 
 ENFORCERS = ("cilium", "calico", "antrea", "kube-router", "weave", "kindnet", "ovnkube", "canal")
 """What the pods of the known enforcers of NetworkPolicy are called; kindnet enforces since 2024."""
@@ -66,7 +67,7 @@ def kubectl(where: Places) -> str:
     ours = needed(where)["kubernetes"] / "kubectl"
     found = shutil.which("kubectl") or (str(ours) if ours.exists() else None)
     if found is None:
-        raise BringUpError(
+        raise BuildError(
             "KUBECONFIG is set, but there is no kubectl on the PATH to use it with: install it, "
             "or unset KUBECONFIG to have a Kubernetes brought up here."
         )
@@ -78,7 +79,7 @@ def use(where: Places, config: str) -> list[str]:
 
     Raises
     ------
-    BringUpError
+    BuildError
         It does not answer.
     """
     program = kubectl(where)
@@ -88,7 +89,7 @@ def use(where: Places, config: str) -> list[str]:
         done = subprocess.run(words, capture_output=True, text=True, check=False)
         if done.returncode:
             why = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
-            raise BringUpError(
+            raise BuildError(
                 f"The Kubernetes of KUBECONFIG={config} does not answer {path}: {why} "
                 "Start it, or unset KUBECONFIG to have one brought up here."
             )

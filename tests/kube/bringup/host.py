@@ -5,14 +5,15 @@ import re
 import shutil
 import socket
 import subprocess
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable
 from pathlib import Path
 
 from tests.kube.bringup import site
-from tests.kube.bringup.places import BringUpError, Places, say
+from tests.kube.bringup.places import Places
+from tools import emulation
+from tools.building import BuildError, install, missing
 
-PACKAGES: Mapping[str, str] = {
+PACKAGES = {
     "containerd": "/usr/bin/containerd",
     "runc": "/usr/sbin/runc",
     "containernetworking-plugins": "/usr/lib/cni/bridge",
@@ -24,24 +25,14 @@ PACKAGES: Mapping[str, str] = {
     "bpftool": "/usr/sbin/bpftool",
     "docker-registry": "/usr/bin/docker-registry",
     "mmdebstrap": "/usr/bin/mmdebstrap",
-    "arch-test": "/usr/bin/arch-test",
-    "qemu-user-static": "/usr/bin/qemu-aarch64-static",
     "gcc": "/usr/bin/gcc",
     "libc6-dev": "/usr/include/stdio.h",
-}
+} | emulation.PACKAGES
 """Debian packages that are needed, and a file of each by which it is known."""
 GO = (1, 25)
 COLD_SPACE = 15 << 30
 """Bytes: Go's caches, what is built, and images."""
 WARM_SPACE = 4 << 30
-BINFMT = Path("/proc/sys/fs/binfmt_misc")
-EMULATOR = "qemu-aarch64"
-EMULATOR_RULE = Path("/usr/share/binfmts/qemu-aarch64")
-
-
-def missing_packages(root: Path = Path("/")) -> list[str]:
-    """Names of the Debian packages that are not installed."""
-    return [name for name, file in PACKAGES.items() if not (root / file.lstrip("/")).exists()]
 
 
 def go_version(said: str) -> tuple[int, int] | None:
@@ -104,14 +95,14 @@ def check(where: Places, *, built: bool) -> None:
 
     Raises
     ------
-    BringUpError
+    BuildError
         Something is missing that cannot be had from here; it names all of it.
     """
     where.root.mkdir(parents=True, exist_ok=True)
     go = "" if built else None
     if not built and shutil.which("go"):
         go = subprocess.run(["go", "version"], capture_output=True, text=True, check=False).stdout
-    packages = missing_packages()
+    packages = missing(PACKAGES)
     root = os.getuid() == 0
     problems = what_is_missing(
         uid=os.getuid(),
@@ -122,29 +113,9 @@ def check(where: Places, *, built: bool) -> None:
         apt=root and shutil.which("apt-get") is not None,
     )
     if problems:
-        raise BringUpError(sentence(problems))
+        raise BuildError(sentence(problems))
     if packages:
-        install(packages)
-
-
-def install(packages: list[str]) -> None:
-    """Install Debian packages, without the services that some of them start."""
-    say(f"installing Debian packages: {' '.join(packages)}")
-    environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}
-    words = ["apt-get", "install", "-y", "-qq", "--no-install-recommends", *packages]
-    for command in (["apt-get", "update", "-qq"], words):
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-        if done.returncode:
-            last = (done.stderr.strip() or done.stdout.strip()).splitlines()[-1:]
-            raise BringUpError(
-                f"`{' '.join(command)}` failed ({' '.join(last)}): install these packages by hand."
-            )
-    left = missing_packages()
-    if left:
-        raise BringUpError(
-            f"apt-get installed {', '.join(left)}, but not {', '.join(PACKAGES[n] for n in left)}: "
-            "this machine is not Debian 12, whose files are expected."
-        )
+        install(PACKAGES, packages)
 
 
 def listens(address: str, port: int) -> bool:
@@ -159,7 +130,7 @@ def check_free() -> None:
 
     Raises
     ------
-    BringUpError
+    BuildError
         Somebody does; nothing was changed.
     """
     names = [site.BRIDGE, site.VETH, "cni0", "cilium_host"]
@@ -168,50 +139,7 @@ def check_free() -> None:
     ports += [("127.0.0.1", port) for port in (10248, 10249, 10256, 10257, 10259)]
     taken += [f"port {port}" for address, port in ports if listens(address, port)]
     if taken:
-        raise BringUpError(
+        raise BuildError(
             f"Another program uses {', '.join(taken)}, which this Kubernetes needs: end it "
             "(an interface goes with `ip link del`), then try again."
         )
-
-
-def binfmt_rule(text: str) -> str:
-    """The kernel's line for an emulator from Debian's description of it."""
-    words = dict(line.split(" ", 1) for line in text.splitlines() if " " in line)
-    flags = "".join(
-        flag
-        for key, flag in (("preserve", "P"), ("credentials", "OC"), ("fix_binary", "F"))
-        if words.get(key) == "yes"
-    )
-    fields = (EMULATOR, "M", words["offset"], words["magic"], words["mask"], words["interpreter"])
-    return ":" + ":".join(fields) + ":" + flags
-
-
-def emulate() -> None:
-    """Let the kernel run arm64 programs under qemu, in containers too.
-
-    Down takes it back where `before` says that it was not so.
-    """
-    if not (BINFMT / "register").exists():
-        subprocess.run(["mount", "-t", "binfmt_misc", "binfmt_misc", str(BINFMT)], check=True)
-    if not (BINFMT / EMULATOR).exists():
-        (BINFMT / "register").write_text(binfmt_rule(EMULATOR_RULE.read_text()))
-
-
-def stop_emulating(*, mounted: bool) -> None:
-    """Take the emulator out of the kernel again; `mounted`: what it is told by goes too."""
-    if (BINFMT / EMULATOR).exists():
-        (BINFMT / EMULATOR).write_text("-1")
-    if mounted and (BINFMT / "register").exists():
-        subprocess.run(["umount", str(BINFMT)], check=False)
-
-
-@contextmanager
-def emulating() -> Iterator[None]:
-    """Let the kernel run arm64 programs for a while, and be as before after that."""
-    mounted, there = (BINFMT / "register").exists(), (BINFMT / EMULATOR).exists()
-    emulate()
-    try:
-        yield
-    finally:
-        if not there:
-            stop_emulating(mounted=not mounted)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from tests.kube.bringup.places import BringUpError
+from tools.building import BuildError
 
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 INDEX = "application/vnd.oci.image.index.v1+json"
@@ -80,7 +80,7 @@ class Registry:
             response = connection.getresponse()
             said = response.read()
             if response.status >= 400 and method != "HEAD":
-                raise BringUpError(
+                raise BuildError(
                     f"The local registry refused {method} {path} with {response.status}: "
                     f"{said[:200].decode(errors='replace')}"
                 )

@@ -7,9 +7,10 @@ from pathlib import Path
 
 from tests.kube.bringup import site
 from tests.kube.bringup.control import flags
-from tests.kube.bringup.places import SOURCES, BringUpError, Places
+from tests.kube.bringup.places import SOURCES, Places
 from tests.kube.bringup.process import Ledger
 from tests.kube.bringup.site import Node
+from tools.building import BuildError
 
 MASQUERADE = "KUBE-TEST-MASQUERADE"
 CIDR_MODES = ("nodes", "none")
@@ -22,12 +23,12 @@ def command(*words: str) -> None:
 
     Raises
     ------
-    BringUpError
+    BuildError
         It failed; with what it said.
     """
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise BringUpError(f"`{' '.join(words)}` failed: {done.stderr.strip()}")
+        raise BuildError(f"`{' '.join(words)}` failed: {done.stderr.strip()}")
 
 
 def forward(node: Node) -> None:

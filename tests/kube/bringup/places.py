@@ -1,26 +1,15 @@
-"""Where everything lies, what is said meanwhile, and the one error."""
+"""Where everything lies."""
 
-import hashlib
 import os
-import time
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+
+from tools.building import BuildError
 
 SOURCES = Path(__file__).resolve().parent / "src"
 MANIFESTS = Path(__file__).resolve().parent / "manifests"
 LONGEST_ROOT = 60
 """Characters: a Unix socket's path holds 107, and containerd's lie deep below the folder."""
-STARTED = time.monotonic()
-
-
-class BringUpError(Exception):
-    """What is missing or went wrong, in one sentence, and what to do about it."""
-
-
-def say(text: str) -> None:
-    """Print what happens and when, in seconds since this program started."""
-    print(f"[{time.monotonic() - STARTED:6.1f} s] {text}", flush=True)
 
 
 @dataclass(frozen=True)
@@ -91,14 +80,14 @@ def places(environment: dict[str, str] | None = None) -> Places:
 
     Raises
     ------
-    BringUpError
+    BuildError
         The cache folder's path is too long for the sockets in it.
     """
     variables = dict(os.environ) if environment is None else environment
     home = variables.get("XDG_CACHE_HOME") or f"{variables.get('HOME', '')}/.cache"
     root = Path(home) / "facility" / "kube"
     if len(str(root)) > LONGEST_ROOT:
-        raise BringUpError(
+        raise BuildError(
             f"{root} is too long a path for the sockets that lie in it ({len(str(root))} of "
             f"{LONGEST_ROOT} characters): set XDG_CACHE_HOME to a shorter one."
         )
@@ -117,13 +106,3 @@ def fill(text: str, values: dict[str, str]) -> str:
 def manifest(name: str, **values: str) -> str:
     """A manifest of this package with its blanks filled."""
     return fill((MANIFESTS / f"{name}.yaml").read_text(), values)
-
-
-def fingerprint(parts: Iterable[str], files: Iterable[Path] = ()) -> str:
-    """Sixteen characters that change with each part, and with each file's name and content."""
-    digest = hashlib.sha256()
-    for part in parts:
-        digest.update(part.encode() + b"\0")
-    for file in sorted(files):
-        digest.update(file.name.encode() + b"\0" + hashlib.sha256(file.read_bytes()).digest())
-    return digest.hexdigest()[:16]

@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from tests.kube.bringup.places import BringUpError, Places
+from tests.kube.bringup.places import Places
+from tools.building import BuildError
 
 PATIENCE = 5.0
 """Seconds that a process gets to end by itself."""
@@ -106,12 +107,12 @@ class Ledger:
         self.write()
 
     def check(self) -> None:
-        """Raise a BringUpError with the last lines of the log of a process that has ended."""
+        """Raise a BuildError with the last lines of the log of a process that has ended."""
         for process in self.processes:
             if not process.alive:
                 log = self.logs / f"{process.name}.log"
                 lines = log.read_text(errors="replace").splitlines()[-8:] if log.exists() else []
-                raise BringUpError(
+                raise BuildError(
                     f"{process.name} ended while Kubernetes was starting; the last lines of {log}:"
                     + "".join(f"\n    {line[:300]}" for line in lines)
                 )
@@ -121,14 +122,12 @@ class Ledger:
 
         Raises
         ------
-        BringUpError
+        BuildError
             It took longer than `seconds`, or a process ended.
         """
         deadline = time.monotonic() + seconds
         while not ready():
             self.check()
             if time.monotonic() > deadline:
-                raise BringUpError(
-                    f"Waited {seconds:.0f} s for {what}: the logs are in {self.logs}."
-                )
+                raise BuildError(f"Waited {seconds:.0f} s for {what}: the logs are in {self.logs}.")
             time.sleep(0.1)

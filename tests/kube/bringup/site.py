@@ -106,5 +106,7 @@ NODES = (
 FIRST = NODES[0]
 """The node that also runs the control plane and the registry."""
 REGISTRY_URL = f"http://{FIRST.address}:{REGISTRY_PORT}"
+HOLDER = "kubernetes"
+"""Who needs the emulator while all this is up."""
 VETH = "kv-arm64"
 """The first node's end of the other's cable."""

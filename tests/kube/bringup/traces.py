@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from tests.kube.bringup.places import Places
+from tools import emulation
 
 MARKS = ("KUBE-", "CNI-", "CILIUM", "cilium")
 """By these, chains and rules of the firewall are known."""
@@ -124,6 +125,10 @@ def snapshot(where: Places) -> Snapshot:
         "folder": [folder for folder in FOLDERS if Path(folder).exists()],
         "process": [f"{pid} {words}" for pid, words in ours(where)],
     }
+    if emulation.is_held():
+        # An image is being built beside.
+        lists["emulator"] = []
+        lists["mount"] = [path for path in mounts if path != str(emulation.BINFMT)]
     lists |= {f"rule of {name}": rules(name) for name in FIREWALLS}
     found: Snapshot = {kind: dict.fromkeys(names, "") for kind, names in lists.items()}
     return found | {"kernel setting": dict(settings())}

@@ -13,8 +13,10 @@ from tests.kube.bringup import control, host, keys, network, node, site, traces
 from tests.kube.bringup.build import build, needed
 from tests.kube.bringup.down import down, is_up
 from tests.kube.bringup.image import Registry
-from tests.kube.bringup.places import BringUpError, Places, manifest, say
+from tests.kube.bringup.places import Places, manifest
 from tests.kube.bringup.process import Ledger
+from tools import emulation
+from tools.building import BuildError, say
 
 
 def running(where: Places) -> Mapping[str, Any] | None:
@@ -120,7 +122,7 @@ def start(where: Places, parts: Mapping[str, Path], cidr_mode: str) -> Mapping[s
     ledger = Ledger(where)
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    host.emulate()
+    emulation.emulate(site.HOLDER)
     where.run.mkdir(mode=0o711)
     keys.write_all(where)
     for each in site.NODES:
@@ -179,7 +181,7 @@ def up(where: Places, cidr_mode: str = network.CIDR_MODES[0]) -> Mapping[str, An
 
     Raises
     ------
-    BringUpError
+    BuildError
         Something is missing or went wrong. Nothing that was started is left.
     """
     there = running(where)
@@ -196,7 +198,7 @@ def up(where: Places, cidr_mode: str = network.CIDR_MODES[0]) -> Mapping[str, An
     try:
         state = start(where, parts, cidr_mode)
     except BaseException as error:
-        if isinstance(error, BringUpError):
+        if isinstance(error, BuildError):
             say(f"failed: {error}")
         if not os.environ.get("KUBE_KEEP"):
             down(where)

@@ -1,0 +1,37 @@
+"""dask-kubernetes' operator, for DaskClusters without workers and for nothing else.
+
+`kopf run -m daskcluster_operator` registers the handlers below in place of all those of
+dask-kubernetes. Left out, since workers are pods that the library makes:
+
+- DaskJob and DaskAutoscaler, for which the operator would receive every pod's events;
+- what scales worker groups, and the timer behind `idleTimeout`: both connect to the scheduler,
+  which is its user's program, and unpickle what it answers. Without the timer a DaskCluster has
+  no finalizer either, so that its deletion does not wait for an operator that is away.
+"""
+
+from typing import Any
+
+import kopf
+from dask_kubernetes.operator._objects import DaskWorkerGroup
+from dask_kubernetes.operator.controller import controller
+
+CLUSTER = "daskcluster.kubernetes.dask.org"
+GROUP = "daskworkergroup.kubernetes.dask.org"
+
+kopf.set_default_registry(kopf.OperatorRegistry())
+kopf.on.startup()(controller.startup)
+kopf.on.probe(id="now")(controller.get_current_timestamp)
+kopf.on.create(CLUSTER)(controller.daskcluster_create)
+kopf.on.field(CLUSTER, field="status.phase", new="Created")(
+    controller.daskcluster_create_components
+)
+kopf.on.field("service", field="status", labels={"dask.org/component": "scheduler"})(
+    controller.handle_scheduler_service_status
+)
+
+
+@kopf.on.create(GROUP)
+async def adopt(body: kopf.Body, namespace: str | None, **_: Any) -> None:
+    """Let the worker group that is made with each DaskCluster be deleted with it."""
+    group = await DaskWorkerGroup(body, namespace=namespace)
+    await (await group.cluster()).adopt(group)

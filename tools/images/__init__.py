@@ -1,0 +1,1 @@
+"""Builds the container images of `images/`: their list, packages, engine and order."""

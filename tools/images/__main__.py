@@ -1,0 +1,206 @@
+"""`make images`: build the images of `images/`, list them, put them into a registry."""
+
+import argparse
+import datetime
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+
+from tools import emulation
+from tools.building import CACHE, BuildError, install, missing, say
+from tools.images import catalog, debian, engine, packages
+from tools.images.catalog import ROOT, Image
+
+KEY = "org.facility.key"
+"""Label with the hash of what an image was built from."""
+TIMES = CACHE / "images" / "times.json"
+"""Seconds that each image took to build."""
+
+
+def revision() -> str:
+    """The commit that the images are built from."""
+    words = ["git", "describe", "--always", "--dirty"]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
+    return done.stdout.strip() or "unknown"
+
+
+def labels(image: Image, parent: str) -> dict[str, str]:
+    """The image's labels, by the Open Container Initiative's names."""
+    prefix = "org.opencontainers.image."
+    now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return {
+        f"{prefix}title": f"facility/{image.name}",
+        f"{prefix}description": image.description,
+        f"{prefix}version": catalog.version(),
+        f"{prefix}revision": revision(),
+        f"{prefix}created": now,
+        f"{prefix}licenses": "BSD-3-Clause",
+        f"{prefix}base.name": parent,
+    }
+
+
+def stage(image: Image, architecture: str, images: Mapping[str, Image]) -> Path:
+    """The folder that an image is built from: its own files, its packages, its description."""
+    context = CACHE / "images" / "context" / f"{image.name}-{architecture}"
+    shutil.rmtree(context, ignore_errors=True)
+    shutil.copytree(image.folder, context)
+    described = json.dumps(catalog.describe(image, images), indent=1) + "\n"
+    (context / "image.json").write_text(described)
+    found = packages.packages(image, architecture, images)
+    if found:
+        packages.link(found, context / "packages")
+    if image.facility:
+        packages.link(packages.facility(), context / "facility")
+    return context
+
+
+def build(image: Image, architecture: str, images: Mapping[str, Image]) -> bool:
+    """Build an image for one architecture unless it is there already; whether it was built."""
+    parent = images.get(image.parent)
+    if parent:
+        reference = parent.built(architecture)
+        found = engine.inspect(reference)
+        assert found is not None
+        identity = str(found["Id"])
+    else:
+        reference, identity = f"{image.parent}-{architecture}", debian.debian(architecture)
+    package = packages.package_hash() if image.facility else ""
+    key = catalog.key(image, architecture, identity, package)
+    there = engine.inspect(image.built(architecture))
+    if there and there["Labels"] and there["Labels"].get(KEY) == key:
+        return False
+    begin = time.monotonic()
+    context = stage(image, architecture, images)
+    say(f"building {image.name} for {architecture}")
+    engine.build(
+        context,
+        image.built(architecture),
+        architecture,
+        arguments={"PARENT": reference},
+        labels=labels(image, image.parent) | {KEY: key},
+    )
+    shutil.rmtree(context)
+    seconds = time.monotonic() - begin
+    remember(f"{image.name}/{architecture}", seconds)
+    size = size_of(image, architecture)
+    say(f"  {image.name} for {architecture}: {size / 1e6:.0f} MB, {seconds:.0f} s")
+    return True
+
+
+def remember(name: str, seconds: float) -> None:
+    """Write down how long an image took."""
+    times = json.loads(TIMES.read_text()) if TIMES.exists() else {}
+    TIMES.write_text(json.dumps(times | {name: round(seconds, 1)}, indent=1))
+
+
+def size_of(image: Image, architecture: str) -> int:
+    """Bytes of an image, unpacked."""
+    found = engine.inspect(image.built(architecture))
+    return int(found["Size"]) if found else 0
+
+
+def foreign(chosen: list[Image]) -> bool:
+    """Whether images are built for another architecture than this machine's."""
+    machine = os.uname().machine
+    return any(catalog.ARCHITECTURES[a] != machine for each in chosen for a in each.architectures)
+
+
+def emulation_for(chosen: list[Image]) -> AbstractContextManager[None]:
+    """What lets the steps for another architecture run, where there are any.
+
+    Raises
+    ------
+    BuildError
+        This machine cannot emulate.
+    """
+    if not foreign(chosen):
+        return nullcontext()
+    if (emulation.BINFMT / emulation.EMULATOR).exists():
+        return nullcontext()
+    if os.getuid() != 0 or os.uname().machine != "x86_64":
+        raise BuildError(
+            "Images for another architecture need its emulation, which only root on an amd64 "
+            f"machine can set up: let an administrator register {emulation.EMULATOR} with "
+            "binfmt_misc, then try again."
+        )
+    if left := missing(emulation.PACKAGES):
+        install(emulation.PACKAGES, left)
+    return emulation.emulating()
+
+
+def make(names: list[str]) -> None:
+    """Build images and those they stand upon; say how large each is."""
+    images = catalog.read()
+    chosen = catalog.choose(names, images)
+    engine.require()
+    begin, count = time.monotonic(), 0
+    with emulation_for(chosen):
+        for image in chosen:
+            built = [build(image, each, images) for each in image.architectures]
+            count += sum(built)
+            if any(built) or engine.inspect(image.reference) is None:
+                engine.join(image.reference, [image.built(each) for each in image.architectures])
+    say(f"{count} images built in {time.monotonic() - begin:.0f} s")
+
+
+def show() -> None:
+    """Print what there is."""
+    for image in catalog.read().values():
+        for each in image.architectures:
+            size = size_of(image, each)
+            said = f"{size / 1e6:6.0f} MB" if size else "not built"
+            print(f"{image.built(each):44} {said}  {image.description}")
+    print(f"\npodman sees them with: podman --root {engine.STORAGE} --runroot {engine.RUN} images")
+
+
+def push(registry: str, names: list[str], *, plain: bool) -> dict[str, str]:
+    """Put images into a registry; how each is called there, by its digest."""
+    found = {}
+    for image in catalog.choose(names, catalog.read()):
+        if names and image.name not in names:
+            continue
+        target = f"{registry.rstrip('/')}/{image.name}:{catalog.version()}"
+        say(f"pushing {target}")
+        digest = engine.push(image.reference, target, plain=plain)
+        found[image.name] = f"{registry.rstrip('/')}/{image.name}@{digest}"
+        print(found[image.name])
+    return found
+
+
+def main(arguments: list[str]) -> int:
+    """Do what the arguments say; return the code to exit with."""
+    parser = argparse.ArgumentParser(prog="python -m tools.images", description=__doc__)
+    parser.add_argument("action", choices=("build", "list", "lock", "push"))
+    parser.add_argument("names", nargs="*", help="images; all of the list without any")
+    parser.add_argument("--registry", help="where to push, such as registry.example/facility")
+    parser.add_argument("--plain-http", action="store_true", help="the registry speaks HTTP")
+    parser.add_argument("--upgrade", action="store_true", help="lock the newest versions that fit")
+    chosen = parser.parse_args(arguments)
+    try:
+        if chosen.action == "build":
+            make(chosen.names)
+        elif chosen.action == "list":
+            show()
+        elif chosen.action == "lock":
+            packages.lock(catalog.read(), ["--upgrade"] if chosen.upgrade else [])
+        elif not chosen.registry:
+            parser.error("push needs --registry")
+        else:
+            push(chosen.registry, chosen.names, plain=chosen.plain_http)
+    except BuildError as error:
+        print(f"images: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        say("interrupted")
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,168 @@
+"""podman: the only module that talks to it.
+
+Images lie in a storage of their own below the user's cache folder, so that nothing else that the
+machine does with containers is touched.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from tools.building import CACHE, BuildError, install, missing, run
+from tools.images.packages import LOGS
+
+PACKAGES = {
+    "podman": "/usr/bin/podman",
+    "golang-github-containers-common": "/etc/containers/policy.json",
+    "runc": "/usr/sbin/runc",
+}
+STORAGE = CACHE / "images" / "storage"
+RUN = Path("/run/facility-images") if os.getuid() == 0 else STORAGE.with_name("run")
+"""What lives no longer than this machine runs; sockets' paths are short."""
+SETTINGS = CACHE / "images" / "containers.conf"
+OLD_CGROUPS = """\
+[containers]
+default_ulimits = ["nofile=20000:20000", "nproc=32768:32768"]
+[engine]
+cgroup_manager = "cgroupfs"
+events_logger = "none"
+runtime = "runc"
+"""
+"""Where control groups of version 1 are, of which crun and systemd make nothing."""
+CGROUPS = Path("/sys/fs/cgroup/cgroup.controllers")
+
+
+def require() -> None:
+    """See that podman is there; as root install it from Debian where it is not.
+
+    Raises
+    ------
+    BuildError
+        It is missing and cannot be installed from here.
+    """
+    left = missing(PACKAGES) if not shutil.which("podman") else []
+    if left and (os.getuid() != 0 or not shutil.which("apt-get")):
+        raise BuildError(
+            f"Images are built with podman, which is missing: install {' '.join(left)} "
+            "(on Debian, as root, with apt-get), then try again."
+        )
+    if left:
+        install(PACKAGES, left)
+
+
+def environment() -> dict[str, str]:
+    """Variables that podman runs with."""
+    variables = dict(os.environ)
+    if not CGROUPS.exists():
+        SETTINGS.parent.mkdir(parents=True, exist_ok=True)
+        SETTINGS.write_text(OLD_CGROUPS)
+        variables["CONTAINERS_CONF"] = str(SETTINGS)
+    return variables
+
+
+def words(*arguments: str) -> list[str]:
+    """A podman command."""
+    return ["podman", f"--root={STORAGE}", f"--runroot={RUN}", *arguments]
+
+
+def podman(*arguments: str, fail: bool = True) -> str | None:
+    """What a short podman command says; without `fail`, None if it fails.
+
+    Raises
+    ------
+    BuildError
+        It failed; with what it said.
+    """
+    done = subprocess.run(
+        words(*arguments), capture_output=True, text=True, check=False, env=environment()
+    )
+    if done.returncode == 0:
+        return done.stdout.strip()
+    if not fail:
+        return None
+    said = done.stderr.strip()[-1500:]
+    raise BuildError(f"`podman {' '.join(arguments)}` failed: {said}")
+
+
+def inspect(reference: str) -> Mapping[str, Any] | None:
+    """What podman knows of an image, None if there is none."""
+    said = podman("image", "inspect", reference, fail=False)
+    return dict(json.loads(said)[0]) if said else None
+
+
+def build(
+    context: Path,
+    reference: str,
+    architecture: str,
+    *,
+    arguments: Mapping[str, str],
+    labels: Mapping[str, str],
+) -> None:
+    """Build an image from a folder with a Containerfile.
+
+    Parameters
+    ----------
+    context
+        The folder.
+    reference, architecture
+        What the image is called, and for what it is.
+    arguments, labels
+        Its `ARG`s and its labels.
+
+    Raises
+    ------
+    BuildError
+        It failed; with the last lines of the log.
+    """
+    # Without a container of its own for each step nothing but root is needed.
+    command = words("build", f"--platform=linux/{architecture}", "--isolation=chroot")
+    command += ["--network=host", "--pull=never", "--layers", f"--tag={reference}"]
+    command += [f"--file={context}/Containerfile", "--format=oci"]
+    command += [f"--build-arg={name}={value}" for name, value in arguments.items()]
+    command += [f"--label={name}={value}" for name, value in labels.items()]
+    log = LOGS / f"build-{reference.rsplit('/', 1)[-1].replace(':', '-')}.log"
+    log.unlink(missing_ok=True)
+    run([*command, str(context)], f"image {reference}", log, **environment())
+
+
+def pull(reference: str, architecture: str) -> str | None:
+    """Fetch an image; its identity, None where its registry is not reached."""
+    platform = f"--platform=linux/{architecture}"
+    said = podman("pull", "--quiet", platform, reference, fail=False)
+    return said.splitlines()[-1] if said else None
+
+
+def load(tar: Path, reference: str, architecture: str) -> None:
+    """Make an image of one layer from the files of a root file system."""
+    podman("import", "--quiet", f"--arch={architecture}", "--os=linux", str(tar), reference)
+
+
+def join(reference: str, parts: Iterable[str]) -> None:
+    """Make a manifest list of images for several architectures."""
+    podman("manifest", "rm", reference, fail=False)
+    podman("manifest", "create", reference)
+    for part in parts:
+        podman("manifest", "add", reference, f"containers-storage:{part}")
+
+
+def push(reference: str, target: str, *, plain: bool = False) -> str:
+    """Copy a manifest list and all that it names into a registry; its digest.
+
+    Parameters
+    ----------
+    reference
+        The manifest list.
+    target
+        What it is called there, its registry included.
+    plain
+        Whether the registry speaks HTTP.
+    """
+    digest = STORAGE.with_name("digest")
+    verify = f"--tls-verify={str(not plain).lower()}"
+    place = f"docker://{target}"
+    podman("manifest", "push", "--all", verify, f"--digestfile={digest}", reference, place)
+    return digest.read_text().strip()

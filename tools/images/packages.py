@@ -1,0 +1,165 @@
+"""The Python packages of an image, unpacked for its architecture without running any of them."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from tools.building import CACHE, BuildError, fingerprint, once, run, say
+from tools.images.catalog import ARCHITECTURES, PYTHON, ROOT, Image, ancestors
+
+UV = Path(sys.executable).with_name("uv")
+PREFIX = "/opt/facility"
+"""Where the packages are in an image."""
+SITE = Path("lib") / f"python{PYTHON}" / "site-packages"
+BESIDE = ("bin", "etc", "share", "include")
+"""What packages have beside their modules; `uv --target` puts it among those."""
+PLATFORM = "{machine}-manylinux_2_28"
+LOGS = CACHE / "images" / "logs"
+UNPACKED = CACHE / "images" / "packages"
+INGREDIENTS = ("facility", "notebooks", "pyproject.toml", "README.md", "LICENSE")
+"""What the package `facility` is built from."""
+
+
+def lock(images: Mapping[str, Image], arguments: list[str]) -> None:
+    """Resolve each image's packages into its lock, held to the versions that the tests ran with.
+
+    Raises
+    ------
+    BuildError
+        They do not fit together.
+    """
+    for image in images.values():
+        if not image.extras and not image.wanted.exists():
+            continue
+        fresh = image.lock.with_suffix(".new")
+        if image.lock.exists():
+            shutil.copy(image.lock, fresh)
+        sources = [str(image.wanted)] if image.wanted.exists() else []
+        sources += ["pyproject.toml"] if image.extras else []
+        parent = images.get(image.parent)
+        held = [ROOT / "requirements.lock", ROOT / "requirements-gpu.lock"]
+        held += [parent.lock] if parent and parent.lock.exists() else []
+        command = [str(UV), "pip", "compile", *sources, "--quiet", "--universal"]
+        command += [f"--python-version={PYTHON}", "--generate-hashes", "--no-emit-index-url"]
+        command += ["--no-emit-find-links", "--annotation-style=line", "--no-strip-extras"]
+        command += ["--custom-compile-command=make lock", f"--output-file={fresh}", *arguments]
+        command += [f"--extra={each}" for each in image.extras]
+        command += [f"--constraints={path}" for path in held]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+        if done.returncode:
+            fresh.unlink(missing_ok=True)
+            raise BuildError(f"The packages of image {image.name}: {done.stderr.strip()}")
+        fresh.rename(image.lock)
+        print(f"{image.lock.relative_to(ROOT)}: {len(image.locked())} packages")
+
+
+def without(text: str, names: Iterable[str]) -> str:
+    """A lock without the packages named, which the parent has."""
+    left, skipping, gone = [], False, set(names)
+    for line in text.splitlines():
+        if line and not line[0].isspace() and not line.startswith("#"):
+            skipping = line.split("==")[0].split("[")[0].strip() in gone
+        if not skipping:
+            left.append(line)
+    return "\n".join(left) + "\n"
+
+
+def settle(target: Path, prefix: Path) -> None:
+    """Turn the folder that `uv --target` filled into a prefix with programs beside modules."""
+    for name in BESIDE:
+        source = target / name
+        if source.is_dir():
+            shutil.copytree(source, prefix / name, dirs_exist_ok=True, symlinks=True)
+            shutil.rmtree(source)
+    for program in (prefix / "bin").glob("*"):
+        text = program.read_bytes()
+        if text.startswith(b"#!") and b"python" in text.split(b"\n", 1)[0]:
+            _, rest = text.split(b"\n", 1)
+            program.write_bytes(f"#!{PREFIX}/bin/python\n".encode() + rest)
+    for record in target.glob("*.dist-info/RECORD"):
+        lines = [
+            f"../../../{line}" if line.split("/")[0] in BESIDE else line
+            for line in record.read_text().splitlines()
+        ]
+        record.write_text("\n".join(lines) + "\n")
+    (target / ".lock").unlink(missing_ok=True)
+
+
+def unpack(into: Path, architecture: str, words: list[str], what: str) -> None:
+    """Have uv unpack wheels for an architecture into a prefix."""
+    target = into / SITE
+    target.mkdir(parents=True)
+    (into / "bin").mkdir()
+    platform = PLATFORM.format(machine=ARCHITECTURES[architecture])
+    command = [str(UV), "pip", "install", "--quiet", f"--target={target}"]
+    command += [f"--python-version={PYTHON}", f"--python-platform={platform}"]
+    command += ["--only-binary=:all:", "--no-deps", "--link-mode=copy", *words]
+    run(command, what, LOGS / f"packages-{into.name.lstrip('.')}.log", cwd=ROOT)
+    settle(target, into)
+    compile_modules(target)
+
+
+def compile_modules(target: Path) -> None:
+    """Compile modules to what the image's Python reads, which is the same on all architectures.
+
+    The image may be read-only where it runs, so that nothing is compiled later.
+    """
+    if sys.version_info[:2] != tuple(map(int, PYTHON.split("."))):
+        say(f"  not compiled, which needs Python {PYTHON}: programs in the image start slower")
+        return
+    command = [sys.executable, "-m", "compileall", "-q", "-j", "0", "-s", str(target)]
+    command += ["-p", f"{PREFIX}/{SITE}", "--invalidation-mode=unchecked-hash", str(target)]
+    # Some packages ship files for other versions of Python, which do not compile.
+    subprocess.run(command, check=False, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+def packages(image: Image, architecture: str, images: Mapping[str, Image]) -> Path | None:
+    """The folder with the packages of an image's lock that its parents do not have."""
+    if not image.lock.exists():
+        return None
+    above = {name for each in ancestors(image, images) for name in each.locked()}
+    text = without(image.lock.read_text(), above)
+    name = f"{image.name}-{architecture}-{fingerprint([text, PLATFORM, PYTHON])}"
+
+    def make(into: Path) -> None:
+        wanted = into / "requirements.txt"
+        wanted.write_text(text)
+        what = f"packages of {image.name} for {architecture}"
+        unpack(into, architecture, ["--require-hashes", f"--requirements={wanted}"], what)
+        wanted.unlink()
+
+    about = f"unpacking the packages of {image.name} for {architecture}"
+    return once(UNPACKED, name, make, about)
+
+
+def package_hash() -> str:
+    """Hash of the package `facility` as it stands here."""
+    words = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", *INGREDIENTS]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True)
+    listed = done.stdout.split("\0")
+    paths = sorted(ROOT / name for name in set(listed) if name and (ROOT / name).is_file())
+    return fingerprint(str(path.relative_to(ROOT)) for path in paths) + fingerprint([], paths)
+
+
+def facility() -> Path:
+    """The folder with the package `facility`, which runs on every architecture."""
+
+    def make(into: Path) -> None:
+        wheels = into / "wheel"
+        command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps"]
+        command += ["--no-build-isolation", "--disable-pip-version-check"]
+        log = LOGS / "facility.log"
+        run([*command, f"--wheel-dir={wheels}", str(ROOT)], "the package facility", log)
+        [wheel] = wheels.iterdir()
+        unpack(into, "amd64", [str(wheel)], "the package facility")
+        shutil.rmtree(wheels)
+
+    return once(UNPACKED, f"facility-{package_hash()}", make, "packing facility")
+
+
+def link(source: Path, target: Path) -> None:
+    """A copy of a folder that takes no space where the file system can link."""
+    shutil.copytree(source, target, symlinks=True, copy_function=os.link)
