@@ -7,10 +7,10 @@ MAKEFLAGS += --no-print-directory
 ARGS ?=
 PYTHON ?=
 READY := .venv/.ready
-SOURCES := facility tests benchmarks notebooks tools
+SOURCES := facility tests benchmarks images notebooks tools
 
-.PHONY: help run test test-unit test-local test-browser test-gpu test-kube kube-up \
-	kube-down lint format lock schema notebooks-strip clean
+.PHONY: help run test test-unit test-local test-browser test-gpu test-images test-kube images \
+	kube-up kube-down lint format lock schema notebooks-strip clean
 
 help: ## say what there is
 	@awk -F ':.*## ' '/^[.a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' Makefile
@@ -43,14 +43,20 @@ test-gpu: $(READY) ## tests on an NVIDIA GPU, where there is one
 	  .venv/bin/python -m pip install --quiet --require-hashes -r requirements-gpu.lock; fi
 	@.venv/bin/python -m tools.tiers gpu
 
+images: $(READY) ## build the container images: images/README.md
+	@. tools/index.sh && use_index_of .venv/bin/pip && .venv/bin/python -m tools.images build $(ARGS)
+
+test-images: images ## run each image's smoke test in containers
+	@.venv/bin/python -m tools.tiers images
+
 kube-up: $(READY) ## a real Kubernetes on this machine to test on: tests/kube/README.md
 	@.venv/bin/python -m tests.kube.bringup up $(ARGS)
 
 kube-down: $(READY) ## take it down, and say what is left of it
 	@.venv/bin/python -m tests.kube.bringup down
 
-test-kube: $(READY) ## tests on that Kubernetes, from kube-up to kube-down
-	@.venv/bin/python -m tests.kube.bringup test $(ARGS)
+test-kube: images ## tests on that Kubernetes, from kube-up to kube-down
+	@.venv/bin/python -m tools.tiers kube
 
 lint: $(READY) ## style, types and import layers
 	@.venv/bin/ruff check $(wildcard $(SOURCES))

@@ -57,6 +57,14 @@ def is_held() -> bool:
     return any(not name.isdigit() or Path("/proc", name).exists() for name in held)
 
 
+def take_out() -> None:
+    """Undo what `emulate` did to the kernel."""
+    if (HOLDERS / REGISTERED).exists() and (BINFMT / EMULATOR).exists():
+        (BINFMT / EMULATOR).write_text("-1")
+    if (HOLDERS / MOUNTED).exists() and (BINFMT / "register").exists():
+        subprocess.run(["umount", str(BINFMT)], check=False)
+
+
 def stop_emulating(holder: str) -> None:
     """Take the emulator out of the kernel, if `emulate` put it in and nobody else needs it."""
     if not HOLDERS.is_dir():
@@ -64,10 +72,7 @@ def stop_emulating(holder: str) -> None:
     (HOLDERS / holder).unlink(missing_ok=True)
     if is_held():
         return
-    if (HOLDERS / REGISTERED).exists() and (BINFMT / EMULATOR).exists():
-        (BINFMT / EMULATOR).write_text("-1")
-    if (HOLDERS / MOUNTED).exists() and (BINFMT / "register").exists():
-        subprocess.run(["umount", str(BINFMT)], check=False)
+    take_out()
     shutil.rmtree(HOLDERS)
 
 

@@ -26,6 +26,8 @@ class Tier:
     about: str
     arguments: tuple[str, ...]
     may_skip: bool = True
+    program: tuple[str, ...] = ("pytest",)
+    """The module to run, and its arguments before those of pytest."""
 
 
 # Processes side by side only where tests are not in each other's way: two unit tests on two cores,
@@ -38,6 +40,14 @@ TIERS = {
     ),
     "browser": Tier("a real Chromium", ("tests", "-m", "browser"), may_skip=False),
     "gpu": Tier("an NVIDIA GPU", ("tests", "-m", "gpu"), may_skip=False),
+    "images": Tier("containers of each image", ("tests/images",), may_skip=False),
+    "kube": Tier(
+        "a real Kubernetes",
+        (),
+        may_skip=False,
+        # It brings the Kubernetes up before the tests and takes it down after them.
+        program=("tests.kube.bringup", "test"),
+    ),
 }
 
 
@@ -92,7 +102,7 @@ def run(name: str) -> tuple[Counts, str]:
     report.parent.mkdir(parents=True, exist_ok=True)
     report.unlink(missing_ok=True)
     print(f"\n== {name}: {tier.about}", flush=True)
-    command = [sys.executable, "-m", "pytest", *tier.arguments, f"--junitxml={report}"]
+    command = [sys.executable, "-m", *tier.program, *tier.arguments, f"--junitxml={report}"]
     environ = {**os.environ, "CI_ARTIFACTS": str(ARTIFACTS)}
     code = subprocess.run(command, cwd=ROOT, check=False, env=environ).returncode
     if not report.exists():

@@ -272,6 +272,7 @@ def test_registry_settings_are_json():
 @pytest.mark.parametrize(("code", "left", "ends"), [(0, [], 0), (1, [], 1), (0, ["mount /x"], 1)])
 def test_the_tier_fails_if_anything_is_left(monkeypatch, code, left, ends):
     monkeypatch.setattr(program, "up", lambda *_: None)
+    monkeypatch.setattr(program, "put_images", lambda _: None)
     monkeypatch.setattr(program, "down", lambda _: left)
     monkeypatch.setattr(
         program.subprocess, "run", lambda *_, **__: SimpleNamespace(returncode=code)

@@ -82,4 +82,4 @@ def test_without_a_gpu_its_tier_says_so(monkeypatch, capsys):
 
 def test_unknown_tier(capsys):
     assert tiers.main(["unitt"]) == 2
-    assert "unit, local, browser, gpu" in capsys.readouterr().out
+    assert "unit, local, browser, gpu, images, kube" in capsys.readouterr().out

@@ -21,6 +21,8 @@ ARCHITECTURES = {"amd64": "x86_64", "arm64": "aarch64"}
 PYTHON = "3.11"
 """Version of the Python of Debian bookworm, on which all images stand."""
 KEYS = {"parent", "architectures", "description", "extras", "facility"}
+BESIDE = ("requirements.in", "smoke.py")
+"""Files of an image's folder of which the image is not made."""
 _LOCKED = re.compile(r"^([A-Za-z0-9._-]+)(?:\[[\w,]+\])?==", re.M)
 
 
@@ -194,5 +196,5 @@ def key(image: Image, architecture: str, parent: str, package: str) -> str:
         Hash of the package `facility`, where that is in it.
     """
     parts = [image.name, architecture, parent, version(), package if image.facility else ""]
-    files = [path for path in image.folder.iterdir() if path.is_file()]
+    files = [path for path in image.folder.iterdir() if path.name not in BESIDE]
     return fingerprint([*parts, repr(image)], files)

@@ -54,7 +54,7 @@ def require() -> None:
         install(PACKAGES, left)
 
 
-def environment() -> dict[str, str]:
+def settings() -> dict[str, str]:
     """Variables that podman runs with."""
     variables = dict(os.environ)
     if not CGROUPS.exists():
@@ -78,7 +78,7 @@ def podman(*arguments: str, fail: bool = True) -> str | None:
         It failed; with what it said.
     """
     done = subprocess.run(
-        words(*arguments), capture_output=True, text=True, check=False, env=environment()
+        words(*arguments), capture_output=True, text=True, check=False, env=settings()
     )
     if done.returncode == 0:
         return done.stdout.strip()
@@ -126,7 +126,49 @@ def build(
     command += [f"--label={name}={value}" for name, value in labels.items()]
     log = LOGS / f"build-{reference.rsplit('/', 1)[-1].replace(':', '-')}.log"
     log.unlink(missing_ok=True)
-    run([*command, str(context)], f"image {reference}", log, **environment())
+    run([*command, str(context)], f"image {reference}", log, **settings())
+
+
+def container(
+    reference: str,
+    architecture: str,
+    command: list[str],
+    *,
+    user: str | None = None,
+    mounts: Mapping[Path, str] | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> subprocess.CompletedProcess[str]:
+    """Run a command in a container that may do nothing, and return what came of it.
+
+    Its root file system is read-only but for /tmp and the user's home; it has no network but
+    loopback, and no rights.
+
+    Parameters
+    ----------
+    reference, architecture
+        The image.
+    command
+        Its words, in place of the image's own.
+    user
+        As whom it runs, `uid:gid`; by default as the image says.
+    mounts
+        Files of this machine, and where they are in the container.
+    environment
+        Variables beside the image's own.
+    """
+    line = words("run", "--rm", f"--platform=linux/{architecture}", "--pull=never")
+    line += ["--read-only", "--tmpfs=/tmp:mode=1777", "--tmpfs=/home/jovyan:mode=1777"]
+    line += ["--network=none", "--cap-drop=all", "--security-opt=no-new-privileges"]
+    line += [f"--user={user}"] if user else []
+    line += [f"--volume={path}:{place}:ro" for path, place in (mounts or {}).items()]
+    line += [f"--env={name}={value}" for name, value in (environment or {}).items()]
+    return subprocess.run(
+        [*line, reference, *command],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=settings(),
+    )
 
 
 def pull(reference: str, architecture: str) -> str | None:

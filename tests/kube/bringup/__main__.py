@@ -1,7 +1,8 @@
-"""`python -m tests.kube.bringup up|down|build|test`."""
+"""`python -m tests.kube.bringup up|down|build|images|test`."""
 
 import argparse
 import fcntl
+import json
 import os
 import signal
 import subprocess
@@ -10,13 +11,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.kube.bringup import external, network
+from tests.kube.bringup import external, network, site
 from tests.kube.bringup.build import build, needed
 from tests.kube.bringup.down import down
 from tests.kube.bringup.host import check
 from tests.kube.bringup.places import Places, places
-from tests.kube.bringup.up import up
+from tests.kube.bringup.up import running, up
 from tools.building import BuildError, say
+from tools.images import catalog, engine
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -41,6 +43,23 @@ def alone(where: Places) -> Iterator[None]:
         yield
 
 
+def put_images(where: Places) -> None:
+    """Put the facility's images, as far as they are built, into the local registry.
+
+    Pods name them by their digest, which stands in the file that says what runs.
+    """
+    state = json.loads(where.state.read_text())
+    for image in catalog.read().values():
+        if engine.inspect(image.reference) is not None:
+            target = f"{state['registry'].partition('://')[2]}/{image.name}:{catalog.version()}"
+            digest = engine.push(image.reference, target, plain=True)
+            state["images"][image.name] = f"{site.REGISTRY}/{image.name}@{digest}"
+            say(f"image {image.name} is in the local registry")
+    fresh = where.state.with_suffix(".new")
+    fresh.write_text(json.dumps(state, indent=1))
+    fresh.replace(where.state)
+
+
 def test(where: Places, cidr_mode: str, arguments: list[str]) -> int:
     """Bring up, run the tests of the kube tier, and take down, also when they fail.
 
@@ -49,6 +68,7 @@ def test(where: Places, cidr_mode: str, arguments: list[str]) -> int:
     code, left = 1, []
     try:
         up(where, cidr_mode)
+        put_images(where)
         variables = os.environ | {"KUBE_TEST_STATE": str(where.state)}
         command = [sys.executable, "-m", "pytest", "tests/kube", "-m", "kube", *arguments]
         code = subprocess.run(command, cwd=ROOT, env=variables, check=False).returncode
@@ -60,7 +80,7 @@ def test(where: Places, cidr_mode: str, arguments: list[str]) -> int:
 def main(arguments: list[str]) -> int:
     """Do what the arguments say; return the code to exit with."""
     parser = argparse.ArgumentParser(prog="python -m tests.kube.bringup", description=__doc__)
-    parser.add_argument("action", choices=("up", "down", "build", "test"))
+    parser.add_argument("action", choices=("up", "down", "build", "images", "test"))
     parser.add_argument(
         "--policy-cidr-match-mode",
         choices=network.CIDR_MODES,
@@ -84,6 +104,10 @@ def main(arguments: list[str]) -> int:
             elif chosen.action == "build":
                 check(where, built=all(folder.is_dir() for folder in needed(where).values()))
                 build(where)
+            elif chosen.action == "images":
+                if running(where) is None:
+                    raise BuildError("No Kubernetes is up, nor its registry: run `make kube-up`.")
+                put_images(where)
             elif chosen.action == "test":
                 return test(where, mode, rest)
             else:
