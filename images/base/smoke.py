@@ -1,0 +1,44 @@
+"""Run in a container of the image, and of every image built upon it."""
+
+import ctypes
+import json
+import os
+import shutil
+import sqlite3
+import ssl
+import sys
+import tempfile
+from pathlib import Path
+
+expected = json.loads(os.environ["EXPECTED"])
+image = json.loads(Path("/etc/facility/image.json").read_text())
+assert image == expected["image"], image
+assert os.uname().machine == expected["machine"], os.uname()
+assert os.getuid() == expected["uid"], os.getuid()
+assert sys.version_info[:2] == (3, 11), sys.version
+assert sys.prefix == "/opt/facility", sys.prefix
+assert os.getpid() != 1, "nothing reaps what is left behind"
+assert sqlite3.sqlite_version
+assert ctypes.CDLL(None)
+assert ssl.create_default_context().get_ca_certs(), "no certificate authority is known"
+
+# Its home and /tmp can be written, and nothing else.
+(Path.home() / "mine").write_text("mine")
+with tempfile.TemporaryFile() as file:
+    file.write(b"mine")
+for place in ("/etc", "/opt/facility/lib/python3.11/site-packages", "/usr/local"):
+    assert not os.access(place, os.W_OK), f"{place} can be written"
+
+# Nothing that builds, and nothing that was only needed to build.
+tools = [name for name in ("cc", "gcc", "g++", "make", "ld", "uv") if shutil.which(name)]
+assert not tools, tools
+for place in ("/var/lib/apt/lists", "/var/cache/apt/archives"):
+    left = [path for path in Path(place).glob("*") if path.is_file() and path.name != "lock"]
+    assert not left, left
+assert not (Path.home() / ".cache").exists()
+
+components = json.loads(Path("/etc/facility/sbom.json").read_text())["components"]
+found = {component["name"] for component in components}
+assert {"libc6", "python3"} <= found, sorted(found)
+assert {name.lower() for name in expected["packages"]} <= {name.lower() for name in found}
+print(f"{image['name']}: {len(components)} packages")

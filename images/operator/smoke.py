@@ -1,0 +1,20 @@
+"""Run in a container of the image: the operator watches what it is to watch, and no more."""
+
+from importlib.metadata import version
+
+import daskcluster_operator
+import kopf
+
+assert tuple(map(int, version("kopf").split(".")[:2])) < (1, 42), version("kopf")
+assert daskcluster_operator.adopt
+
+registry = kopf.get_default_registry()
+assert not registry._spawning.get_all_handlers(), "a timer connects to schedulers"
+assert not registry._watching.get_all_handlers()
+changing = registry._changing.get_all_handlers()
+watched = sorted({handler.selector.any_name or handler.selector.plural for handler in changing})
+assert len(changing) == 4, changing
+names = {str(handler.selector) for handler in changing}
+assert all("pod" not in name and "job" not in name and "autoscaler" not in name for name in names)
+assert not any(handler.requires_finalizer for handler in changing), "deletion would wait for it"
+print(f"operator: watches {', '.join(sorted(names))}")

@@ -1,0 +1,89 @@
+"""Each image of the list, run in a container: its own smoke test and those of its parents.
+
+`make images` has built them. Containers have a read-only root file system, no network, no rights
+and a user that the image does not know, as on OpenShift.
+"""
+
+import json
+
+import pytest
+
+from tools.images import catalog, engine
+from tools.images.catalog import Image
+
+pytestmark = [pytest.mark.images, pytest.mark.timeout(900)]
+IMAGES = catalog.read()
+BUILT = [(image, each) for image in IMAGES.values() for each in image.architectures]
+SMOKE = "/smoke.py"
+STRANGER = 123456
+"""A uid that stands in no list of users."""
+OWN = 1000
+LARGEST = 1.5e9
+"""Bytes that the image `analysis` may have."""
+
+
+def named(case: object) -> str:
+    return case.name if isinstance(case, Image) else str(case)
+
+
+def smoke(image: Image, architecture: str, uid: int) -> str:
+    """What the smoke tests of an image and its parents say in a container of the image."""
+    expected = {
+        "image": catalog.describe(image, IMAGES),
+        "machine": catalog.ARCHITECTURES[architecture],
+        "uid": uid,
+        "packages": sorted(image.locked()) if not image.extras else ["facility"][: image.facility],
+    }
+    said = []
+    for each in reversed([image, *catalog.ancestors(image, IMAGES)]):
+        done = engine.container(
+            image.built(architecture),
+            architecture,
+            ["python", SMOKE],
+            user=f"{uid}:0",
+            mounts={each.folder / "smoke.py": SMOKE},
+            environment={"EXPECTED": json.dumps(expected)},
+        )
+        assert done.returncode == 0, f"{each.name}'s smoke test\n{done.stdout}\n{done.stderr}"
+        said.append(done.stdout)
+    return "".join(said)
+
+
+@pytest.mark.parametrize(("image", "architecture"), BUILT, ids=named)
+def test_an_image_passes_its_smoke_test_and_its_parents(image: Image, architecture: str) -> None:
+    said = smoke(image, architecture, STRANGER)
+    assert said.startswith(f"{image.name}: ")
+
+
+@pytest.mark.parametrize("image", IMAGES.values(), ids=named)
+def test_an_image_runs_as_its_own_user(image: Image) -> None:
+    architecture = image.architectures[0]
+    done = engine.container(image.built(architecture), architecture, ["id", "-u"])
+    assert (done.stdout.strip(), done.returncode) == (str(OWN), 0), done.stderr
+
+
+@pytest.mark.parametrize(("image", "architecture"), BUILT, ids=named)
+def test_an_image_says_what_it_is(image: Image, architecture: str) -> None:
+    found = engine.inspect(image.built(architecture))
+    assert found is not None
+    assert (found["Architecture"], found["Os"]) == (architecture, "linux")
+    assert found["User"] == str(OWN)
+    labels = {key.rpartition(".")[2]: value for key, value in found["Labels"].items()}
+    assert labels["title"] == f"facility/{image.name}"
+    assert labels["version"] == catalog.version()
+    assert labels["description"] == image.description
+    assert {"created", "revision", "licenses", "name"} <= set(labels)
+
+
+@pytest.mark.parametrize("image", IMAGES.values(), ids=named)
+def test_a_manifest_list_names_each_architecture(image: Image) -> None:
+    said = engine.podman("manifest", "inspect", image.reference)
+    platforms = [each["platform"]["architecture"] for each in json.loads(said or "")["manifests"]]
+    assert sorted(platforms) == sorted(image.architectures)
+
+
+@pytest.mark.parametrize("architecture", IMAGES["analysis"].architectures)
+def test_the_analysis_image_stays_small(architecture: str) -> None:
+    found = engine.inspect(IMAGES["analysis"].built(architecture))
+    assert found is not None
+    assert found["Size"] < LARGEST
