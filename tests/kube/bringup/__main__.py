@@ -46,15 +46,20 @@ def alone(where: Places) -> Iterator[None]:
 def put_images(where: Places) -> None:
     """Put the facility's images, as far as they are built, into the local registry.
 
-    Pods name them by their digest, which stands in the file that says what runs.
+    Pods name them by their digest, which stands in the file that says what runs. What all of them
+    are built upon runs nowhere by itself.
     """
     state = json.loads(where.state.read_text())
-    for image in catalog.read().values():
-        if engine.inspect(image.reference) is not None:
-            target = f"{state['registry'].partition('://')[2]}/{image.name}:{catalog.version()}"
-            digest = engine.push(image.reference, target, plain=True)
-            state["images"][image.name] = f"{site.REGISTRY}/{image.name}@{digest}"
-            say(f"image {image.name} is in the local registry")
+    registry = state["registry"].partition("://")[2]
+    images = catalog.read()
+    for image in images.values():
+        if image.parent in images and engine.inspect(image.reference) is not None:
+            say(f"putting the image {image.name} into the local registry")
+            name = f"facility/{image.name}"
+            digest = engine.push(
+                image.reference, f"{registry}/{name}:{catalog.version()}", plain=True
+            )
+            state["images"][image.name] = f"{site.REGISTRY}/{name}@{digest}"
     fresh = where.state.with_suffix(".new")
     fresh.write_text(json.dumps(state, indent=1))
     fresh.replace(where.state)
