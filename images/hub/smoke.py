@@ -10,7 +10,6 @@ from pathlib import Path
 import jupyterhub_idle_culler
 import kubespawner
 import ldapauthenticator
-import nativeauthenticator
 import oauthenticator.generic
 import psycopg2
 
@@ -19,7 +18,6 @@ import facility.hub.proxy
 assert oauthenticator.generic.GenericOAuthenticator
 assert kubespawner.KubeSpawner
 assert ldapauthenticator.LDAPAuthenticator
-assert nativeauthenticator.NativeAuthenticator
 assert psycopg2.extensions
 assert jupyterhub_idle_culler.main
 assert facility.hub.proxy

@@ -63,12 +63,12 @@ class Kubernetes:
         }
 
     def ready(self, name: str) -> None:
-        self.run("wait", "--for=condition=Ready", f"pod/{name}", "--timeout=60s")
+        self.run("wait", "--for=condition=Ready", f"pod/{name}", "--timeout=120s")
 
-    def output(self, name: str) -> str:
+    def output(self, name: str, seconds: float = 60) -> str:
         """What a pod said, once it has ended well."""
         ended = ("Succeeded", "Failed")
-        until(lambda: self.get("pod", name)["status"].get("phase") in ended, 60)
+        until(lambda: self.get("pod", name)["status"].get("phase") in ended, seconds)
         said = self.run("logs", name).strip()
         assert self.get("pod", name)["status"]["phase"] == "Succeeded", said
         return said
