@@ -124,10 +124,17 @@ class Crew:
         self.groups[name] = Group(set(members), now)
         return name, members
 
-    def observe(self, demand: Demand, now: float) -> list[str]:
+    def observe(
+        self, demand: Demand, now: float, unplaced: Collection[str] = frozenset()
+    ) -> list[str]:
         """Take note of what the scheduler has; workers that should end.
 
         These reached no scheduler in time, or the scheduler gave them up.
+
+        Parameters
+        ----------
+        unplaced
+            Workers that wait for a place to run, whose time to join has not begun.
         """
         self.demand = demand
         present: Collection[str] = demand.workers
@@ -141,6 +148,8 @@ class Crew:
                 since, patience = group.started, JOIN_SECONDS
                 if member in group.joined:
                     since, patience = group.absent.setdefault(member, now), ABSENT_SECONDS
+                elif member in unplaced:
+                    since = group.started = now
                 if now - since > patience:
                     overdue.append(member)
         return overdue
@@ -168,7 +177,11 @@ class Crew:
         while self._losses[0][0] < now - LOSS_WINDOW:
             self._losses.popleft()
         failed_starts = sum(not had_joined for _, had_joined in self._losses)
-        if failed_starts >= FAILED_STARTS or len(self._losses) >= max(LOSSES, 2 * self.target):
+        # The workers of a group may all be lost at once.
+        size = self.pool.processes
+        if failed_starts >= FAILED_STARTS * size or len(self._losses) >= max(
+            LOSSES * size, 2 * self.target
+        ):
             self.broken = (
                 f"{len(self._losses)} workers were lost within {LOSS_WINDOW:.0f} s "
                 f"(the last one {ended.how})"

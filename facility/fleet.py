@@ -202,9 +202,10 @@ class Fleet:
         for ended in self.backend.ended():
             self._lose(ended, now)
         overdue: list[str] = []
+        unplaced = self.backend.unplaced()
         for name, demand in reply["pools"].items():
             if name in self.crews:
-                overdue += self.crews[name].observe(Demand(**demand), now)
+                overdue += self.crews[name].observe(Demand(**demand), now, unplaced)
             elif demand["waiting"]:
                 self._tell_once(
                     name,
@@ -239,15 +240,14 @@ class Fleet:
         now = time.monotonic()
         for crew in self.crews.values():
             plan = crew.plan(now)
-            for _, member in crew.missing(now):
-                self.backend.start_member(member, crew.request)
+            for group, member in crew.missing(now):
+                self.backend.start_group(group, [member], crew.request)
             crew.no_room = None
             for _ in range(plan.start):
                 crew.no_room = self.backend.room_for(crew.request)
                 if crew.no_room:
                     break
-                for member in crew.new_group(now)[1]:
-                    self.backend.start_member(member, crew.request)
+                self.backend.start_group(*crew.new_group(now), crew.request)
             if plan.retire:
                 crew.retiring = plan.retire
                 self._run(self._retire(crew, plan.retire, plan.idle_only))

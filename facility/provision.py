@@ -1,6 +1,6 @@
 """What a backend does for the fleet: it starts and ends processes, or pods."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 from facility.request import Ended, PoolRequest
@@ -30,8 +30,17 @@ class Backend(Protocol):
     def room_for(self, request: PoolRequest) -> str | None:
         """Say why there is no room for one more group now; None where there is."""
 
-    def start_member(self, name: str, request: PoolRequest) -> None:
-        """Start one worker."""
+    def start_group(self, group: str, members: Iterable[str], request: PoolRequest) -> None:
+        """Start the workers of a group, or some in place of those that it lost."""
+
+    def unplaced(self) -> Collection[str]:
+        """Return the workers that wait for a place, so that their time to join has not begun."""
+
+    def reasons(self, pool: str) -> list[str]:
+        """Say why started workers of a pool do not run yet, and what to do."""
+
+    def remarks(self) -> list[str]:
+        """Say what concerns all pools together."""
 
     def ended(self) -> list[Ended]:
         """Return the workers that ended since the last call."""

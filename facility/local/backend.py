@@ -14,11 +14,11 @@ from dask.utils import format_bytes
 
 from facility import names
 from facility.certificates import Authority, authority, server_files
-from facility.config import Pool
 from facility.errors import ClusterFailedError
 from facility.local import registry
 from facility.local.child import Child
 from facility.machine import Machine, this_machine
+from facility.outfit import library_settings, resources, spilling
 from facility.quantity import format_memory
 from facility.request import Ended, PoolRequest
 
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 
 TERMINATE_AT = 0.95
 """Fraction of its memory above which a worker is ended, as distributed's nanny does."""
-ROOMY = 2**30
-"""Bytes of memory from which on a worker keeps freed memory for a while."""
 CLOSE_SECONDS = 5.0
 CONNECT_SECONDS = 60.0
 """Seconds after which a worker that reaches no scheduler ends by itself."""
@@ -132,11 +130,15 @@ class LocalBackend:
             return f"all {len(self.machine.gpus)} GPUs of this machine are in use"
         return None
 
-    def start_member(self, name: str, request: PoolRequest) -> None:
-        """Start one worker process."""
+    def start_group(self, group: str, members: Iterable[str], request: PoolRequest) -> None:
+        """Start the worker processes of a group, or some that it lost."""
+        for member in members:
+            self._start_member(member, request)
+
+    def _start_member(self, name: str, request: PoolRequest) -> None:
         pool = request.pool
         devices = tuple(self._free_devices()[: pool.gpus])
-        environment = {**_library_settings(request.memory), **pool.env}
+        environment = {**library_settings(request.memory), **pool.env}
         if self.machine.gpus:
             environment["CUDA_VISIBLE_DEVICES"] = ",".join(devices)
         child = self._child("facility.local.worker", name, environment)
@@ -151,12 +153,24 @@ class LocalBackend:
             "folder": str(self.folder / "scratch"),
             "sys_path": [path or str(Path.cwd()) for path in sys.path],
             "death_timeout": CONNECT_SECONDS,
-            "dask": {**common["dask"], **_spilling(pool)},
+            "dask": {**common["dask"], **spilling(pool)},
         }
         if self._address is None:
             self._untold.append((child, settings))
         else:
             child.tell({**settings, "scheduler": self._address})
+
+    def unplaced(self) -> frozenset[str]:
+        """Return the workers that have no place to run yet: none, here."""
+        return frozenset()
+
+    def reasons(self, pool: str) -> list[str]:
+        """Say why started workers of a pool do not run yet: nothing holds a process up."""
+        return []
+
+    def remarks(self) -> list[str]:
+        """Say what concerns all pools: nothing here."""
+        return []
 
     def ended(self) -> list[Ended]:
         """Return the workers that ended since the last call, and forget them.
@@ -245,14 +259,6 @@ class LocalBackend:
         return [device for device in self.machine.gpus if device not in taken]
 
 
-def resources(pool: Pool) -> dict[str, float]:
-    """Return the Dask resources that a worker of a pool advertises."""
-    found = {names.pool_tag(pool.name): names.TAG_CAPACITY}
-    if pool.gpus:
-        found[names.GPU_RESOURCE] = float(pool.gpus)
-    return found
-
-
 def _too_much(used: int, request: PoolRequest) -> str:
     """Say how a worker ended that took too much memory, and what helps."""
     pool = request.pool
@@ -260,33 +266,6 @@ def _too_much(used: int, request: PoolRequest) -> str:
     if request.memory < pool.memory_max:
         text += f" (memory={{{pool.name!r}: {format_memory(pool.memory_max)!r}}} allows more)"
     return f"{text} and was ended"
-
-
-def _library_settings(memory: int) -> dict[str, str]:
-    """Environment for numerical libraries: no threads of their own, and a malloc for chunks.
-
-    distributed makes malloc give freed memory back at once, which costs a
-    columnar analysis half of its time in page faults (``benchmarks/analysis.py``:
-    1.0 against 2.8 million events/s on 2 workers). A worker with room keeps some.
-    """
-    import dask
-
-    found = {
-        str(key): str(value)
-        for key, value in dask.config.get("distributed.nanny.pre-spawn-environ").items()
-    }
-    if memory >= ROOMY:
-        found |= {"MALLOC_TRIM_THRESHOLD_": str(2**26), "MALLOC_MMAP_THRESHOLD_": str(2**25)}
-    return found
-
-
-def _spilling(pool: Pool) -> dict[str, Any]:
-    """Dask configuration of a pool's `spill`."""
-    if pool.spill is False:
-        return {"distributed.worker.memory.target": False, "distributed.worker.memory.spill": False}
-    if pool.spill is True:
-        return {}
-    return {"distributed.worker.memory.max-spill": pool.spill}
 
 
 def _end(children: list[Child]) -> None:

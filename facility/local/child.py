@@ -5,7 +5,6 @@ line of JSON, from its standard input: so all processes start side by side, and
 one whose parent dies before that ends by itself.
 """
 
-import asyncio
 import json
 import os
 import signal
@@ -140,17 +139,6 @@ def read_settings() -> dict[str, Any]:
     if not line:
         sys.exit("the process that started this one is gone")
     return dict(json.loads(line))
-
-
-async def close_when_asked(server: Any, asked: asyncio.Event) -> None:
-    """Wait, in the child, until a scheduler or worker ends, and close it when asked to."""
-    finished = asyncio.ensure_future(server.finished())
-    asking = asyncio.ensure_future(asked.wait())
-    await asyncio.wait([finished, asking], return_when=asyncio.FIRST_COMPLETED)
-    asking.cancel()
-    if not finished.done():
-        await server.close(reason="asked to")
-    await finished
 
 
 def write_answer(answer: Mapping[str, Any]) -> None:

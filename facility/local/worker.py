@@ -1,7 +1,6 @@
 """A worker's own process: ``python -m facility.local.worker``."""
 
 import asyncio
-import signal
 import sys
 from typing import Any
 
@@ -10,7 +9,8 @@ from distributed.security import Security
 from distributed.worker import Worker
 
 from facility import names
-from facility.local.child import close_when_asked, leave_pipe, read_settings
+from facility.local.child import leave_pipe, read_settings
+from facility.serving import asked_to_close, close_when_asked
 
 
 async def serve(settings: dict[str, Any]) -> None:
@@ -29,11 +29,7 @@ async def serve(settings: dict[str, Any]) -> None:
         death_timeout=settings["death_timeout"],
     )
     async with worker:
-        loop = asyncio.get_running_loop()
-        asked = asyncio.Event()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, asked.set)
-        await close_when_asked(worker, asked)
+        await close_when_asked(worker, asked_to_close())
 
 
 def main() -> None:

@@ -1,0 +1,78 @@
+"""How a scheduler or a worker runs in a process of its own until it is asked to close."""
+
+import asyncio
+import signal
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from distributed.scheduler import Scheduler
+from tornado.web import Application, RequestHandler
+
+
+def asked_to_close() -> asyncio.Event:
+    """Return what SIGTERM and Ctrl-C set, in the running event loop."""
+    loop = asyncio.get_running_loop()
+    asked = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, asked.set)
+    return asked
+
+
+async def close_when_asked(
+    server: Any, asked: asyncio.Event, close: Callable[[], Awaitable[Any]] | None = None
+) -> None:
+    """Wait until a scheduler or worker ends, and close it when asked to.
+
+    Parameters
+    ----------
+    close
+        How it closes when asked to; by default at once.
+    """
+    finished = asyncio.ensure_future(server.finished())
+    asking = asyncio.ensure_future(asked.wait())
+    await asyncio.wait([finished, asking], return_when=asyncio.FIRST_COMPLETED)
+    asking.cancel()
+    if not finished.done():
+        await (close() if close else server.close(reason="asked to"))
+    await finished
+
+
+class DashboardStarting(RequestHandler):
+    """Tells a browser to come back for the dashboard in a second."""
+
+    def get(self) -> None:
+        """Answer any page."""
+        self.set_status(503)
+        self.finish('<meta http-equiv="refresh" content="1">The dashboard is starting.')
+
+
+async def serve_scheduler(scheduler: Scheduler, started: Callable[[], None]) -> None:
+    """Run a scheduler, made without a dashboard, until it closes or is asked to.
+
+    The dashboard's imports take as long as all others together, so that it
+    comes when the scheduler already serves.
+
+    Parameters
+    ----------
+    started
+        Called when the scheduler can be spoken to.
+    """
+    async with scheduler:
+        asked = asked_to_close()
+        starting = Application([(".*", DashboardStarting)])
+        scheduler.http_application.add_application(starting)
+        started()
+        await asyncio.to_thread(_import_dashboard)
+        _add_dashboard(scheduler)
+        scheduler.http_application.applications.remove(starting)
+        await close_when_asked(scheduler, asked)
+
+
+def _import_dashboard() -> None:
+    import distributed.dashboard.scheduler  # noqa: F401
+
+
+def _add_dashboard(scheduler: Scheduler) -> None:
+    from distributed.dashboard.scheduler import connect
+
+    connect(scheduler.http_application, scheduler.http_server, scheduler, prefix="/")
