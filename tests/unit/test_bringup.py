@@ -14,7 +14,6 @@ import yaml
 
 from tests.kube.bringup import __main__ as program
 from tests.kube.bringup import (
-    build,
     components,
     control,
     down,
@@ -23,6 +22,7 @@ from tests.kube.bringup import (
     image,
     network,
     node,
+    tier,
     traces,
 )
 from tests.kube.bringup.places import Places, fill, manifest, places
@@ -271,10 +271,16 @@ def test_registry_settings_are_json():
 
 @pytest.mark.parametrize(("code", "left", "ends"), [(0, [], 0), (1, [], 1), (0, ["mount /x"], 1)])
 def test_the_tier_fails_if_anything_is_left(monkeypatch, code, left, ends):
-    monkeypatch.setattr(program, "up", lambda *_: None)
-    monkeypatch.setattr(program, "put_images", lambda _: None)
-    monkeypatch.setattr(program, "down", lambda _: left)
-    monkeypatch.setattr(
-        program.subprocess, "run", lambda *_, **__: SimpleNamespace(returncode=code)
-    )
-    assert program.test(WHERE, "nodes", []) == ends
+    monkeypatch.setattr(tier, "up", lambda *_: None)
+    monkeypatch.setattr(tier, "put_images_here", lambda _: None)
+    monkeypatch.setattr(tier, "down", lambda _: left)
+    monkeypatch.setattr(tier.subprocess, "run", lambda *_, **__: SimpleNamespace(returncode=code))
+    assert tier.test_here(WHERE, "nodes", []) == ends
+
+
+def test_another_kubernetes_needs_a_registry(monkeypatch, tmp_path):
+    monkeypatch.setattr(tier.external, "use", lambda *_: [])
+    monkeypatch.delenv(tier.REGISTRY, raising=False)
+    with pytest.raises(BuildError, match="name it in KUBE_TEST_REGISTRY"):
+        tier.test_there(Places(tmp_path), "other.yaml", [])
+    assert not list(tmp_path.iterdir())

@@ -197,4 +197,5 @@ def key(image: Image, architecture: str, parent: str, package: str) -> str:
     """
     parts = [image.name, architecture, parent, version(), package if image.facility else ""]
     files = [path for path in image.folder.iterdir() if path.name not in BESIDE]
+    files.append(Path(__file__).with_name("packages.py"))
     return fingerprint([*parts, repr(image)], files)

@@ -1,0 +1,107 @@
+"""The tests of the kube tier: on the Kubernetes that is brought up here, or on another."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.kube.bringup import external, site
+from tests.kube.bringup.down import down
+from tests.kube.bringup.places import Places
+from tests.kube.bringup.up import up
+from tools.building import BuildError, say
+from tools.images import catalog, engine
+
+ROOT = Path(__file__).resolve().parents[3]
+STATE = "KUBE_TEST_STATE"
+"""Variable that tells the tests which file says what runs."""
+REGISTRY = "KUBE_TEST_REGISTRY"
+"""Variable with the registry of another Kubernetes; `http://` before it if it speaks no TLS."""
+REGISTRY_IN_PODS = "KUBE_TEST_REGISTRY_IN_PODS"
+"""Variable with what pods call that registry, where they call it by another name."""
+
+
+def put_images(file: Path, registry: str, name_in_pods: str) -> None:
+    """Put the facility's images, as far as they are built, into a registry.
+
+    Pods name them by their digest, which stands in the file that says what runs. What all of them
+    are built upon runs nowhere by itself.
+
+    Parameters
+    ----------
+    file
+        Says what runs.
+    registry
+        Where to put them; `http://` before it if it speaks no TLS.
+    name_in_pods
+        What pods call it.
+    """
+    state = json.loads(file.read_text())
+    plain, place = registry.startswith("http://"), registry.rpartition("://")[2]
+    images = catalog.read()
+    for image in images.values():
+        if image.parent in images and engine.inspect(image.reference) is not None:
+            say(f"putting the image {image.name} into the registry {place}")
+            name = f"facility/{image.name}"
+            target = f"{place}/{name}:{catalog.version()}"
+            digest = engine.push(image.reference, target, plain=plain)
+            state["images"][image.name] = f"{name_in_pods}/{name}@{digest}"
+    fresh = file.with_suffix(".new")
+    fresh.write_text(json.dumps(state, indent=1))
+    fresh.replace(file)
+
+
+def put_images_here(where: Places) -> None:
+    """Put the images into the registry of the Kubernetes that is brought up here."""
+    put_images(where.state, site.REGISTRY_URL, site.REGISTRY)
+
+
+def run(state: Path, arguments: list[str]) -> int:
+    """Run the tests; the code to exit with."""
+    command = [sys.executable, "-m", "pytest", "tests/kube", "-m", "kube", *arguments]
+    environment = os.environ | {STATE: str(state)}
+    return subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode
+
+
+def test_here(where: Places, cidr_mode: str, arguments: list[str]) -> int:
+    """Bring up, run the tests, and take down, also when they fail."""
+    code, left = 1, []
+    try:
+        up(where, cidr_mode)
+        put_images_here(where)
+        code = run(where.state, arguments)
+    finally:
+        left = down(where)
+    return code or int(bool(left))
+
+
+def test_there(where: Places, config: str, arguments: list[str]) -> int:
+    """Run the tests on the Kubernetes of KUBECONFIG, which is left as it was.
+
+    Raises
+    ------
+    BuildError
+        It does not answer, or no registry is named that its nodes can pull from.
+    """
+    lacks = external.use(where, config)
+    registry = os.environ.get(REGISTRY, "")
+    if not registry:
+        raise BuildError(
+            f"The tests need a registry that the nodes of KUBECONFIG={config} can pull from, "
+            f"to put the images into: name it in {REGISTRY}, such as registry.example/test."
+        )
+    state = where.root / "external.json"
+    found = {"kubeconfig": config, "kubectl": external.kubectl(where), "images": {}, "lacks": lacks}
+    state.write_text(json.dumps(found))
+    try:
+        put_images(
+            state, registry, os.environ.get(REGISTRY_IN_PODS) or registry.rpartition("://")[2]
+        )
+        there = json.loads(state.read_text())
+        # What tests of other things than images run their scripts in.
+        there["images"][site.BASE] = there["images"].get("analysis", "")
+        state.write_text(json.dumps(there))
+        return run(state, ["--deselect=tests/kube/test_bringup.py", *arguments])
+    finally:
+        state.unlink()
