@@ -98,14 +98,23 @@ class Authority:
             self._issue(role, folder / f"{role}.pem", folder / f"{role}.key")
 
     def _issue(self, role: str, cert_file: Path, key_file: Path) -> None:
+        certificate, key = self._sign(role)
+        write_private(key_file, key)
+        write_private(cert_file, certificate)
+
+    def signed(self, role: str) -> dict[str, bytes]:
+        """Make a certificate for a scheduler or for workers, as the files of a Secret."""
+        certificate, key = self._sign(role)
+        return {"ca.crt": self.ca_file.read_bytes(), "tls.crt": certificate, "tls.key": key}
+
+    def _sign(self, role: str) -> tuple[bytes, bytes]:
         from cryptography import x509
         from cryptography.hazmat.primitives import serialization
 
         signer = serialization.load_pem_private_key(self.ca_key.read_bytes(), password=None)
         issuer = x509.load_pem_x509_certificate(self.ca_file.read_bytes())
         certificate, key = _certificate(f"facility {role}", CERTIFICATE_DAYS, (issuer, signer))  # type: ignore[arg-type]
-        write_private(key_file, _key_pem(key))
-        write_private(cert_file, _certificate_pem(certificate))
+        return _certificate_pem(certificate), _key_pem(key)
 
 
 def server_files(folder: Path) -> dict[str, str]:

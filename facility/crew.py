@@ -186,6 +186,8 @@ class Crew:
                 f"{len(self._losses)} workers were lost within {LOSS_WINDOW:.0f} s "
                 f"(the last one {ended.how})"
             )
+        if ended.final:
+            self.broken = f"worker {ended.name} {ended.how}"
 
     def missing(self, now: float) -> list[tuple[str, str]]:
         """Name new workers for groups that lost some of theirs: (group, worker)."""

@@ -64,6 +64,45 @@ class ClusterFailedError(FacilityError, RuntimeError):
     """A Dask cluster could not start, or its scheduler was lost."""
 
 
+class KubernetesError(FacilityError, RuntimeError):
+    """A call to the API server of Kubernetes that failed.
+
+    Parameters
+    ----------
+    operation
+        What was asked: "create", "get", "delete" and so on.
+    kind
+        Kind of the object, as "Pod".
+    where
+        Its namespace/name.
+    status
+        HTTP status; None where there was no answer.
+    reason
+        Reason that Kubernetes gives in one word, as "AlreadyExists".
+    message
+        What it said.
+    """
+
+    def __init__(
+        self, operation: str, kind: str, where: str, status: int | None, reason: str, message: str
+    ) -> None:
+        self.operation = operation
+        self.kind = kind
+        self.where = where
+        self.status = status
+        self.reason = reason
+        self.message = message
+        answer = "there was no answer" if status is None else f"HTTP {status} {reason}".rstrip()
+        super().__init__(
+            f"Kubernetes could not {operation} {kind} {where}: {answer}: {message or 'no message'}"
+        )
+
+    @property
+    def over_quota(self) -> bool:
+        """Whether a ResourceQuota is used up; trying again does not help by itself."""
+        return self.status == 403 and "exceeded quota" in self.message
+
+
 class RunError(FacilityError, RuntimeError):
     """A run that could not process everything, with what it did.
 

@@ -1,12 +1,18 @@
 """What runs, what is missing, why, and what to do: one or two sentences a pool."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from facility.crew import Crew
 from facility.table import Table, Text
 
 
-def explain(name: str, status: str, crews: Iterable[Crew], remarks: Iterable[str]) -> Text:
+def explain(
+    name: str,
+    status: str,
+    crews: Iterable[Crew],
+    remarks: Iterable[str],
+    reasons: Callable[[str], Iterable[str]] = lambda pool: (),
+) -> Text:
     """Explain a Dask cluster.
 
     Parameters
@@ -15,9 +21,13 @@ def explain(name: str, status: str, crews: Iterable[Crew], remarks: Iterable[str
         A clause such as "runs" or "has failed: ...".
     remarks
         Sentences about all pools together.
+    reasons
+        Says why started workers of a pool do not run yet.
     """
     lines = [f"Dask cluster {name} {status}."]
-    lines += [f"  {sentence}" for crew in crews for sentence in pool_sentences(crew)]
+    for crew in crews:
+        lines += [f"  {sentence}" for sentence in pool_sentences(crew)]
+        lines += [f"  {crew.pool.name}: {reason}." for reason in reasons(crew.pool.name)]
     lines += [f"  {remark}" for remark in remarks]
     return Text("\n".join(lines))
 

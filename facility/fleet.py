@@ -32,6 +32,8 @@ OWNER_SECONDS = 120.0
 """Seconds for which a scheduler lives on without an owner and without a client."""
 SLOW = 2.0
 """Seconds after which waiting for workers is told, and told again."""
+EXPLAIN = 15.0
+"""Seconds after which it is told what they wait for."""
 
 
 class Fleet:
@@ -101,7 +103,7 @@ class Fleet:
         start = asyncio.ensure_future(self.backend.start_scheduler(self._settings(), asked))
         await asyncio.sleep(0)
         self._act()
-        answer = await start
+        answer = await self._started(start, started)
         arguments = self.backend.security.get_connection_args("client")
         self.scheduler = rpc(answer["address"], connection_args=arguments)
         await self._subscribe()
@@ -110,6 +112,26 @@ class Fleet:
         await self._wait(started)
         await self._beat()
         self.status = Status.running
+
+    async def _started(
+        self, start: "asyncio.Future[dict[str, Any]]", started: float
+    ) -> dict[str, Any]:
+        """Wait for the scheduler, saying so when it takes long."""
+        told = EXPLAIN
+        while True:
+            elapsed = time.monotonic() - started
+            left = self.request.timeout - elapsed
+            done, _ = await asyncio.wait([start], timeout=max(0.0, min(left, told - elapsed)))
+            if done:
+                return start.result()
+            if left <= 0:
+                start.cancel()
+                raise ClusterTimeoutError(
+                    f"Waited {elapsed:.0f} s for the scheduler; nothing is left running. "
+                    f"{self.explain('was starting')}\nAsk for more time with timeout=."
+                )
+            told = elapsed + max(EXPLAIN, elapsed)
+            self.say(f"After {elapsed:.0f} s: {self.explain()}")
 
     async def _wait(self, started: float) -> None:
         """Wait for the workers, saying so when it takes long."""
@@ -132,7 +154,7 @@ class Fleet:
                 told += max(SLOW, elapsed / 2)
                 self.say(
                     f"Dask cluster {self.name}: {len(self.info['workers'])} of {wanted} workers "
-                    f"after {elapsed:.0f} s"
+                    f"after {elapsed:.0f} s" + (f". {self.explain()}" if elapsed > EXPLAIN else "")
                 )
             await asyncio.sleep(0.01)
 
@@ -169,12 +191,24 @@ class Fleet:
             while True:
                 for operation, message in await comm.read():
                     if operation == "add":
-                        self.info["workers"].update(message.pop("workers"))
+                        workers = message.pop("workers")
+                        self._compare(workers)
+                        self.info["workers"].update(workers)
                         self.info.update(message)
                     else:
                         self.info["workers"].pop(message, None)
                 self._wake.set()
         await comm.close()
+
+    def _compare(self, workers: Mapping[str, Mapping[str, Any]]) -> None:
+        """Tell once how the software of new workers differs from what runs here."""
+        for worker in workers.values():
+            if found := worker.get("facility"):
+                self._tell_once(
+                    "software",
+                    f"Dask cluster {self.name}: a worker runs other software than this "
+                    f"notebook: {'; '.join(found)}. Results may differ.",
+                )
 
     # Run.
 
@@ -303,13 +337,16 @@ class Fleet:
             Status.closing: "is closing",
             Status.closed: f"is closed{': ' + self.ended_because if self.ended_because else ''}",
         }
-        remarks = [f"It ends now, since {self._ending}."] if self._ending else []
+        remarks = self.backend.remarks()
+        if self._ending:
+            remarks.append(f"It ends now, since {self._ending}.")
         over = status is None and self.status in (Status.failed, Status.closing, Status.closed)
         return explain.explain(
             self.name,
             status or words.get(self.status, "runs"),
             () if over else self.crews.values(),
             () if over else remarks,
+            self.backend.reasons,
         )
 
     # End.

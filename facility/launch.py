@@ -4,7 +4,7 @@ import os
 import secrets
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dask
 
@@ -12,15 +12,16 @@ from facility import config as configuration
 from facility.backend import LOCAL, choose_backend, runs_in_pod
 from facility.certificates import Authority
 from facility.config import Config
-from facility.errors import RequestError
 from facility.fleet import Fleet
 from facility.local import limits, registry
 from facility.local.backend import LocalBackend
 from facility.machine import this_machine
-from facility.names import BACKEND_VARIABLE
 from facility.pooled import PooledCluster
-from facility.request import request
+from facility.request import Limit, request
 from facility.table import Table
+
+if TYPE_CHECKING:
+    from facility.kubernetes.site import ThisNamespace
 
 
 def cluster(
@@ -85,9 +86,9 @@ def cluster(
     >>> with cluster(cpu=(0, 200), gpu=2) as c, c.get_client() as client:  # doctest: +SKIP
     ...     future = client.submit(sum, [1, 2])
     """
-    _check_backend(backend)
     loaded = configuration.load(config)
-    allowed = limits.limits(loaded, this_machine())
+    site = _site(backend)
+    allowed = site.limits(loaded)
     checked = request(
         loaded,
         allowed,
@@ -100,12 +101,12 @@ def cluster(
         untagged=untagged,
         name=name,
     )
-    for note in (*checked.notes, *limits.emulated(loaded, this_machine(), pools)):
+    for note in (*checked.notes, *site.notes(loaded, pools)):
         PooledCluster.say(note)
     name = checked.name or f"dask-{secrets.token_hex(3)}"
-    local = LocalBackend(name)
-    _trust(local.authority)
-    fleet = Fleet(name, checked, local, say=PooledCluster.say)
+    chosen = site.start(name)
+    _trust(chosen.authority)
+    fleet = Fleet(name, checked, chosen, say=PooledCluster.say)
     found = PooledCluster(fleet, allowed, asynchronous=asynchronous)
     if not found.called_from_running_loop:
         found.start()
@@ -127,14 +128,53 @@ def _trust(authority: Authority) -> None:
             _trusted.add(value)
 
 
-def _check_backend(explicit: str | None) -> None:
-    backend, reason = choose_backend(explicit, os.environ, runs_in_pod())
-    if backend != LOCAL:
-        problem = (
-            f"it would run on {backend}, since {reason}; this version knows this machine only: "
-            f"use backend={LOCAL!r} or {BACKEND_VARIABLE}={LOCAL}"
+class ThisMachine:
+    """Dask clusters as processes of this machine."""
+
+    def limits(self, config: Config) -> dict[str, Limit]:
+        """Return how many workers of each pool there can be."""
+        return limits.limits(config, this_machine())
+
+    def notes(self, config: Config, asked: Mapping[str, object]) -> list[str]:
+        """Say how pools differ here from what they are."""
+        return limits.emulated(config, this_machine(), asked)
+
+    def start(self, name: str) -> LocalBackend:
+        """Return what starts the processes of a new Dask cluster."""
+        return LocalBackend(name)
+
+    def clusters(self) -> Table:
+        """List the user's Dask clusters."""
+        return Table(
+            ("name", "pools", "started", "scheduler", "dashboard", "owner (process)"),
+            tuple(
+                (
+                    record.name,
+                    ", ".join(record.pools),
+                    registry.started(record),
+                    record.address,
+                    record.dashboard,
+                    record.owner,
+                )
+                for record in registry.records()
+            ),
+            empty="no Dask cluster of yours runs on this machine",
         )
-        raise RequestError("This Dask cluster cannot be started", [problem])
+
+    def stop(self, name: str) -> None:
+        """End one of them."""
+        registry.find(name).stop()
+
+
+def _site(explicit: str | None) -> "ThisMachine | ThisNamespace":
+    """Return where Dask clusters run."""
+    chosen, _ = choose_backend(explicit, os.environ, runs_in_pod())
+    if chosen == LOCAL:
+        return ThisMachine()
+    # httpx takes a tenth of a second to import, which one machine does not need.
+    from facility.kubernetes.site import ThisNamespace
+
+    return ThisNamespace()
 
 
 def pools(config: "str | Path | Mapping[str, Any] | Config | None" = None) -> Table:
@@ -146,37 +186,23 @@ def pools(config: "str | Path | Mapping[str, Any] | Config | None" = None) -> Ta
         With everything that is wrong with pools.yaml.
     """
     loaded = configuration.load(config)
-    allowed = limits.limits(loaded, this_machine())
+    allowed = _site(None).limits(loaded)
     return configuration.pools_table(
         loaded, {name: found.workers for name, found in allowed.items()}
     )
 
 
 def clusters() -> Table:
-    """List your Dask clusters that run on this machine, whoever started them."""
-    return Table(
-        ("name", "pools", "started", "scheduler", "dashboard", "owner (process)"),
-        tuple(
-            (
-                record.name,
-                ", ".join(record.pools),
-                registry.started(record),
-                record.address,
-                record.dashboard,
-                record.owner,
-            )
-            for record in registry.records()
-        ),
-        empty="no Dask cluster of yours runs on this machine",
-    )
+    """List your Dask clusters here, whoever started them."""
+    return _site(None).clusters()
 
 
 def stop(name: str) -> None:
-    """End one of your Dask clusters on this machine.
+    """End one of your Dask clusters here.
 
     Raises
     ------
     ClusterFailedError
         Where none of that name runs.
     """
-    registry.find(name).stop()
+    _site(None).stop(name)

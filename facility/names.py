@@ -40,3 +40,41 @@ def clusters_folder() -> Path:
 def certificates_folder() -> Path:
     """Folder of the user's certificate authority."""
     return data_folder() / "tls"
+
+
+# On Kubernetes.
+
+CLUSTER_LABEL = "dask.org/cluster-name"
+COMPONENT_LABEL = "dask.org/component"
+"""Labels of dask-kubernetes, whose tools look for them."""
+SCHEDULER_COMPONENT = "scheduler"
+WORKER_COMPONENT = "worker"
+POOL_LABEL = "facility/pool"
+
+SCHEDULER_PORT = 8786
+DASHBOARD_PORT = 8787
+
+SCHEDULER_ACCOUNT = "scheduler"
+"""ServiceAccount of schedulers, which may end what belongs to a Dask cluster."""
+WORKER_ACCOUNT = "default"
+"""ServiceAccount of workers, which may do nothing and whose token they do not get."""
+SCHEDULER_PRIORITY_CLASS = "facility-scheduler"
+
+WORKER_VARIABLE = "FACILITY_WORKER"
+"""Environment variable with what a worker's container is to run, as JSON."""
+POD_ADDRESS_VARIABLE = "FACILITY_POD_IP"
+
+
+def scheduler_name(cluster: str) -> str:
+    """Name of the Deployment and the Service that dask-kubernetes makes."""
+    return f"{cluster}-scheduler"
+
+
+def scheduler_address(cluster: str, namespace: str) -> str:
+    """Address at which workers and clients find the scheduler."""
+    return f"tls://{scheduler_name(cluster)}.{namespace}.svc:{SCHEDULER_PORT}"
+
+
+def pool_priority_class(pool: str) -> str:
+    """Name of the PriorityClass by which a pool's quota counts its pods."""
+    return f"facility-pool-{pool}"

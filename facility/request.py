@@ -51,6 +51,8 @@ class Ended:
     """Last lines of its log."""
     orderly: bool
     """Whether it closed because its scheduler asked it to."""
+    final: bool = False
+    """Whether others would end in the same way, so that starting them is of no use."""
 
 
 @dataclass(frozen=True)

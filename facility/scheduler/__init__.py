@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 SETTINGS_VARIABLE = "FACILITY_SCHEDULER"
 """Environment variable with the settings as JSON: ``pools`` (a list of `Route`
 fields), ``untagged`` (a list of pool names or null), ``idle_timeout`` and
-``owner_timeout`` (seconds)."""
+``owner_timeout`` (seconds), and ``objects``, what `facility.scheduler.ends` deletes."""
 
 
 async def dask_setup(scheduler: "Scheduler") -> None:
@@ -34,6 +34,7 @@ async def dask_setup(scheduler: "Scheduler") -> None:
         routed,
         idle_timeout=settings.get("idle_timeout", 3600.0),
         owner_timeout=settings.get("owner_timeout", 120.0),
+        objects=settings.get("objects", []),
     )
     drain = Drain(routed)
 

@@ -6,14 +6,20 @@ it ends when it is idle: no task anywhere, and no result that a client holds.
 """
 
 import asyncio
+import logging
+from collections.abc import Mapping, Sequence
 from time import monotonic as time  # which does not count a laptop's sleep
 from typing import TYPE_CHECKING, Any
 
 from dask.utils import format_time
 from distributed.scheduler import Scheduler
 
+from facility.scheduler.ends import end
+
 if TYPE_CHECKING:
     from facility.scheduler.routing import RoutedScheduler
+
+logger = logging.getLogger("facility")
 
 CHECK_EVERY = 0.5
 FAREWELL = 3.0
@@ -29,14 +35,22 @@ class Presence:
         Seconds without work and without held results; 0 means for ever.
     owner_timeout
         Seconds without an owner and without a client.
+    objects
+        Of Kubernetes, which are deleted at the end.
     """
 
     def __init__(
-        self, scheduler: "RoutedScheduler", *, idle_timeout: float, owner_timeout: float
+        self,
+        scheduler: "RoutedScheduler",
+        *,
+        idle_timeout: float,
+        owner_timeout: float,
+        objects: Sequence[Mapping[str, Any]] = (),
     ) -> None:
         self.scheduler = scheduler
         self.idle_timeout = idle_timeout
         self.owner_timeout = owner_timeout
+        self.objects = list(objects)
         self.owners: dict[str, float] = {}
         self.attended = time()
         self.busy = time()
@@ -73,6 +87,9 @@ class Presence:
             await asyncio.sleep(CHECK_EVERY)
             self.ending = self._reason_to_end()
         await asyncio.sleep(FAREWELL)
+        if self.objects:
+            logger.warning("this Dask cluster ends: %s", self.ending)
+            await asyncio.to_thread(end, self.objects)
         await Scheduler.close(self.scheduler, reason=self.ending)
 
     def _reason_to_end(self) -> str | None:

@@ -1,0 +1,1 @@
+"""Pools as pods: manifests, what is asked of Kubernetes, and what its answers mean."""

@@ -1,0 +1,136 @@
+"""With which account this process speaks to which API server."""
+
+import base64
+import os
+import ssl
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from facility.errors import FacilityError
+
+FOLDER = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+REREAD = 60.0
+"""Seconds after which a token is read again: the kubelet replaces it before it expires."""
+
+
+@dataclass
+class Account:
+    """An API server and what shows it who asks.
+
+    Parameters
+    ----------
+    server
+        Its URL.
+    namespace
+        Where the account works.
+    verify
+        How to know the API server, and the certificate of the account if it has one.
+    token_file
+        File with the account's token; where there is none, `token` stays as it is.
+    """
+
+    server: str
+    namespace: str
+    verify: ssl.SSLContext
+    token_file: Path | None = None
+    token: str = ""
+    _read: float = float("-inf")
+
+    def headers(self, *, renew: bool = False) -> dict[str, str]:
+        """Return the header that names the account.
+
+        Parameters
+        ----------
+        renew
+            Whether to read the token again now, since it was refused.
+        """
+        now = time.monotonic()
+        if self.token_file and (renew or now - self._read > REREAD):
+            try:
+                self.token = self.token_file.read_text().strip()
+            except OSError as error:
+                raise FacilityError(
+                    f"The token of this pod's service account cannot be read from "
+                    f"{self.token_file}: {error.strerror or error}"
+                ) from error
+            self._read = now
+        return {"Authorization": f"Bearer {self.token}"} if self.token else {}
+
+
+def pod_account(folder: Path = FOLDER) -> Account:
+    """Return the service account of the pod that this process runs in.
+
+    Raises
+    ------
+    FacilityError
+        Where there is none.
+    """
+    host, port = (os.environ.get(f"KUBERNETES_SERVICE_{part}", "") for part in ("HOST", "PORT"))
+    try:
+        namespace = (folder / "namespace").read_text().strip()
+        verify = ssl.create_default_context(cafile=str(folder / "ca.crt"))
+    except OSError as error:
+        raise FacilityError(
+            f"This process has no service account of Kubernetes ({folder}: "
+            f"{error.strerror or error}): run in a pod with one, or set FACILITY_BACKEND=local"
+        ) from error
+    host = f"[{host}]" if ":" in host else host
+    return Account(f"https://{host}:{port or 443}", namespace, verify, folder / "token")
+
+
+def kubeconfig_account(path: Path, namespace: str | None = None) -> Account:
+    """Return the account of a kubeconfig's current context.
+
+    Certificates and tokens are read; programs that a kubeconfig would run for a token are not
+    run: in a notebook there is a service account.
+
+    Raises
+    ------
+    FacilityError
+        Where the file cannot be read, or holds nothing of that kind.
+    """
+    import yaml
+
+    try:
+        content = yaml.safe_load(path.read_text())
+        entries = {
+            kind: {entry["name"]: entry[kind] for entry in content[f"{kind}s"]}
+            for kind in ("cluster", "context", "user")
+        }
+        context = entries["context"][content["current-context"]]
+        cluster, user = entries["cluster"][context["cluster"]], entries["user"][context["user"]]
+        verify = _verify(cluster, user, path.parent)
+        token_file = Path(user["tokenFile"]) if "tokenFile" in user else None
+        return Account(
+            cluster["server"].rstrip("/"),
+            namespace or context.get("namespace", "default"),
+            verify,
+            token_file,
+            user.get("token", ""),
+        )
+    except OSError as error:
+        raise FacilityError(f"{path} cannot be read: {error.strerror or error}") from error
+    except (KeyError, TypeError, ValueError) as error:
+        raise FacilityError(
+            f"{path} is no kubeconfig with certificates or a token: {error!r}"
+        ) from error
+
+
+def _verify(cluster: dict[str, str], user: dict[str, str], folder: Path) -> ssl.SSLContext:
+    import tempfile
+
+    def content(entry: dict[str, str], key: str) -> str | None:
+        if f"{key}-data" in entry:
+            return base64.b64decode(entry[f"{key}-data"]).decode()
+        return (folder / entry[key]).read_text() if key in entry else None
+
+    verify = ssl.create_default_context(cadata=content(cluster, "certificate-authority"))
+    certificate, key = content(user, "client-certificate"), content(user, "client-key")
+    if certificate and key:
+        # OpenSSL reads a key from a file alone.
+        with tempfile.NamedTemporaryFile("w") as file:
+            file.write(f"{certificate}\n{key}")
+            file.flush()
+            verify.load_cert_chain(file.name)
+    return verify

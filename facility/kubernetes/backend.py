@@ -1,0 +1,326 @@
+"""Starts and ends the scheduler and the worker pods of one Dask cluster."""
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Collection, Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from facility.certificates import Authority, authority
+from facility.errors import ClusterFailedError, KubernetesError, RequestError
+from facility.kubernetes import ends, explain, manifests
+from facility.kubernetes.api import (
+    DASK_CLUSTER,
+    DASK_GROUP,
+    DEPLOYMENT,
+    EVENT,
+    POD,
+    SECRET,
+    SERVICE,
+    Api,
+    Call,
+    Kind,
+    Object,
+)
+from facility.kubernetes.place import Place
+from facility.kubernetes.pods import WorkerPods, is_worker, trimmed
+from facility.kubernetes.software import software
+from facility.request import Ended, PoolRequest
+
+if TYPE_CHECKING:
+    from distributed.security import Security
+
+logger = logging.getLogger("facility")
+
+LOOK_EVERY = 2.0
+"""Seconds between two looks at what holds pods up."""
+OPERATOR_SECONDS = 3.0
+"""Seconds after which a DaskCluster that is being deleted no longer waits for an operator."""
+DULL = ("Scheduled", "Created", "Started", "Pulled", "Killing", "SuccessfulCreate")
+"""Reasons of events that hold nothing up; hundreds of workers make thousands of them."""
+
+
+class KubernetesBackend:
+    """The pods of one Dask cluster.
+
+    Parameters
+    ----------
+    name
+        Name of the Dask cluster.
+    place
+        Where its pods come from.
+    """
+
+    def __init__(self, name: str, api: Api, place: Place) -> None:
+        self.name = name
+        self.api = api
+        self.authority: Authority = authority()
+        self.cluster = manifests.DaskCluster(name, place, software())
+        self._ready = asyncio.Event()
+        self.pods = WorkerPods(self.cluster, api, self._ready)
+        self._schedulers: dict[str, Object] = {}
+        self._resource: Object | None = None
+        self._events: list[Object] = []
+        self._changed = asyncio.Event()
+        self._created: float | None = None
+        self._serves = False
+        self._ended: str | None = None
+        self._orderly = False
+        self._tasks: list[asyncio.Task[None]] = []
+
+    @property
+    def security(self) -> "Security":
+        """What a client needs to connect."""
+        return self.authority.security()
+
+    # The scheduler.
+
+    async def start_scheduler(
+        self, settings: Mapping[str, Any], pools: Iterable[str]
+    ) -> dict[str, Any]:
+        """Start the scheduler; its address.
+
+        Raises
+        ------
+        ClusterFailedError
+            Where it ends instead, or may not be made.
+        RequestError
+            Where a Dask cluster of that name runs.
+        """
+        objects = ends.as_settings(ends.deletions(self.api.namespace, self.name))
+        body = manifests.dask_cluster(self.cluster, {**settings, "objects": objects})
+        try:
+            self._resource = await self.api.create(DASK_CLUSTER, body)
+            self._created = time.monotonic()
+            await asyncio.gather(*(self._issue(role) for role in ("scheduler", "worker")))
+        except KubernetesError as error:
+            raise self._not_made(error) from error
+        self._ready.set()
+        self._tasks = [asyncio.ensure_future(self._follow()), asyncio.ensure_future(self._look())]
+        while not self._serves:
+            await self._changed.wait()
+            self._changed.clear()
+            if self._ended:
+                tail = next((e[1] for e in map(explain.ending, self._schedulers.values()) if e), "")
+                raise ClusterFailedError(
+                    f"The scheduler of Dask cluster {self.name!r} did not start: it "
+                    f"{self._ended}." + (f" Its log ends with:\n{tail}" if tail else "")
+                )
+        return {"address": self.cluster.address}
+
+    async def _issue(self, role: str) -> None:
+        files = await asyncio.to_thread(self.authority.signed, role)
+        await self.api.create(SECRET, manifests.tls_secret(self.cluster, role, files))
+
+    def _not_made(self, error: KubernetesError) -> Exception:
+        if error.reason == "AlreadyExists":
+            if error.kind == DASK_CLUSTER.name:
+                self._created = None
+            problem = (
+                f"one named {self.name!r} is in namespace {self.api.namespace}; choose another "
+                f"name, or end it with `facility clusters stop {self.name}`"
+            )
+            return RequestError("This Dask cluster cannot be started", [problem])
+        if error.status == 404 and error.kind == DASK_CLUSTER.name:
+            why = (
+                "this Kubernetes does not know DaskClusters; an administrator has to install "
+                "the CustomResourceDefinitions of dask-kubernetes"
+            )
+        elif error.status == 403 and not error.over_quota:
+            why = f"this pod's service account may not: {error}"
+        else:
+            why = explain.refused(error.message) if error.over_quota else str(error)
+        return ClusterFailedError(f"Dask cluster {self.name!r} cannot be started: {why}")
+
+    def scheduler_ended(self) -> str | None:
+        """Say how the scheduler ended; None while it runs."""
+        return self._ended
+
+    def scheduler_closed_orderly(self) -> bool:
+        """Whether the scheduler ended because it decided to or was asked to."""
+        return self._orderly
+
+    # Workers.
+
+    def room_for(self, request: PoolRequest) -> str | None:
+        """Say why there is no room for one more group now; None where there is."""
+        return self.pods.room_for(request)
+
+    def start_group(self, group: str, members: Iterable[str], request: PoolRequest) -> None:
+        """Post the pod of a group."""
+        self.pods.start(group, members, request)
+
+    def unplaced(self) -> Collection[str]:
+        """Return the workers whose pods wait for a place."""
+        return self.pods.unplaced()
+
+    def ended(self) -> list[Ended]:
+        """Return the workers that ended since the last call."""
+        return self.pods.ended()
+
+    async def stop_members(self, members: Iterable[str]) -> None:
+        """End the pods of workers that have been retired or never joined."""
+        await self.pods.stop(members)
+
+    def note_work(self) -> None:
+        """Do nothing: the hub sees a kernel that waits for results as busy."""
+
+    # Words.
+
+    def reasons(self, pool: str) -> list[str]:
+        """Say why pods of a pool do not run yet, and what to do."""
+        return self.pods.reasons(pool, self._events)
+
+    def remarks(self) -> list[str]:
+        """Say what holds the scheduler up, or that Kubernetes does not answer."""
+        found = []
+        if self._created is not None and not self._serves and not self._ended:
+            seconds = time.monotonic() - self._created
+            why = explain.scheduler_hindrance(
+                self._resource, self._schedulers.values(), self._events, seconds
+            )
+            found.append(f"The scheduler does not run yet: {why}.")
+        if self.api.silent_since is not None:
+            found.append(
+                f"Kubernetes has not answered for {time.monotonic() - self.api.silent_since:.0f} s:"
+                " what runs goes on, and workers are started and ended when it answers again."
+            )
+        return found
+
+    def logs(self, member: str | None = None) -> str:
+        """Return what a worker, or without a name the scheduler, has printed."""
+        pod = self.pods.pod_of(member) if member else next(iter(self._schedulers), None)
+        if pod is not None:
+            with contextlib.suppress(KubernetesError):
+                return str(self.api.now(self.api.reading(POD, pod, "log", tailLines=1000)))
+        return self.pods.tail(member or "")
+
+    # What is seen.
+
+    async def _follow(self) -> None:
+        async for change, body in self.api.follow(POD, self.cluster.selector):
+            if change == "LISTED":
+                pods = {pod["metadata"]["name"]: pod for pod in body["items"]}
+                self.pods.listed(pods)
+                for name in [name for name in self._schedulers if name not in pods]:
+                    await self._scheduler_seen("DELETED", self._schedulers[name])
+                for pod in pods.values():
+                    if not is_worker(pod):
+                        await self._scheduler_seen("MODIFIED", pod)
+            elif is_worker(body):
+                self.pods.seen(change, body)
+            else:
+                await self._scheduler_seen(change, body)
+
+    async def _scheduler_seen(self, change: str, pod: Object) -> None:
+        name = pod["metadata"]["name"]
+        ended = explain.ending(pod)
+        if change == "DELETED" and ended is None:
+            ended = "was deleted by somebody else", "", None
+        statuses = pod.get("status", {}).get("containerStatuses", ())
+        restarted = next((s["lastState"] for s in statuses if s.get("restartCount")), None)
+        if ended is None and restarted:
+            again = {"metadata": {}, "status": {"containerStatuses": [{"state": restarted}]}}
+            ended = explain.ending(again)
+        self._schedulers[name] = trimmed(pod)
+        if ended is not None and self._ended is None:
+            self._resource = await self.api.get(DASK_CLUSTER, self.name)
+            gone = self._resource is None or "deletionTimestamp" in self._resource["metadata"]
+            self._orderly = gone
+            self._ended = "was asked to close" if gone else ended[0]
+        elif any("running" in status.get("state", {}) for status in statuses):
+            self._serves = True
+        self._changed.set()
+
+    async def _look(self) -> None:
+        """Learn what holds pods up, while something does."""
+        fields = ",".join(f"reason!={reason}" for reason in DULL)
+        while True:
+            await asyncio.sleep(LOOK_EVERY)
+            if self._serves and not self.pods.unplaced():
+                self._events.clear()
+                continue
+            try:
+                listed = await self.api.list(EVENT, fields=fields)
+                self._events = sorted(listed["items"], key=_moment)
+                if not self._serves:
+                    self._resource = await self.api.get(DASK_CLUSTER, self.name)
+            except KubernetesError as error:
+                logger.debug("%s", error)
+
+    # Ends.
+
+    async def close(self, *, keep_logs: bool = False) -> None:
+        """End everything, and wait until nothing is left of it."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.pods.settle()
+        if self._created is None:
+            await self.api.aclose()
+            return
+        self._created = None
+        try:
+            calls = ends.deletions(self.api.namespace, self.name)
+            await asyncio.gather(*(self._end(call) for call in calls))
+            await self._wait_until_gone()
+        except KubernetesError as error:
+            logger.warning("%s", error)
+        finally:
+            await self.api.aclose()
+
+    async def _end(self, call: Call) -> None:
+        try:
+            await self.api.ask(call)
+        except KubernetesError as error:
+            if error.status != 404:
+                logger.warning("%s", error)
+
+    async def _wait_until_gone(self) -> None:
+        """Wait for the end of all, and finish what an operator that is away leaves undone."""
+        started = time.monotonic()
+        while (left := await self._left()) and time.monotonic() - started < ends.GONE_SECONDS:
+            resource = next((one for kind, one in left if kind is DASK_CLUSTER), None)
+            waits = resource and resource["metadata"].get("finalizers")
+            if waits and time.monotonic() - started > OPERATOR_SECONDS:
+                await self.api.patch(DASK_CLUSTER, self.name, {"metadata": {"finalizers": None}})
+            await asyncio.sleep(0.1)
+        if left:
+            listed = ", ".join(f"{kind.name} {one['metadata']['name']}" for kind, one in left)
+            logger.warning(
+                "Dask cluster %s is closed, and Kubernetes still has %s", self.name, listed
+            )
+
+    async def _left(self) -> list[tuple[Kind, Object]]:
+        found: list[tuple[Kind, Object]] = []
+        resource = await self.api.get(DASK_CLUSTER, self.name)
+        if resource is not None:
+            found.append((DASK_CLUSTER, resource))
+        for kind in (POD, SERVICE, DEPLOYMENT, DASK_GROUP, SECRET):
+            try:
+                listed = await self.api.list(kind, self.cluster.selector)
+            except KubernetesError as error:
+                if error.status != 403:
+                    raise
+                continue
+            found += [(kind, one) for one in listed["items"]]
+        return found
+
+    def close_now(self) -> None:
+        """End everything from any thread, also while the interpreter exits."""
+        if self._created is None:
+            return
+        self._created = None
+        try:
+            ends.end_now(self.api, self.name)
+        except KubernetesError as error:
+            logger.warning("%s", error)
+
+    def abandon(self) -> None:
+        """Leave it to `close`, which follows."""
+
+
+def _moment(event: Object) -> str:
+    found = event.get("lastTimestamp") or event.get("eventTime") or ""
+    return str(found or event["metadata"]["creationTimestamp"])

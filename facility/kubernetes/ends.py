@@ -1,0 +1,92 @@
+"""The user's Dask clusters in a namespace: found, and ended from wherever."""
+
+import time
+from collections.abc import Iterable
+from typing import Any
+
+from facility import names
+from facility.errors import ClusterFailedError, KubernetesError, nearest
+from facility.kubernetes.api import DASK_CLUSTER, POD, SECRET, Api, Call, Object, deletion
+
+WORKER_GRACE = 1
+"""Seconds that workers have to end in, whose results nobody asks for any more."""
+GONE_SECONDS = 30.0
+"""Seconds in which what was deleted ought to be gone."""
+
+
+def deletions(namespace: str, name: str) -> list[Call]:
+    """Return the calls that end a Dask cluster: workers, certificates, and what made the rest.
+
+    Scheduler, Service and worker group belong to the DaskCluster, and go with it.
+    """
+    selector = f"{names.CLUSTER_LABEL}={name}"
+    workers = f"{selector},{names.COMPONENT_LABEL}={names.WORKER_COMPONENT}"
+    return [
+        deletion(namespace, POD, selector=workers, grace=WORKER_GRACE),
+        deletion(namespace, SECRET, selector=selector),
+        deletion(namespace, DASK_CLUSTER, name),
+    ]
+
+
+def as_settings(calls: Iterable[Call]) -> list[dict[str, Any]]:
+    """Write the calls for a scheduler, which makes them where nobody else does."""
+    found = []
+    for call in calls:
+        entry: dict[str, Any] = {"path": call.path}
+        if call.params:
+            entry["selector"] = call.params["labelSelector"]
+        if isinstance(call.body, dict) and "gracePeriodSeconds" in call.body:
+            entry["grace"] = call.body["gracePeriodSeconds"]
+        found.append(entry)
+    return found
+
+
+def dask_clusters(api: Api) -> list[Object]:
+    """List the DaskClusters of the namespace, oldest first."""
+    listed = api.now(api.reading(DASK_CLUSTER))["items"]
+    return sorted(listed, key=lambda one: str(one["metadata"]["creationTimestamp"]))
+
+
+def stop(api: Api, name: str) -> None:
+    """End a Dask cluster of the namespace, and wait until its DaskCluster is gone.
+
+    Raises
+    ------
+    ClusterFailedError
+        Where there is none of that name.
+    """
+    found = {one["metadata"]["name"]: one for one in dask_clusters(api)}
+    if name not in found:
+        listed = f"; there are {', '.join(found)}" if found else "; there is none"
+        raise ClusterFailedError(
+            f"There is no Dask cluster {name!r} in namespace {api.namespace}"
+            f"{nearest(name, found)}{listed}."
+        )
+    end_now(api, name)
+    deadline = time.monotonic() + GONE_SECONDS
+    while any(one["metadata"]["name"] == name for one in dask_clusters(api)):
+        if time.monotonic() > deadline:
+            raise ClusterFailedError(
+                f"Dask cluster {name!r} is deleted, and Kubernetes still has its DaskCluster "
+                f"after {GONE_SECONDS:.0f} s: something holds it by a finalizer."
+            )
+        time.sleep(0.2)
+
+
+def end_now(api: Api, name: str) -> None:
+    """Ask for the end of a Dask cluster from any thread, also while the interpreter exits.
+
+    Raises
+    ------
+    KubernetesError
+        The first refusal, after all has been asked for.
+    """
+    refused: KubernetesError | None = None
+    for call in deletions(api.namespace, name):
+        try:
+            api.now(call)
+        except KubernetesError as error:
+            if error.status != 404:
+                refused = refused or error
+    if refused is not None:
+        raise refused

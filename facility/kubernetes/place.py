@@ -1,0 +1,84 @@
+"""Where a Dask cluster's pods come from: the pod of the notebook, or of the script."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from facility.errors import FacilityError, KubernetesError
+from facility.kubernetes.api import POD, Api
+
+HOSTNAME = Path("/etc/hostname")
+
+
+@dataclass(frozen=True)
+class Place:
+    """What the pods of a Dask cluster take over from the pod that asks for them."""
+
+    namespace: str
+    image: str
+    """By digest where the registry gave one."""
+    owner: Mapping[str, str] | None = None
+    """Reference to the pod, with which everything ends."""
+    pull_secrets: tuple[str, ...] = ()
+    pull_policy: str = "IfNotPresent"
+
+
+def place_of(pod: Mapping[str, Any]) -> Place:
+    """Read the place from the own pod's description.
+
+    Raises
+    ------
+    FacilityError
+        Where the pod has no container that runs.
+    """
+    metadata, spec = pod["metadata"], pod["spec"]
+    statuses = {
+        status["name"]: status for status in pod.get("status", {}).get("containerStatuses", ())
+    }
+    container = next((c for c in spec["containers"] if c["name"] == "notebook"), None)
+    container = container or spec["containers"][0]
+    return Place(
+        namespace=metadata["namespace"],
+        image=by_digest(container["image"], statuses.get(container["name"], {}).get("imageID", "")),
+        # No blockOwnerDeletion: OpenShift refuses it to all who may not write the owner.
+        owner={
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "name": metadata["name"],
+            "uid": metadata["uid"],
+        },
+        pull_secrets=tuple(secret["name"] for secret in spec.get("imagePullSecrets", ())),
+        pull_policy=container.get("imagePullPolicy", "IfNotPresent"),
+    )
+
+
+def by_digest(image: str, image_id: str) -> str:
+    """Name an image by the digest that runs, where its registry gave one.
+
+    A tag may move between the notebook's start and a worker's. An image that was loaded into
+    the node has no digest in a registry; then its name has to do.
+    """
+    found = image_id.partition("://")[2] or image_id
+    name, at, digest = found.partition("@")
+    return f"{name}@{digest}" if at and name and digest.startswith("sha256:") else image
+
+
+def own_pod(api: Api) -> Place:
+    """Ask Kubernetes about the pod that this process runs in.
+
+    Raises
+    ------
+    FacilityError
+        Where it cannot be found.
+    """
+    name = os.environ.get("FACILITY_POD") or os.environ.get("HOSTNAME") or ""
+    try:
+        return place_of(api.now(api.reading(POD, name)))
+    except KubernetesError as error:
+        raise FacilityError(
+            f"This process looks for its own pod {name!r} in namespace {api.namespace}, whose "
+            f"image its workers take: {error}. Where the pod has another host name than its own, "
+            "set FACILITY_POD to its name."
+        ) from error

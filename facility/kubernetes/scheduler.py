@@ -1,0 +1,31 @@
+"""The scheduler's container: ``python -m facility.kubernetes.scheduler``.
+
+Certificates stand where Dask's configuration, set as environment variables, finds them.
+"""
+
+import asyncio
+import os
+
+from distributed.scheduler import Scheduler
+
+from facility import names
+from facility.serving import serve_scheduler
+
+
+async def serve() -> None:
+    """Run a scheduler until it closes by itself or is asked to."""
+    address = os.environ[names.POD_ADDRESS_VARIABLE]
+    scheduler = Scheduler(
+        protocol="tls",
+        host="0.0.0.0",  # kubectl port-forward comes from the pod's loopback
+        port=names.SCHEDULER_PORT,
+        contact_address=f"tls://{address}:{names.SCHEDULER_PORT}",
+        dashboard=False,
+        dashboard_address=f":{names.DASHBOARD_PORT}",
+        preload=["facility.scheduler"],
+    )
+    await serve_scheduler(scheduler, lambda: print("The scheduler serves.", flush=True))
+
+
+if __name__ == "__main__":
+    asyncio.run(serve())

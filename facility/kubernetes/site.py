@@ -1,0 +1,90 @@
+"""Dask clusters as pods of the namespace that this process runs in."""
+
+from collections import Counter
+from collections.abc import Mapping
+
+from facility import names
+from facility.config import Config
+from facility.errors import KubernetesError
+from facility.kubernetes import ends, room
+from facility.kubernetes.account import pod_account
+from facility.kubernetes.api import POD, QUOTA, Api
+from facility.kubernetes.backend import KubernetesBackend
+from facility.kubernetes.place import own_pod
+from facility.request import Limit
+from facility.table import Table
+
+
+class ThisNamespace:
+    """Dask clusters as pods, asked for with this pod's service account.
+
+    Raises
+    ------
+    FacilityError
+        Where there is no service account.
+    """
+
+    def __init__(self) -> None:
+        self.api = Api(pod_account())
+
+    def limits(self, config: Config) -> dict[str, Limit]:
+        """Return how many workers of each pool there can be."""
+        try:
+            quotas = self.api.now(self.api.reading(QUOTA))["items"]
+        except KubernetesError as error:
+            if error.status != 403:
+                raise
+            # What may not be read still counts; then a pod's refusal tells it.
+            quotas = []
+        return room.limits(config, quotas)
+
+    def notes(self, config: Config, asked: Mapping[str, object]) -> list[str]:
+        """Say how pools differ here from what they are: they do not."""
+        return []
+
+    def start(self, name: str) -> KubernetesBackend:
+        """Return what starts the pods of a new Dask cluster.
+
+        Raises
+        ------
+        FacilityError
+            Where the own pod cannot be found.
+        """
+        return KubernetesBackend(name, self.api, own_pod(self.api))
+
+    def clusters(self) -> Table:
+        """List the DaskClusters of the namespace."""
+        pods = self.api.now(self.api.reading(POD, labelSelector=names.POOL_LABEL))["items"]
+        workers: dict[str, Counter[str]] = {}
+        for pod in pods:
+            labels = pod["metadata"]["labels"]
+            counted = workers.setdefault(labels.get(names.CLUSTER_LABEL, ""), Counter())
+            counted[labels[names.POOL_LABEL]] += 1
+        return Table(
+            ("name", "workers", "started", "scheduler", "owner (pod)"),
+            tuple(
+                (
+                    one["metadata"]["name"],
+                    _counts(workers.get(one["metadata"]["name"], Counter())),
+                    one["metadata"]["creationTimestamp"],
+                    names.scheduler_address(one["metadata"]["name"], self.api.namespace),
+                    ", ".join(o["name"] for o in one["metadata"].get("ownerReferences", ())),
+                )
+                for one in ends.dask_clusters(self.api)
+            ),
+            empty=f"no Dask cluster is in namespace {self.api.namespace}",
+        )
+
+    def stop(self, name: str) -> None:
+        """End one of them.
+
+        Raises
+        ------
+        ClusterFailedError
+            Where there is none of that name.
+        """
+        ends.stop(self.api, name)
+
+
+def _counts(workers: "Counter[str]") -> str:
+    return ", ".join(f"{count} {pool}" for pool, count in sorted(workers.items())) or "none"

@@ -1,0 +1,60 @@
+"""Whether a worker runs the same software as the notebook."""
+
+import json
+import platform
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+IMAGE_FILE = Path("/etc/facility/image.json")
+SAME = ("dask", "distributed", "cloudpickle")
+"""Packages with which a worker and a notebook must agree, or they misunderstand each other."""
+TOLD = 8
+"""Other packages whose differences are told one by one."""
+
+
+def software(image_file: Path = IMAGE_FILE) -> dict[str, Any]:
+    """Describe what this process runs: Python, every package, and the image if it is known."""
+    image: Any = {}
+    if image_file.exists():
+        image = json.loads(image_file.read_text())
+    # The first of several installations is what an import finds.
+    packages: dict[str, str] = {}
+    for distribution in metadata.distributions():
+        packages.setdefault(distribution.metadata["Name"].lower(), distribution.version)
+    return {"python": platform.python_version(), "packages": packages, "image": image}
+
+
+def differences(
+    notebook: Mapping[str, Any], worker: Mapping[str, Any]
+) -> tuple[list[str], list[str]]:
+    """Compare what a notebook and a worker run.
+
+    Returns
+    -------
+    wrong
+        Differences with which a worker cannot work for the notebook.
+    other
+        Differences that may matter to an analysis.
+    """
+    wrong, other = [], []
+    pythons = notebook["python"], worker["python"]
+    if pythons[0].split(".")[:2] != pythons[1].split(".")[:2]:
+        wrong.append(_different("Python", *pythons))
+    elif pythons[0] != pythons[1]:
+        other.append(_different("Python", *pythons))
+    here, there = notebook["packages"], worker["packages"]
+    unequal = [name for name in SAME if here.get(name) != there.get(name)]
+    wrong += [_different(name, here.get(name), there.get(name)) for name in unequal]
+    # What only one of them has is no difference: a GPU image has more.
+    rest = sorted((here.keys() & there.keys()) - set(SAME))
+    changed = [name for name in rest if here[name] != there[name]]
+    other += [_different(name, here[name], there[name]) for name in changed[:TOLD]]
+    if len(changed) > TOLD:
+        other.append(f"{len(changed) - TOLD} more packages")
+    return wrong, other
+
+
+def _different(what: str, here: str | None, there: str | None) -> str:
+    return f"{what} {here or 'is missing'} in the notebook and {there or 'none'} on the worker"

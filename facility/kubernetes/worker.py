@@ -1,0 +1,114 @@
+"""The workers' container: ``python -m facility.kubernetes.worker``.
+
+One worker process, or several of a pod: then the first one that fails ends the pod, whose
+workers are replaced together.
+"""
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+from typing import Any
+
+from facility import names
+from facility.kubernetes.software import differences, software
+
+MEMBER_VARIABLE = "FACILITY_MEMBER"
+OTHER_SOFTWARE = 78
+"""Exit code of a worker that cannot work for its notebook (EX_CONFIG of sysexits.h)."""
+LEAVE_SECONDS = 3.0
+"""Seconds kept for closing, of those that Kubernetes leaves a worker to end in."""
+
+
+async def serve(settings: dict[str, Any], name: str, remarks: list[str]) -> None:
+    """Run a worker until its scheduler is gone or it is asked to leave."""
+    from distributed.worker import Worker
+
+    from facility.serving import asked_to_close, close_when_asked
+
+    worker = Worker(
+        settings["scheduler"],
+        name=name,
+        nthreads=settings["threads"],
+        memory_limit=settings["memory"],
+        resources=settings["resources"],
+        local_directory=settings["folder"],
+        host=os.environ[names.POD_ADDRESS_VARIABLE],
+        dashboard=False,
+        dashboard_address=":0",
+        death_timeout=settings["death_timeout"],
+        startup_information={"facility": lambda _: remarks},
+    )
+
+    patience = max(1.0, settings["grace"] - LEAVE_SECONDS)
+
+    async def leave() -> None:
+        # A node that is drained gives it time to hand on the results that it holds.
+        try:
+            await asyncio.wait_for(worker.close_gracefully(restart=False), patience)
+        except (OSError, TimeoutError):
+            await worker.close(reason="asked to")
+
+    async with worker:
+        await close_when_asked(worker, asked_to_close(), leave)
+
+
+def main() -> int:
+    """Run what the variable says; the exit code."""
+    settings = json.loads(os.environ[names.WORKER_VARIABLE])
+    members: list[str] = settings["members"]
+    member = os.environ.get(MEMBER_VARIABLE, members[0] if len(members) == 1 else "")
+    if not member:
+        return _several(members)
+    remarks: list[str] = []
+    if settings["client"]:
+        wrong, remarks = differences(settings["client"], software())
+        if wrong:
+            print(f"The image of this worker does not fit the notebook: {'; '.join(wrong)}")
+            return OTHER_SOFTWARE
+    import dask
+
+    with dask.config.set(settings["dask"]):
+        asyncio.run(serve(settings, member, remarks))
+    return 0
+
+
+def _several(members: list[str]) -> int:
+    """Run a process for each member until the first one fails, or all have ended."""
+    asked = False
+    command = [sys.executable, "-P", "-m", "facility.kubernetes.worker"]
+    children = [
+        subprocess.Popen(command, env={**os.environ, MEMBER_VARIABLE: member}) for member in members
+    ]
+
+    def pass_on(number: int, frame: object) -> None:
+        nonlocal asked
+        asked = True
+        for child in children:
+            child.send_signal(number)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, pass_on)
+    running = {child.pid: child for child in children}
+    failed = 0
+    while running:
+        pid, status = os.wait()
+        if running.pop(pid, None) is None:
+            continue  # An orphan of a task, which comes to the first process of a container.
+        code = os.waitstatus_to_exitcode(status)
+        if code and not failed and not asked:
+            failed = 128 - code if code < 0 else code
+            print(f"Worker {_name(members, children, pid)} ended with exit code {code}.")
+            for child in running.values():
+                child.terminate()
+    return failed
+
+
+def _name(members: list[str], children: list["subprocess.Popen[bytes]"], pid: int) -> str:
+    return next(m for m, child in zip(members, children, strict=True) if child.pid == pid)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
