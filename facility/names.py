@@ -44,6 +44,18 @@ def certificates_folder() -> Path:
 
 # On Kubernetes.
 
+TENANT_LABEL = "facility/tenant"
+"""Label of a user's namespace: the user's part of its name."""
+HUB_LABEL = "facility/hub"
+"""Label of a user's namespace, and of what is in it and of user servers: the release of the hub."""
+USER_ANNOTATION = "facility/user"
+"""Annotation of a user's namespace: the user's name as the hub knows it."""
+APP_COMPONENT_LABEL = "app.kubernetes.io/component"
+"""Label by which network policies know the pods of the hub, the proxy and user servers."""
+HUB_COMPONENT = "hub"
+PROXY_COMPONENT = "proxy"
+USER_SERVER_COMPONENT = "user-server"
+
 CLUSTER_LABEL = "dask.org/cluster-name"
 COMPONENT_LABEL = "dask.org/component"
 """Labels of dask-kubernetes, whose tools look for them."""
@@ -53,12 +65,23 @@ POOL_LABEL = "facility/pool"
 
 SCHEDULER_PORT = 8786
 DASHBOARD_PORT = 8787
+USER_SERVER_PORT = 8888
+HUB_PORT = 8081
 
+POOLS_CONFIG_MAP = "facility-pools"
+"""ConfigMap of a user's namespace with the pools, and the release that made it."""
+POOLS_KEY = "pools.yaml"
+RELEASE_KEY = "release"
+
+NOTEBOOK_ACCOUNT = "notebook"
+"""ServiceAccount of user servers, with which the library works."""
 SCHEDULER_ACCOUNT = "scheduler"
 """ServiceAccount of schedulers, which may end what belongs to a Dask cluster."""
 WORKER_ACCOUNT = "default"
 """ServiceAccount of workers, which may do nothing and whose token they do not get."""
 SCHEDULER_PRIORITY_CLASS = "facility-scheduler"
+DEFAULT_RELEASE = "facility"
+"""Release whose names are meant where no release is known."""
 
 WORKER_VARIABLE = "FACILITY_WORKER"
 """Environment variable with what a worker's container is to run, as JSON."""
@@ -75,6 +98,19 @@ def scheduler_address(cluster: str, namespace: str) -> str:
     return f"tls://{scheduler_name(cluster)}.{namespace}.svc:{SCHEDULER_PORT}"
 
 
-def pool_priority_class(pool: str) -> str:
-    """Name of the PriorityClass by which a pool's quota counts its pods."""
-    return f"facility-pool-{pool}"
+def pool_priority_class(pool: str, release: str = DEFAULT_RELEASE) -> str:
+    """Name of the PriorityClass by which a pool's quota counts its pods.
+
+    PriorityClasses are in no namespace, so that their names carry the release.
+    """
+    return f"{release}-pool-{pool}"
+
+
+def scheduler_priority_class(release: str = DEFAULT_RELEASE) -> str:
+    """Name of the PriorityClass of schedulers."""
+    return f"{release}-scheduler"
+
+
+def notebook_priority_class(release: str = DEFAULT_RELEASE) -> str:
+    """Name of the PriorityClass of user servers, which the hub alone may use."""
+    return f"{release}-notebook"
