@@ -9,7 +9,7 @@ PYTHON ?=
 READY := .venv/.ready
 SOURCES := facility tests benchmarks images notebooks tools
 
-.PHONY: help run test test-unit test-local test-browser test-gpu test-images test-kube images \
+.PHONY: help run test test-unit test-local test-browser test-gpu test-images test-kube images images-push \
 	kube-up kube-down lint format lock schema notebooks-strip clean
 
 help: ## say what there is
@@ -45,6 +45,9 @@ test-gpu: $(READY) ## tests on an NVIDIA GPU, where there is one
 
 images: $(READY) ## build the container images: images/README.md
 	@. tools/index.sh && use_index_of .venv/bin/pip && .venv/bin/python -m tools.images build $(ARGS)
+
+images-push: $(READY) ## put them into a registry: ARGS="--registry registry.example/facility"
+	@.venv/bin/python -m tools.images push $(ARGS)
 
 test-images: images ## run each image's smoke test in containers
 	@.venv/bin/python -m tools.tiers images

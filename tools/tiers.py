@@ -1,5 +1,7 @@
 """Run tiers of tests and say what came of them: `python -m tools.tiers unit local browser`.
 
+`python -m tools.tiers summary` says again what came of the tiers that ran last.
+
 A tier that ran no test fails, and so does a browser test that was skipped: a green run is to mean
 that everything was tried. The last line holds the totals of all tiers.
 """
@@ -119,8 +121,21 @@ def run(name: str) -> tuple[Counts, str]:
     return counts, ""
 
 
+def summary() -> int:
+    """Print the totals of all tiers that have left a report; return the code to exit with."""
+    total = Counts()
+    for report in sorted((ARTIFACTS / "junit").glob("*.xml")):
+        counts = read_counts(report)
+        print(f"{report.stem:8} {counts}")
+        total.add(counts)
+    print(total)
+    return int(total.failed > 0 or total.passed == 0)
+
+
 def main(names: list[str]) -> int:
     """Run the tiers and print their totals; return the code to exit with."""
+    if names == ["summary"]:
+        return summary()
     unknown = [name for name in names if name not in TIERS]
     if unknown or not names:
         print(f"No such tier: {', '.join(unknown) or 'none named'}. There are {', '.join(TIERS)}.")

@@ -30,6 +30,12 @@ kopf.on.field("service", field="status", labels={"dask.org/component": "schedule
 )
 
 
+@kopf.on.login()
+def login(**settings: Any) -> kopf.ConnectionInfo | None:
+    """Let the operator speak as its service account, or as a kubeconfig outside of a pod."""
+    return kopf.login_with_service_account(**settings) or kopf.login_with_kubeconfig(**settings)
+
+
 @kopf.on.create(GROUP)
 async def adopt(body: kopf.Body, namespace: str | None, **_: Any) -> None:
     """Let the worker group that is made with each DaskCluster be deleted with it."""

@@ -107,7 +107,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
     """Add a failing test's pods, events and logs to its output."""
     report = yield
     kube = getattr(item, "funcargs", {}).get("kube")
-    if report.when == "call" and report.failed and kube is not None:
+    if report.when != "teardown" and report.failed and kube is not None:
         pods = kube.run("get", "pods", "-o", "wide")
         report.sections.append(("pods", pods))
         report.sections.append(("events", kube.run("get", "events")))

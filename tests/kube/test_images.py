@@ -87,11 +87,13 @@ def operator(tenant: Kubernetes, crds: None) -> Iterator[Kubernetes]:
     text = text.replace("@NAMESPACE@", tenant.namespace).replace(
         "@IMAGE@", tenant.images["operator"]
     )
-    tenant.run("apply", "-f", "-", text=text)
-    tenant.run("rollout", "status", "deployment/operator", "--timeout=120s")
-    yield tenant
-    # Its rights are those of the whole Kubernetes, so they do not go with the namespace.
-    tenant.run("delete", "--ignore-not-found", "-f", "-", text=text)
+    try:
+        tenant.run("apply", "-f", "-", text=text)
+        tenant.run("rollout", "status", "deployment/operator", "--timeout=120s")
+        yield tenant
+    finally:
+        # Its rights are those of the whole Kubernetes, so they do not go with the namespace.
+        tenant.run("delete", "--ignore-not-found", "--wait=false", "-f", "-", text=text)
 
 
 def dask_cluster(name: str, image: str) -> dict[str, Any]:

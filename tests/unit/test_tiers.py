@@ -74,6 +74,15 @@ def test_one_bad_tier_fails_the_run_and_the_others_run_too(pytest_ends, capsys):
     assert capsys.readouterr().out.splitlines()[-1] == "2 passed, 0 failed, 2 skipped"
 
 
+def test_the_summary_adds_up_what_earlier_runs_left(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(tiers, "ARTIFACTS", tmp_path)
+    (tmp_path / "junit").mkdir()
+    (tmp_path / "junit" / "unit.xml").write_text(ONE)
+    (tmp_path / "junit" / "kube.xml").write_text(SKIPPED)
+    assert tiers.main(["summary"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "2 passed, 0 failed, 1 skipped"
+
+
 def test_without_a_gpu_its_tier_says_so(monkeypatch, capsys):
     monkeypatch.setattr(tiers.shutil, "which", lambda tool: None)
     assert tiers.main(["gpu"]) == 0

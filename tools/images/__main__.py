@@ -45,8 +45,10 @@ def labels(image: Image, parent: str) -> dict[str, str]:
     }
 
 
-def stage(image: Image, architecture: str, images: Mapping[str, Image]) -> Path:
-    """The folder that an image is built from: its own files, its packages, its description."""
+def stage(
+    image: Image, architecture: str, images: Mapping[str, Image], written: Mapping[str, str]
+) -> Path:
+    """The folder that an image is built from: its files, packages, description and labels."""
     context = CACHE / "images" / "context" / f"{image.name}-{architecture}"
     shutil.rmtree(context, ignore_errors=True)
     shutil.copytree(image.folder, context)
@@ -57,6 +59,10 @@ def stage(image: Image, architecture: str, images: Mapping[str, Image]) -> Path:
         packages.link(found, context / "packages")
     if image.facility:
         packages.link(packages.facility(), context / "facility")
+    # One instruction: each would be an image of its own while it is built.
+    pairs = " ".join(f"{name}={json.dumps(value)}" for name, value in written.items())
+    with (context / "Containerfile").open("a") as file:
+        file.write(f"LABEL {pairs}\n")
     return context
 
 
@@ -76,14 +82,13 @@ def build(image: Image, architecture: str, images: Mapping[str, Image]) -> bool:
     if there and there["Labels"] and there["Labels"].get(KEY) == key:
         return False
     begin = time.monotonic()
-    context = stage(image, architecture, images)
+    context = stage(image, architecture, images, labels(image, image.parent) | {KEY: key})
     say(f"building {image.name} for {architecture}")
     engine.build(
         context,
         image.built(architecture),
         architecture,
         arguments={"PARENT": reference},
-        labels=labels(image, image.parent) | {KEY: key},
     )
     shutil.rmtree(context)
     seconds = time.monotonic() - begin
@@ -140,12 +145,15 @@ def make(names: list[str]) -> None:
     chosen = catalog.choose(names, images)
     engine.require()
     begin, count = time.monotonic(), 0
-    with emulation_for(chosen):
+    with engine.alone(), emulation_for(chosen):
         for image in chosen:
             built = [build(image, each, images) for each in image.architectures]
             count += sum(built)
             if any(built) or engine.inspect(image.reference) is None:
                 engine.join(image.reference, [image.built(each) for each in image.architectures])
+    if count:
+        # What earlier ones were built from; the layers of these stay.
+        engine.podman("image", "prune", "--force")
     say(f"{count} images built in {time.monotonic() - begin:.0f} s")
 
 
@@ -165,6 +173,8 @@ def push(registry: str, names: list[str], *, plain: bool) -> dict[str, str]:
     for image in catalog.choose(names, catalog.read()):
         if names and image.name not in names:
             continue
+        if engine.inspect(image.reference) is None:
+            raise BuildError(f"Image {image.name} is not built yet: run `make images`.")
         target = f"{registry.rstrip('/')}/{image.name}:{catalog.version()}"
         say(f"pushing {target}")
         digest = engine.push(image.reference, target, plain=plain)
@@ -192,7 +202,8 @@ def main(arguments: list[str]) -> int:
         elif not chosen.registry:
             parser.error("push needs --registry")
         else:
-            push(chosen.registry, chosen.names, plain=chosen.plain_http)
+            with engine.alone():
+                push(chosen.registry, chosen.names, plain=chosen.plain_http)
     except BuildError as error:
         print(f"images: {error}", file=sys.stderr)
         return 1

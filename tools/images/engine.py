@@ -4,15 +4,17 @@ Images lie in a storage of their own below the user's cache folder, so that noth
 machine does with containers is touched.
 """
 
+import fcntl
 import json
 import os
 import shutil
 import subprocess
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tools.building import CACHE, BuildError, install, missing, run
+from tools.building import CACHE, BuildError, install, missing, run, say
 from tools.images.packages import LOGS
 
 PACKAGES = {
@@ -34,6 +36,19 @@ runtime = "runc"
 """
 """Where control groups of version 1 are, of which crun and systemd make nothing."""
 CGROUPS = Path("/sys/fs/cgroup/cgroup.controllers")
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Wait until no other program builds or pushes images, and hold them off meanwhile."""
+    STORAGE.parent.mkdir(parents=True, exist_ok=True)
+    with (STORAGE.parent / "lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say("waiting for another program that builds images")
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def require() -> None:
@@ -100,7 +115,6 @@ def build(
     architecture: str,
     *,
     arguments: Mapping[str, str],
-    labels: Mapping[str, str],
 ) -> None:
     """Build an image from a folder with a Containerfile.
 
@@ -110,8 +124,8 @@ def build(
         The folder.
     reference, architecture
         What the image is called, and for what it is.
-    arguments, labels
-        Its `ARG`s and its labels.
+    arguments
+        Its `ARG`s.
 
     Raises
     ------
@@ -123,7 +137,6 @@ def build(
     command += ["--network=host", "--pull=never", "--layers", f"--tag={reference}"]
     command += [f"--file={context}/Containerfile", "--format=oci"]
     command += [f"--build-arg={name}={value}" for name, value in arguments.items()]
-    command += [f"--label={name}={value}" for name, value in labels.items()]
     log = LOGS / f"build-{reference.rsplit('/', 1)[-1].replace(':', '-')}.log"
     log.unlink(missing_ok=True)
     run([*command, str(context)], f"image {reference}", log, **settings())

@@ -37,19 +37,20 @@ def put_images(file: Path, registry: str, name_in_pods: str) -> None:
     name_in_pods
         What pods call it.
     """
-    state = json.loads(file.read_text())
     plain, place = registry.startswith("http://"), registry.rpartition("://")[2]
     images = catalog.read()
-    for image in images.values():
-        if image.parent in images and engine.inspect(image.reference) is not None:
-            say(f"putting the image {image.name} into the registry {place}")
-            name = f"facility/{image.name}"
-            target = f"{place}/{name}:{catalog.version()}"
-            digest = engine.push(image.reference, target, plain=plain)
-            state["images"][image.name] = f"{name_in_pods}/{name}@{digest}"
-    fresh = file.with_suffix(".new")
-    fresh.write_text(json.dumps(state, indent=1))
-    fresh.replace(file)
+    with engine.alone():
+        for image in images.values():
+            if image.parent in images and engine.inspect(image.reference) is not None:
+                say(f"putting the image {image.name} into the registry {place}")
+                name = f"facility/{image.name}"
+                target = f"{place}/{name}:{catalog.version()}"
+                digest = engine.push(image.reference, target, plain=plain)
+                state = json.loads(file.read_text())
+                state["images"][image.name] = f"{name_in_pods}/{name}@{digest}"
+                fresh = file.with_suffix(".new")
+                fresh.write_text(json.dumps(state, indent=1))
+                fresh.replace(file)
 
 
 def put_images_here(where: Places) -> None:
