@@ -1,0 +1,252 @@
+"""What Pod Security does not look at: ValidatingAdmissionPolicies of a release.
+
+They apply in the users' namespaces of that release, whoever asks. One more applies to the hub's
+account alone, wherever it asks: it may make namespaces and RoleBindings, which Kubernetes' own
+roles cannot confine to names with a prefix.
+"""
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+from facility import names
+from facility.kubernetes.tenant import rules
+from facility.kubernetes.tenant.accounts import BOUND, RBAC
+from facility.kubernetes.tenant.settings import Release
+
+Manifest = dict[str, Any]
+GROUP = "admissionregistration.k8s.io"
+CHANGED = "request.operation == 'CREATE' || object.spec != oldObject.spec"
+"""A change of labels or finalizers alone concerns no rule, so that old objects can be removed."""
+POD = "object.spec"
+TEMPLATE = "object.spec.template.spec"
+DASK_SCHEDULER = "object.spec.scheduler.spec"
+DASK_SERVICE = "object.spec.scheduler.service"
+ENFORCE = "pod-security.kubernetes.io/enforce"
+
+
+def policies(release: Release) -> list[Manifest]:
+    """Return the policies of a release, each followed by its binding."""
+    found = [_pods(release), _deployments(release), _services(release), _dask_clusters(release)]
+    selector = {
+        "matchLabels": {names.HUB_LABEL: release.name},
+        "matchExpressions": [{"key": names.TENANT_LABEL, "operator": "Exists"}],
+    }
+    bound: list[tuple[Manifest, Manifest]]
+    bound = [(policy, {"namespaceSelector": selector}) for policy in found]
+    # It concerns the hub in every namespace, above all in those that are not its users'.
+    bound += [(policy, {}) for policy in _hub(release)]
+    return [
+        manifest
+        for policy, where in bound
+        for manifest in (policy, _binding(release, policy["metadata"]["name"], where))
+    ]
+
+
+def _pods(release: Release) -> Manifest:
+    own = "request.userInfo.username.startsWith('system:serviceaccount:' + request.namespace + ':')"
+    reserved = [release.notebook_class, release.scheduler_class]
+    return _policy(
+        release,
+        "pods",
+        _resources("", "pods"),
+        [
+            *rules.variables(release, POD),
+            {"name": "reserved", "expression": json.dumps(reserved)},
+        ],
+        [
+            *rules.pod_rules(POD),
+            {
+                # Later the scheduler of Kubernetes sets it, as is its task.
+                "expression": "request.operation != 'CREATE' || "
+                "object.spec.?nodeName.orValue('') == ''",
+                "message": "nodeName is not permitted: the node is for Kubernetes to choose",
+            },
+            {
+                "expression": "!has(object.spec.resourceClaims)",
+                "message": "resourceClaims are not permitted: no quota counts them",
+            },
+            {
+                # Of these classes the hub and the operator make pods, counted apart from workers.
+                "expression": f"request.operation != 'CREATE' || !{own} || "
+                "!(variables.class in variables.reserved)",
+                "messageExpression": "'pods of PriorityClass ' + variables.class + ' are made by "
+                "the hub and the operator alone'",
+            },
+        ],
+    )
+
+
+def _deployments(release: Release) -> Manifest:
+    """Return the rules of what the operator makes; users may make no Deployment at all."""
+    return _policy(
+        release,
+        "deployments",
+        _resources("apps", "deployments"),
+        rules.variables(release, TEMPLATE),
+        [*rules.pod_rules(TEMPLATE), *_scheduler_alone(release, TEMPLATE)],
+    )
+
+
+def _dask_clusters(release: Release) -> Manifest:
+    return _policy(
+        release,
+        "daskclusters",
+        _resources("kubernetes.dask.org", "daskclusters"),
+        rules.variables(release, DASK_SCHEDULER),
+        [
+            *rules.pod_rules(DASK_SCHEDULER),
+            *_scheduler_alone(release, DASK_SCHEDULER),
+            *_service_rules(DASK_SERVICE),
+            {
+                "expression": "object.spec.?idleTimeout.orValue(0) == 0",
+                "message": "idleTimeout is not permitted, since for it the operator would speak "
+                "to the scheduler; a scheduler that the library starts ends by itself",
+            },
+            {
+                "expression": "object.spec.worker.?replicas.orValue(1) == 0",
+                "message": "worker.replicas must be 0: workers are pods that the library makes",
+            },
+        ],
+    )
+
+
+def _scheduler_alone(release: Release, spec: str) -> list[Manifest]:
+    return [
+        {
+            "expression": f"variables.class == '{release.scheduler_class}'",
+            "message": f"the PriorityClass must be {release.scheduler_class}",
+        },
+        {
+            "expression": f"{spec}.?nodeName.orValue('') == ''",
+            "message": "nodeName is not permitted: the node is for Kubernetes to choose",
+        },
+    ]
+
+
+def _services(release: Release) -> Manifest:
+    return _policy(
+        release, "services", _resources("", "services"), [], _service_rules("object.spec")
+    )
+
+
+def _service_rules(spec: str) -> list[Manifest]:
+    return [
+        {
+            "expression": f"{spec}.?type.orValue('ClusterIP') == 'ClusterIP'",
+            "message": "a Service must be of type ClusterIP",
+        },
+        {
+            "expression": f"size({spec}.?externalIPs.orValue([])) == 0",
+            "message": "a Service with externalIPs is not permitted",
+        },
+    ]
+
+
+def _hub(release: Release) -> list[Manifest]:
+    """Return what confines the hub to the namespaces that it has made itself."""
+    hub = f"system:serviceaccount:{release.namespace}:{release.hub_account}"
+    operator = f"{release.operator_namespace or release.namespace}/{release.operator_account}"
+    data = {
+        "release": release.name,
+        "prefix": release.prefix,
+        "roles": [release.role(part) for part in BOUND],
+        "accounts": [f"{release.namespace}/{release.hub_account}", operator],
+    }
+    variables = [{"name": name, "expression": json.dumps(value)} for name, value in data.items()]
+    conditions = [{"name": "the-hub", "expression": f"request.userInfo.username == '{hub}'"}]
+    labels = "metadata.?labels.orValue({})"
+    ours = f"{labels}[?'{names.HUB_LABEL}'].orValue('') == variables.release"
+    only = (
+        f"the hub of release {release.name} makes and changes only namespaces of its own users, "
+        f"whose names begin with {release.prefix}"
+    )
+    namespaces = [
+        {
+            "expression": "request.name.startsWith(variables.prefix) && "
+            f"(request.operation == 'CREATE' || oldObject.{ours})",
+            "message": only,
+        },
+        {
+            "expression": f"request.operation == 'DELETE' || (object.{ours} && "
+            f"'{names.TENANT_LABEL}' in object.{labels} && "
+            f"object.{labels}[?'{ENFORCE}'].orValue('') == 'restricted')",
+            "message": f"a user's namespace has the labels {names.HUB_LABEL}, "
+            f"{names.TENANT_LABEL} and {ENFORCE}: restricted",
+        },
+    ]
+    bindings = [
+        {
+            "expression": "request.namespace.startsWith(variables.prefix) && "
+            f"namespaceObject.{ours}",
+            "message": f"{only}; elsewhere it makes no RoleBinding",
+        },
+        {
+            "expression": "request.operation == 'DELETE' || (object.roleRef.kind == 'ClusterRole' "
+            "&& object.roleRef.name in variables.roles && object.?subjects.orValue([]).all(s, "
+            "s.kind == 'ServiceAccount' && (s.namespace == request.namespace || "
+            "(s.namespace + '/' + s.name) in variables.accounts)))",
+            "message": "a RoleBinding of the hub binds one of the release's own roles to an "
+            "account of the user's namespace, the hub's or the operator's",
+        },
+    ]
+    return [
+        _policy(
+            release,
+            f"hub-{resource}",
+            _resources(group, resource, "DELETE"),
+            variables,
+            validations,
+            conditions,
+        )
+        for group, resource, validations in (
+            ("", "namespaces", namespaces),
+            (RBAC, "rolebindings", bindings),
+        )
+    ]
+
+
+def _policy(
+    release: Release,
+    part: str,
+    resources: list[Manifest],
+    variables: list[Manifest],
+    validations: list[Manifest],
+    conditions: Iterable[Manifest] = ({"name": "changed", "expression": CHANGED},),
+) -> Manifest:
+    return {
+        "apiVersion": f"{GROUP}/v1",
+        "kind": "ValidatingAdmissionPolicy",
+        "metadata": {"name": release.role(part), "labels": release.labels},
+        "spec": {
+            "failurePolicy": "Fail",
+            "matchConstraints": {"resourceRules": resources},
+            "matchConditions": list(conditions),
+            "variables": variables,
+            "validations": [each | {"reason": "Forbidden"} for each in validations],
+        },
+    }
+
+
+def _binding(release: Release, name: str, where: Manifest) -> Manifest:
+    return {
+        "apiVersion": f"{GROUP}/v1",
+        "kind": "ValidatingAdmissionPolicyBinding",
+        "metadata": {"name": name, "labels": release.labels},
+        "spec": {
+            "policyName": name,
+            "validationActions": ["Deny"],
+            **({"matchResources": where} if where else {}),
+        },
+    }
+
+
+def _resources(group: str, resource: str, *operations: str) -> list[Manifest]:
+    return [
+        {
+            "apiGroups": [group],
+            "apiVersions": ["v1"],
+            "operations": ["CREATE", "UPDATE", *operations],
+            "resources": [resource],
+        }
+    ]

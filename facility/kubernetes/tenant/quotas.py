@@ -1,0 +1,123 @@
+"""How much a user's namespace may hold, in total and of each kind of pod."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from facility.kubernetes.tenant.settings import Release, Tenant
+from facility.quantity import format_cores, format_memory
+
+Manifest = dict[str, Any]
+PRIORITIES = {"pool": 10, "scheduler": 20, "notebook": 30}
+"""Which of several waiting pods gets a free place first: a user server, a scheduler, a worker."""
+SCHEDULERS_PER_CLUSTER = 2
+"""Scheduler pods that a Dask cluster may have at a time: the next one while one still ends."""
+SECRETS = 100
+SERVICES = 50
+CLAIMS = 20
+DEFAULT_LIMITS = {"cpu": "1", "memory": "1Gi"}
+"""Of a container that states no limits; quotas on limits would refuse it."""
+
+
+def priority_classes(release: Release) -> list[Manifest]:
+    """Return the PriorityClasses by which quotas and policies tell pods apart.
+
+    None of them ever displaces another pod. A class that the configuration of a pool names is
+    the site's own, and is not made.
+    """
+    kinds = {release.notebook_class: "notebook", release.scheduler_class: "scheduler"}
+    for pool in release.config.pools.values():
+        if pool.priority_class is None:
+            kinds[release.pool_class(pool)] = "pool"
+    return [
+        {
+            "apiVersion": "scheduling.k8s.io/v1",
+            "kind": "PriorityClass",
+            "metadata": {"name": name, "labels": release.labels},
+            "value": PRIORITIES[kind],
+            "preemptionPolicy": "Never",
+            "globalDefault": False,
+            "description": "Pods in the namespaces of an analysis facility's users.",
+        }
+        for name, kind in kinds.items()
+    ]
+
+
+def quotas(tenant: Tenant) -> list[Manifest]:
+    """Return the ResourceQuotas: of everything, of each kind of pod, and none of foreign kinds."""
+    release, quota = tenant.release, tenant.quota
+    found = [
+        _quota(
+            tenant,
+            "all",
+            {
+                "limits.cpu": format_cores(quota.cpu),
+                "limits.memory": _bytes(quota.memory),
+                "pods": str(quota.pods),
+                **{f"requests.{name}": str(quota.gpus) for name in gpu_resources(release)},
+                "requests.storage": _bytes(quota.storage),
+                "persistentvolumeclaims": str(CLAIMS),
+                "count/daskclusters.kubernetes.dask.org": str(quota.clusters),
+                "count/secrets": str(SECRETS),
+                "services": str(SERVICES),
+                "services.nodeports": "0",
+                "services.loadbalancers": "0",
+            },
+        ),
+        _quota(tenant, "notebooks", {"pods": str(quota.servers)}, [release.notebook_class]),
+        _quota(
+            tenant,
+            "schedulers",
+            {"pods": str(quota.clusters * SCHEDULERS_PER_CLUSTER)},
+            [release.scheduler_class],
+        ),
+    ]
+    for name, workers in quota.pools.items():
+        pool = release.config.pools[name]
+        # A pod that is not full counts as one too.
+        pods = str(-(-workers // pool.processes))
+        found.append(_quota(tenant, f"pool-{name}", {"pods": pods}, [release.pool_class(pool)]))
+    found.append(_quota(tenant, "no-others", {"pods": "0"}, release.classes, operator="NotIn"))
+    return found
+
+
+def limit_range(tenant: Tenant) -> Manifest:
+    """Return what a container gets that states no limits."""
+    default = {"type": "Container", "default": DEFAULT_LIMITS, "defaultRequest": DEFAULT_LIMITS}
+    return {
+        "apiVersion": "v1",
+        "kind": "LimitRange",
+        "metadata": {
+            "name": "defaults",
+            "namespace": tenant.namespace,
+            "labels": tenant.labels,
+        },
+        "spec": {"limits": [default]},
+    }
+
+
+def gpu_resources(release: Release) -> list[str]:
+    """Return the names of all GPU resources that pools have."""
+    return sorted({pool.gpu_resource for pool in release.config.pools.values()})
+
+
+def _quota(
+    tenant: Tenant,
+    name: str,
+    hard: Manifest,
+    classes: Iterable[str] = (),
+    operator: str = "In",
+) -> Manifest:
+    spec: Manifest = {"hard": hard}
+    if classes:
+        only = {"scopeName": "PriorityClass", "operator": operator, "values": list(classes)}
+        spec["scopeSelector"] = {"matchExpressions": [only]}
+    return {
+        "apiVersion": "v1",
+        "kind": "ResourceQuota",
+        "metadata": {"name": name, "namespace": tenant.namespace, "labels": tenant.labels},
+        "spec": spec,
+    }
+
+
+def _bytes(count: int) -> str:
+    return format_memory(count) if count else "0"
