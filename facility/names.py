@@ -79,7 +79,6 @@ SCHEDULER_ACCOUNT = "scheduler"
 """ServiceAccount of schedulers, which may end what belongs to a Dask cluster."""
 WORKER_ACCOUNT = "default"
 """ServiceAccount of workers, which may do nothing and whose token they do not get."""
-SCHEDULER_PRIORITY_CLASS = "facility-scheduler"
 DEFAULT_RELEASE = "facility"
 """Release whose names are meant where no release is known."""
 

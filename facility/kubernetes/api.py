@@ -41,6 +41,7 @@ class Kind:
 
 
 POD = Kind("Pod", "pods")
+CONFIG_MAP = Kind("ConfigMap", "configmaps")
 SECRET = Kind("Secret", "secrets")
 SERVICE = Kind("Service", "services")
 EVENT = Kind("Event", "events")

@@ -138,7 +138,7 @@ def dask_cluster(cluster: DaskCluster, settings: Mapping[str, Any]) -> Manifest:
                 "spec": {
                     "containers": [container],
                     "serviceAccountName": names.SCHEDULER_ACCOUNT,
-                    "priorityClassName": names.SCHEDULER_PRIORITY_CLASS,
+                    "priorityClassName": names.scheduler_priority_class(cluster.place.release),
                     "terminationGracePeriodSeconds": 5,
                     "tolerations": _node_gone(),
                     **_pod_settings(cluster, "scheduler"),
@@ -229,7 +229,8 @@ def worker_pod(
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
         "terminationGracePeriodSeconds": grace,
-        "priorityClassName": pool.priority_class or names.pool_priority_class(pool.name),
+        "priorityClassName": pool.priority_class
+        or names.pool_priority_class(pool.name, cluster.place.release),
         "tolerations": _node_gone() + [_plain(toleration) for toleration in pool.tolerations],
         **_pod_settings(cluster, "worker", volumes),
     }

@@ -3,13 +3,11 @@
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
+from facility import names
 from facility.errors import FacilityError, KubernetesError
-from facility.kubernetes.api import POD, Api
-
-HOSTNAME = Path("/etc/hostname")
+from facility.kubernetes.api import CONFIG_MAP, POD, Api
 
 
 @dataclass(frozen=True)
@@ -23,15 +21,17 @@ class Place:
     """Reference to the pod, with which everything ends."""
     pull_secrets: tuple[str, ...] = ()
     pull_policy: str = "IfNotPresent"
+    release: str = names.DEFAULT_RELEASE
+    """Release of the hub, which names PriorityClasses."""
 
 
-def place_of(pod: Mapping[str, Any]) -> Place:
+def place_of(pod: Mapping[str, Any], release: str = names.DEFAULT_RELEASE) -> Place:
     """Read the place from the own pod's description.
 
-    Raises
-    ------
-    FacilityError
-        Where the pod has no container that runs.
+    Parameters
+    ----------
+    release
+        Release of the hub.
     """
     metadata, spec = pod["metadata"], pod["spec"]
     statuses = {
@@ -51,6 +51,7 @@ def place_of(pod: Mapping[str, Any]) -> Place:
         },
         pull_secrets=tuple(secret["name"] for secret in spec.get("imagePullSecrets", ())),
         pull_policy=container.get("imagePullPolicy", "IfNotPresent"),
+        release=release,
     )
 
 
@@ -75,10 +76,22 @@ def own_pod(api: Api) -> Place:
     """
     name = os.environ.get("FACILITY_POD") or os.environ.get("HOSTNAME") or ""
     try:
-        return place_of(api.now(api.reading(POD, name)))
+        return place_of(api.now(api.reading(POD, name)), _release(api))
     except KubernetesError as error:
         raise FacilityError(
             f"This process looks for its own pod {name!r} in namespace {api.namespace}, whose "
             f"image its workers take: {error}. Where the pod has another host name than its own, "
             "set FACILITY_POD to its name."
         ) from error
+
+
+def _release(api: Api) -> str:
+    """Name of the hub's release, from the ConfigMap that it keeps in each user's namespace."""
+    try:
+        found = api.now(api.reading(CONFIG_MAP, names.POOLS_CONFIG_MAP))
+    except KubernetesError as error:
+        if error.status not in (403, 404):
+            raise
+        # A namespace that no hub has made.
+        return names.DEFAULT_RELEASE
+    return str(found.get("data", {}).get(names.RELEASE_KEY, names.DEFAULT_RELEASE))

@@ -31,6 +31,7 @@ def _limit(pool: Pool, quotas: Iterable[Mapping[str, Any]]) -> Limit:
     for side, values in asked.items():
         needs |= {f"{side}.{resource}": value for resource, value in values.items()}
     needs |= {"cpu": asked["requests"]["cpu"], "memory": asked["requests"]["memory"]}
+    # The hub writes it into the pools that it gives to users.
     priority = pool.priority_class or names.pool_priority_class(pool.name)
     for quota in quotas:
         if not _concerns(quota, priority):
