@@ -252,6 +252,47 @@ def in_force(found: Space) -> bool:
     return True
 
 
+@contextmanager
+def operator(found: Space) -> Iterator[Kubernetes]:
+    """dask-kubernetes' operator beside the hub, with the rights of the release's account."""
+    made = found.release
+    beside = Kubernetes(found.state, made.operator_namespace or made.namespace)
+    rights = {
+        "allowPrivilegeEscalation": False,
+        "capabilities": {"drop": ["ALL"]},
+        "readOnlyRootFilesystem": True,
+    }
+    container = {
+        "name": "operator",
+        "image": beside.images["operator"],
+        "readinessProbe": {"httpGet": {"path": "/healthz", "port": 8080}, "periodSeconds": 1},
+        "securityContext": rights,
+        "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}],
+    }
+    labels = {"app": "operator"}
+    spec = {
+        "serviceAccountName": made.operator_account,
+        "terminationGracePeriodSeconds": 2,
+        "nodeSelector": {"kubernetes.io/arch": "amd64"},
+        "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
+        "containers": [container],
+        "volumes": [{"name": "tmp", "emptyDir": {}}],
+    }
+    deployment = {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": "operator"},
+        "spec": {
+            "selector": {"matchLabels": labels},
+            "template": {"metadata": {"labels": labels}, "spec": spec},
+        },
+    }
+    beside.apply(deployment)
+    beside.run("rollout", "status", "deployment/operator", "--timeout=180s")
+    yield beside
+    beside.run("delete", "deployment", "operator", "--ignore-not-found", "--wait=false")
+
+
 @pytest.fixture
 def tenant_space(state: dict[str, Any], tmp_path: Path) -> Iterator[Space]:
     """A user's namespace of a release of its own."""
