@@ -82,6 +82,11 @@ def until(check: Callable[[], bool], seconds: float = 30) -> None:
         time.sleep(0.3)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run at the end what takes the Kubernetes away under the others."""
+    items.sort(key=lambda item: item.get_closest_marker("last") is not None)
+
+
 @pytest.fixture(scope="session")
 def state() -> dict[str, Any]:
     if STATE not in os.environ:

@@ -9,15 +9,15 @@ from pathlib import Path
 import pytest
 
 from tests.kube.bringup import __main__ as program
-from tests.kube.bringup import build
-from tests.kube.bringup.places import BringUpError, Places
+from tests.kube.bringup.places import Places
 from tests.kube.bringup.process import Ledger, end
+from tools.building import BuildError, run
 
 
 def test_a_build_that_fails_says_why(tmp_path):
     command = ["sh", "-c", "echo the reason; exit 3"]
-    with pytest.raises(BringUpError, match=r"(?s)a thing could not be built.*the reason"):
-        build.run(command, "a thing", tmp_path / "log")
+    with pytest.raises(BuildError, match=r"(?s)a thing could not be built.*the reason"):
+        run(command, "a thing", tmp_path / "log")
 
 
 def test_processes_are_ended_by_what_was_written_down(tmp_path):
@@ -44,7 +44,7 @@ def test_processes_are_ended_by_what_was_written_down(tmp_path):
 def test_a_process_that_ends_at_once_is_named_with_its_log(tmp_path):
     ledger = Ledger(Places(tmp_path))
     ledger.start("thing", ["sh", "-c", "echo address already in use; exit 1"])
-    with pytest.raises(BringUpError, match=r"(?s)thing ended.*address already in use"):
+    with pytest.raises(BuildError, match=r"(?s)thing ended.*address already in use"):
         ledger.wait("the thing", lambda: False, 20)
     ledger.end("")
 
