@@ -92,7 +92,9 @@ def _pools(tenant: Tenant) -> Manifest:
     """Return the pools as the library reads them, each with its PriorityClass."""
     release = tenant.release
     pools = {
-        name: pool.model_dump(mode="json", by_alias=True, exclude_none=True, exclude={"name"})
+        name: pool.model_dump(
+            mode="json", by_alias=True, exclude_unset=True, exclude_none=True, exclude={"name"}
+        )
         | {"priorityClass": release.pool_class(pool)}
         for name, pool in release.config.pools.items()
     }
