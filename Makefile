@@ -10,7 +10,7 @@ READY := .venv/.ready
 SOURCES := facility tests benchmarks images notebooks tools
 
 .PHONY: help run test test-unit test-local test-browser test-gpu test-images test-kube images images-push \
-	kube-up kube-down lint format lock schema notebooks-strip clean
+	kube-build kube-up kube-down lint format lock schema notebooks-strip clean
 
 help: ## say what there is
 	@awk -F ':.*## ' '/^[.a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' Makefile
@@ -51,6 +51,9 @@ images-push: $(READY) ## put them into a registry: ARGS="--registry registry.exa
 
 test-images: images ## run each image's smoke test in containers
 	@.venv/bin/python -m tools.tiers images
+
+kube-build: $(READY) ## build what that Kubernetes is made of; kube-up does it too
+	@.venv/bin/python -m tests.kube.bringup build
 
 kube-up: $(READY) ## a real Kubernetes on this machine to test on: tests/kube/README.md
 	@.venv/bin/python -m tests.kube.bringup up $(ARGS)
