@@ -6,8 +6,9 @@ No process and no connection is touched here; `facility.fleet` does what a
 
 import math
 from collections import deque
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from facility.adaptive import Bounds, Demand, Follower
 from facility.config import Pool
@@ -207,3 +208,17 @@ class Crew:
 def crews(requests: Mapping[str, PoolRequest]) -> dict[str, Crew]:
     """Return a crew for each pool."""
     return {name: Crew(request) for name, request in requests.items()}
+
+
+def routes(members: Iterable[Crew]) -> list[dict[str, Any]]:
+    """Describe the pools for the scheduler, as fields of its `Route`."""
+    return [
+        {
+            "name": crew.pool.name,
+            "default": crew.pool.default,
+            "scarce": crew.pool.scarce,
+            "architecture": crew.pool.architecture or "",
+            "maximum": crew.bounds.maximum,
+        }
+        for crew in members
+    ]

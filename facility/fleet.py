@@ -12,13 +12,13 @@ import uuid
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from distributed.client import Client
 from distributed.core import Status, rpc
 from distributed.objects import SchedulerInfo
 
 from facility import explain
 from facility.adaptive import Bounds, Demand
-from facility.crew import Crew, crews
+from facility.clients import close_clients
+from facility.crew import Crew, crews, routes
 from facility.errors import ClusterFailedError, ClusterTimeoutError
 from facility.provision import Backend
 from facility.request import Ended, Request
@@ -160,23 +160,11 @@ class Fleet:
 
     def _settings(self) -> dict[str, Any]:
         return {
-            "pools": self._routes(),
+            "pools": routes(self.crews.values()),
             "untagged": self.request.untagged,
             "idle_timeout": self.request.idle_timeout,
             "owner_timeout": OWNER_SECONDS,
         }
-
-    def _routes(self) -> list[dict[str, Any]]:
-        return [
-            {
-                "name": name,
-                "default": crew.pool.default,
-                "scarce": crew.pool.scarce,
-                "architecture": crew.pool.architecture or "",
-                "maximum": crew.bounds.maximum,
-            }
-            for name, crew in self.crews.items()
-        ]
 
     async def _subscribe(self) -> None:
         """Follow which workers there are, for the widget and the panel."""
@@ -229,7 +217,7 @@ class Fleet:
                 logger.debug("no answer from the scheduler of %s: %r", self.name, error)
 
     async def _beat(self) -> None:
-        beat = self.scheduler.facility_beat(owner=self.owner, pools=self._routes())
+        beat = self.scheduler.facility_beat(owner=self.owner, pools=routes(self.crews.values()))
         reply = await asyncio.wait_for(beat, ANSWER_SECONDS)
         self._ending = reply["ending"] or self._ending
         now = time.monotonic()
@@ -365,12 +353,7 @@ class Fleet:
                 "finished is lost; start a new one with cluster(...). c.logs() is its log."
             )
         self.info["workers"].clear()
-        address = self.scheduler.address
-        # Closing a client cancels its attempts to connect again, which it logs as an error.
-        logging.getLogger("distributed.client").addFilter(_is_no_cancellation)
-        for client in list(Client._instances):
-            if client.scheduler is not None and client.scheduler.address == address and client.loop:
-                client.loop.add_callback(client._close, fast=True)
+        close_clients(self.scheduler.address)
         await self._cancel()
         await self.backend.close(keep_logs=self.status == Status.failed)
 
@@ -414,8 +397,3 @@ class Fleet:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()):
             logger.error("a background task of Dask cluster %s failed", self.name, exc_info=error)
-
-
-def _is_no_cancellation(record: logging.LogRecord) -> bool:
-    error = record.exc_info[0] if record.exc_info else None
-    return error is None or not issubclass(error, asyncio.CancelledError)

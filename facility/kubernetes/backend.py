@@ -127,10 +127,10 @@ class KubernetesBackend:
                 "this Kubernetes does not know DaskClusters; an administrator has to install "
                 "the CustomResourceDefinitions of dask-kubernetes"
             )
-        elif error.status == 403 and not error.over_quota:
+        elif "is forbidden: User" in error.message:
             why = f"this pod's service account may not: {error}"
         else:
-            why = explain.refused(error.message) if error.over_quota else str(error)
+            why = explain.refused(error.message) if error.status == 403 else str(error)
         return ClusterFailedError(f"Dask cluster {self.name!r} cannot be started: {why}")
 
     def scheduler_ended(self) -> str | None:

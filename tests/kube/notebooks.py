@@ -1,0 +1,219 @@
+"""A user's server as a pod, and dask-kubernetes' operator: what `cluster()` needs on Kubernetes.
+
+    def test_something(notebook: Notebook) -> None:
+        notebook.python("from facility import cluster; print(cluster(1))")
+
+The pod has the account, the image, the ConfigMap and the labels of a user's server, and runs
+nothing: tests run Python in it.
+"""
+
+import json
+import subprocess
+import textwrap
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from facility import names
+from facility.config import Config, Pool
+from facility.kubernetes.tenant import Quota, Release
+from tests.kube.conftest import Kubernetes, until
+from tests.kube.tenancy import Space, installed, release, space
+
+SMALL: dict[str, Any] = {
+    "description": "of the tests",
+    "cpu": 0.4,
+    "memory": 512 * 2**20,
+    "grace": 5.0,
+}
+ARM = ({"key": "kubernetes.io/arch", "value": "arm64", "effect": "NoSchedule"},)
+POOLS = Config(
+    pools={
+        "cpu": Pool(
+            name="cpu",
+            default=True,
+            max_workers=1000,
+            memory_max=2**36,
+            node_selector={"facility.test/pool": "cpu"},
+            **SMALL,
+        ),
+        "gpu": Pool(
+            name="gpu",
+            scarce=True,
+            gpus=1,
+            max_workers=4,
+            node_selector={"facility.test/pool": "cpu"},
+            **SMALL,
+        ),
+        "arm": Pool(name="arm", max_workers=20, architecture="arm64", tolerations=ARM, **SMALL),
+        "pairs": Pool(
+            name="pairs",
+            max_workers=20,
+            processes=2,
+            node_selector={"facility.test/pool": "cpu"},
+            **{**SMALL, "cpu": 0.2},
+        ),
+        "nowhere": Pool(name="nowhere", max_workers=4, node_selector={"no": "node"}, **SMALL),
+        "noimage": Pool(
+            name="noimage", max_workers=4, image="registry.test/no/such:image", **SMALL
+        ),
+    },
+    source="the tests",
+)
+QUOTA = Quota(cpu=500, memory=2**40, gpus=2, pods=700, clusters=9, pools={"gpu": 1, "arm": 4})
+KINDS = "daskclusters,daskworkergroups,deployments,replicasets,services,pods,secrets"
+
+
+@dataclass(frozen=True)
+class Notebook:
+    """The pod of a user's server."""
+
+    space: Space
+    name: str = "notebook"
+
+    @property
+    def admin(self) -> Kubernetes:
+        return self.space.admin
+
+    def python(self, script: str, *, fail: bool = False) -> str:
+        """What a script prints in the pod; with `fail` what it complains of."""
+        text = textwrap.dedent(script)
+        return self.admin.run("exec", "-i", self.name, "--", "python", "-", text=text, fail=fail)
+
+    def start(self, script: str) -> "subprocess.Popen[str]":
+        """Start a script in the pod."""
+        state = self.admin.state
+        command = [state["kubectl"], f"--kubeconfig={state['kubeconfig']}"]
+        command += [f"--namespace={self.space.namespace}", "exec", "-i", self.name, "--"]
+        found = subprocess.Popen(
+            [*command, "python", "-u", "-"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert found.stdin is not None
+        found.stdin.write(textwrap.dedent(script))
+        found.stdin.close()
+        return found
+
+    def left(self, cluster: str) -> str:
+        """What is there of a Dask cluster."""
+        selector = f"{names.CLUSTER_LABEL}={cluster}"
+        return self.admin.run("get", KINDS, "-l", selector, "-o", "name").strip()
+
+    def gone(self, cluster: str, seconds: float = 40) -> None:
+        """Wait until nothing is left of a Dask cluster."""
+        until(lambda: not self.left(cluster), seconds)
+
+    def pods(self, cluster: str, pool: str) -> list[dict[str, Any]]:
+        selector = f"{names.CLUSTER_LABEL}={cluster},{names.POOL_LABEL}={pool}"
+        listed = self.admin.run("get", "pods", "-l", selector, "-o", "json")
+        return list(json.loads(listed)["items"])
+
+
+def server(found: Space, name: str = "notebook") -> dict[str, Any]:
+    """The pod of a user's server, as the hub makes it."""
+    mounts = [{"name": "own", "mountPath": path, "subPath": path[1:]} for path in WRITABLE]
+    mounts += [{"name": "pools", "mountPath": str(names.SYSTEM_CONFIG), "subPath": names.POOLS_KEY}]
+    container = {
+        "name": "notebook",
+        "image": found.state["images"]["analysis"],
+        "command": ["sleep", "3600"],
+        "resources": {"limits": {"cpu": "2", "memory": "2Gi"}, "requests": {"cpu": "100m"}},
+        "volumeMounts": mounts,
+        "workingDir": "/home/jovyan",
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "capabilities": {"drop": ["ALL"]},
+            "readOnlyRootFilesystem": True,
+        },
+    }
+    pod = found.admin.pod(
+        name,
+        "",
+        container=container,
+        serviceAccountName=names.NOTEBOOK_ACCOUNT,
+        automountServiceAccountToken=True,
+        priorityClassName=found.release.notebook_class,
+        tolerations=[],
+        securityContext={
+            "runAsNonRoot": True,
+            "fsGroup": 0,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        volumes=[
+            {"name": "own", "emptyDir": {}},
+            {"name": "pools", "configMap": {"name": names.POOLS_CONFIG_MAP}},
+        ],
+    )
+    pod["metadata"]["labels"] |= {names.APP_COMPONENT_LABEL: names.USER_SERVER_COMPONENT}
+    return pod
+
+
+WRITABLE = ("/tmp", "/home/jovyan")
+
+
+@contextmanager
+def operator(state: dict[str, Any], made: Release) -> Iterator[Kubernetes]:
+    """dask-kubernetes' operator in the hub's namespace, with the release's rights."""
+    kube = Kubernetes(state, made.namespace)
+    pod = kube.pod(
+        "operator",
+        "",
+        container={
+            "image": kube.images["operator"],
+            "command": None,
+            "readinessProbe": {
+                "httpGet": {"path": "/healthz", "port": 8080},
+                "periodSeconds": 1,
+            },
+            "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}],
+        },
+        serviceAccountName=made.operator_account,
+        automountServiceAccountToken=True,
+        volumes=[{"name": "tmp", "emptyDir": {}}],
+        restartPolicy="Always",
+    )
+    del pod["spec"]["containers"][0]["command"]
+    template = {"metadata": {"labels": {"app": "operator"}}, "spec": pod["spec"]}
+    deployment = {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": "operator"},
+        "spec": {"selector": {"matchLabels": {"app": "operator"}}, "template": template},
+    }
+    kube.run("apply", "-f", "-", text=yaml.safe_dump(deployment))
+    kube.run("rollout", "status", "deployment/operator", "--timeout=180s")
+    yield kube
+
+
+@contextmanager
+def facility_of(
+    state: dict[str, Any],
+    folder: Path,
+    pools: Config = POOLS,
+    quota: Quota = QUOTA,
+) -> Iterator[Notebook]:
+    """A release with an operator, a user's namespace in it, and the user's server."""
+    with (
+        installed(state, release(pools)) as made,
+        operator(state, made),
+        space(state, folder, made, quota=quota) as found,
+    ):
+        found.admin.run("apply", "-f", "-", text=yaml.safe_dump(server(found)))
+        found.admin.run("wait", "--for=condition=Ready", "pod/notebook", "--timeout=180s")
+        yield Notebook(found)
+
+
+@pytest.fixture(scope="module")
+def notebook(
+    state: dict[str, Any], dask_kinds: None, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Notebook]:
+    """A user's server that the tests of a module share, each with Dask clusters of its own."""
+    with facility_of(state, tmp_path_factory.mktemp("space")) as found:
+        yield found
