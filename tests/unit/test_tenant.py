@@ -104,6 +104,7 @@ def of_kind(manifests: list[dict[str, Any]], kind: str) -> dict[str, dict[str, A
 )
 def test_whole_manifests(name: str, manifests: list[dict[str, Any]]) -> None:
     text = yaml.safe_dump_all(manifests, sort_keys=False, width=100)
+    assert "&id" not in text, "a part that two places share would be changed in both"
     file = GOLDEN / f"{name}.yaml"
     if os.environ.get("REFRESH_GOLDEN"):
         file.write_text(text)

@@ -33,13 +33,12 @@ def policies(tenant: Tenant) -> list[Manifest]:
     do too: what they open is the hub's API, which asks for a token.
     """
     network = tenant.network
-    own: list[Manifest] = [{"podSelector": {}}]
     dns = _pods(network.dns_namespace, network.dns_labels)
     hub = tenant.release.namespace
     servers = {names.APP_COMPONENT_LABEL: names.USER_SERVER_COMPONENT}
     found = [
         _policy(tenant, "deny-others", ingress=[], egress=[]),
-        _policy(tenant, "own-namespace", ingress=[{"from": own}], egress=[{"to": own}]),
+        _policy(tenant, "own-namespace", ingress=[{"from": [_own()]}], egress=[{"to": [_own()]}]),
         _policy(
             tenant,
             "dns",
@@ -100,6 +99,10 @@ def _policy(
         "metadata": {"name": name, "namespace": tenant.namespace, "labels": tenant.labels},
         "spec": spec,
     }
+
+
+def _own() -> Manifest:
+    return {"podSelector": {}}
 
 
 def _pods(namespace: str, labels: Mapping[str, str]) -> Manifest:

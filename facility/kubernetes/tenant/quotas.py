@@ -82,7 +82,7 @@ def quotas(tenant: Tenant) -> list[Manifest]:
 
 def limit_range(tenant: Tenant) -> Manifest:
     """Return what a container gets that states no limits."""
-    default = {"type": "Container", "default": DEFAULT_LIMITS, "defaultRequest": DEFAULT_LIMITS}
+    default = {key: dict(DEFAULT_LIMITS) for key in ("default", "defaultRequest")}
     return {
         "apiVersion": "v1",
         "kind": "LimitRange",
@@ -91,7 +91,7 @@ def limit_range(tenant: Tenant) -> Manifest:
             "namespace": tenant.namespace,
             "labels": tenant.labels,
         },
-        "spec": {"limits": [default]},
+        "spec": {"limits": [{"type": "Container", **default}]},
     }
 
 

@@ -35,26 +35,36 @@ def variables(release: Release, spec: str) -> list[Manifest]:
     shapes = {release.notebook_class: release.notebook, release.scheduler_class: release.scheduler}
     pools = {release.pool_class(pool): pool for pool in release.config.pools.values()}
     shapes |= {name: _shape(pool) for name, pool in pools.items()}
-    # Which devices a user server has is for the hub to say, who alone may make one.
+    # Which of the devices a user server has is for the hub to say, which alone may make one.
     every = gpu_resources(release)
     devices = {name: [pool.gpu_resource] if pool.gpus else [] for name, pool in pools.items()} | {
         release.notebook_class: every,
         release.scheduler_class: [],
     }
+    runtimes = {name: [pool.runtime_class or ""] for name, pool in pools.items()}
+    runtimes |= {
+        release.notebook_class: sorted({"", *(each for [each] in runtimes.values())}),
+        release.scheduler_class: [""],
+    }
     exact, prefixes = images(release)
     data: Mapping[str, Any] = {
         "selectors": {name: dict(shape.node_selector) for name, shape in shapes.items()},
         "tolerated": {
-            name: [*ALWAYS_TOLERATED, *map(_as_text, shape.tolerations)]
-            # Where a site wants it, Kubernetes adds this to pods with devices.
-            + [f"{device} Exists  NoSchedule" for device in devices[name]]
+            name: list(
+                dict.fromkeys(
+                    [
+                        *ALWAYS_TOLERATED,
+                        *map(_as_text, shape.tolerations),
+                        # Where a site wants it, Kubernetes adds this to pods with devices.
+                        *(f"{device} Exists  NoSchedule" for device in devices[name]),
+                    ]
+                )
+            )
             for name, shape in shapes.items()
         },
         "gpus": every,
         "gpusOf": devices,
-        "runtimes": {
-            name: (pools[name].runtime_class or "") if name in pools else "" for name in shapes
-        },
+        "runtimes": runtimes,
         "images": exact,
         "imagePrefixes": prefixes,
         "accounts": list(ACCOUNTS),
@@ -104,10 +114,10 @@ def pod_rules(spec: str) -> list[Manifest]:
             "'pods of PriorityClass ' + variables.class + ' have no GPUs'",
         ),
         _rule(
-            f"!variables.known || {spec}.?runtimeClassName.orValue('') == "
+            f"!variables.known || {spec}.?runtimeClassName.orValue('') in "
             "variables.runtimes[variables.class]",
             "'a pod of PriorityClass ' + variables.class + ' needs the runtimeClassName \"' + "
-            "variables.runtimes[variables.class] + '\"'",
+            "variables.runtimes[variables.class].join('\" or \"') + '\"'",
         ),
         _rule(
             f"{spec}.?serviceAccountName.orValue('default') in variables.accounts",
