@@ -1,0 +1,293 @@
+"""cluster() on a real Kubernetes: in a pod of a user's namespace, with the notebook's own token."""
+
+import json
+
+import pytest
+
+from facility import names
+from tests.kube.notebooks import Notebook, facility_of, notebook
+from tests.kube.tenancy import dask_kinds
+
+__all__ = ["dask_kinds", "notebook"]
+pytestmark = [pytest.mark.kube, pytest.mark.timeout(300)]
+
+
+def test_compute_and_leave_nothing(notebook: Notebook) -> None:
+    said = notebook.python(
+        """
+        import time
+        from facility import cluster, clusters
+        with cluster(cpu=2, name="first", wait=2) as c, c.get_client() as client:
+            print(sum(client.gather(client.map(lambda x: x**2, range(100)))))
+            assert c.scheduler_address.startswith("tls://first-scheduler."), c.scheduler_address
+            time.sleep(1)
+            print(c.explain())
+            print(clusters())
+            assert "The scheduler serves." in c.logs()
+            assert "cpu-0" in c.logs("cpu")
+        """
+    )
+    assert said.splitlines()[0] == str(sum(x**2 for x in range(100)))
+    assert "cpu: 2 of 2 workers run." in said
+    assert "first  2 cpu    20" in said
+    assert not notebook.left("first")
+
+
+POOLS = """
+    import platform, time
+    from facility import cluster
+
+    def where():
+        from distributed import get_worker
+        time.sleep(0.05)
+        return get_worker().name.split("-")[0], platform.machine()
+
+    with cluster(cpu=1, arm=1, gpu=1, name="pools", wait=3, timeout=200) as c:
+        with c.get_client() as client:
+            tasks = lambda **route: {f.result() for f in
+                [client.submit(where, pure=False, **route) for _ in range(20)]}
+            print(sorted(tasks()))
+            for pool in ("cpu", "gpu", "arm"):
+                print(pool, sorted(tasks(**c.route(pool))))
+            held = client.submit(list, range(10), **c.route("arm"))
+            held.result()
+            c.scale(arm=0, gpu=0, cpu=2)
+            while (sorted(c.workers.values()) != ["cpu", "cpu"]
+                    or len(c.scheduler_info["workers"]) != 2):
+                time.sleep(0.2)
+            print("moved", held.result())
+            del held
+            c.adapt(cpu=(0, 2))
+            while c.workers:
+                time.sleep(0.2)
+            print("empty", client.submit(where, pure=False).result())
+            assert c.explain().count("adapts from 0 to 2") == 1, c.explain()
+"""
+
+
+def test_pools_are_routed_scaled_drained_and_adapted(notebook: Notebook) -> None:
+    lines = notebook.python(POOLS).splitlines()
+    assert lines[:4] == [
+        "[('cpu', 'x86_64')]",
+        "cpu [('cpu', 'x86_64')]",
+        "gpu [('gpu', 'x86_64')]",
+        "arm [('arm', 'aarch64')]",
+    ]
+    assert lines[4] == f"moved {list(range(10))}"
+    assert lines[5] == "empty ('cpu', 'x86_64')"
+    assert not notebook.left("pools")
+
+
+def test_several_workers_share_a_pod(notebook: Notebook) -> None:
+    said = notebook.python(
+        """
+        import time
+        from facility import cluster
+        with cluster(pairs=4, name="pairs", wait=4) as c, c.get_client() as client:
+            print(sorted(w["id"] for w in c.scheduler_info["workers"].values()))
+            c.scale(pairs=2)
+            while len(c.scheduler_info["workers"]) != 2 or len(c.workers) != 2:
+                time.sleep(0.2)
+            left = sorted(w["id"] for w in c.scheduler_info["workers"].values())
+            assert left == sorted(c.workers), (left, c.workers)
+            print(left[0].rpartition("-")[0] == left[1].rpartition("-")[0])
+        """
+    )
+    assert said.splitlines() == ["['pairs-0-0', 'pairs-0-1', 'pairs-1-0', 'pairs-1-1']", "True"]
+
+
+def test_what_holds_workers_up_is_told(notebook: Notebook) -> None:
+    said = notebook.python(
+        """
+        import time
+        from facility import cluster
+        from facility.errors import ClusterTimeoutError
+        with cluster(nowhere=1, noimage=1, cpu=1, name="held", wait=1) as c:
+            while "cannot be pulled" not in c.explain() or "labels" not in c.explain():
+                time.sleep(0.5)
+            print(c.explain())
+        try:
+            cluster(cpu=1, memory={"cpu": "60Gi"}, name="large", timeout=5)
+        except ClusterTimeoutError as error:
+            print(error)
+        """
+    )
+    assert "nowhere: 1 pod waits: some nodes lack the labels that the pool asks for" in said
+    assert "noimage: 1 pod waits: the image registry.test/no/such:image cannot be pulled" in said
+    assert "cpu: 1 pod waits: no node has enough memory left" in said
+    assert "nothing is left running" in said
+    assert not notebook.left("held") + notebook.left("large")
+
+
+def test_a_used_up_quota_is_told_and_filled_later(notebook: Notebook) -> None:
+    said = notebook.python(
+        """
+        import time
+        from facility import cluster, pools
+        print({row["pool"]: row for row in pools()}["gpu"])
+        with cluster(gpu=1, cpu=1, name="one", wait=2) as one:
+            with cluster(gpu=2, cpu=1, name="two", wait=1) as two:
+                while "no room" not in two.explain():
+                    time.sleep(0.2)
+                print(two.explain())
+                one.scale(gpu=0)
+                while "gpu" not in {w["id"][:3] for w in two.scheduler_info["workers"].values()}:
+                    time.sleep(0.2)
+                print("filled")
+        """
+    )
+    assert "gpu: no room for more: the quota pool-gpu is used up" in said
+    assert said.splitlines()[-1] == "filled"
+
+
+def test_a_name_is_taken_once(notebook: Notebook) -> None:
+    said = notebook.python(
+        """
+        from facility import cluster
+        from facility.errors import RequestError
+        with cluster(cpu=1, name="same") as c:
+            try:
+                cluster(cpu=1, name="same")
+            except RequestError as error:
+                print(error)
+            with c.get_client() as client:
+                print(client.submit(sum, [1, 2]).result())
+        try:
+            cluster(cpu=1, name="x" * 60)
+        except RequestError as error:
+            print(error)
+        longest = "x" * 40
+        with cluster(cpu=1, name=longest) as c, c.get_client() as client:
+            print(client.submit(sum, [1, 2]).result())
+        """
+    )
+    assert "one named 'same' is in namespace" in said.splitlines()[0]
+    assert said.splitlines()[1] == "3"
+    assert "up to 40 lower-case letters" in said
+    assert said.splitlines()[-1] == "3"
+
+
+def test_the_command_lists_and_ends(notebook: Notebook) -> None:
+    started = notebook.start(
+        """
+        import time
+        from facility import cluster
+        c = cluster(cpu=1, name="listed")
+        print("here", flush=True)
+        while c.status.name == "running":
+            time.sleep(0.1)
+        print(c.explain())
+        """
+    )
+    assert started.stdout is not None
+    assert started.stdout.readline() == "here\n"
+    run = notebook.admin.run
+    assert "listed  1 cpu" in run("exec", "notebook", "--", "facility", "clusters")
+    wrong = run("exec", "notebook", "--", "facility", "clusters", "stop", "lsted", fail=True)
+    assert "did you mean 'listed'?" in wrong
+    assert "is ended" in run("exec", "notebook", "--", "facility", "clusters", "stop", "listed")
+    assert "was asked to close" in started.communicate(timeout=60)[0]
+    notebook.gone("listed")
+
+
+def test_only_certificates_open_a_scheduler(notebook: Notebook) -> None:
+    started = notebook.start(
+        """
+        from facility import cluster
+        with cluster(cpu=1, name="closed") as c:
+            print(c.scheduler_address, flush=True)
+            input()
+        """
+    )
+    assert started.stdout is not None
+    address = started.stdout.readline().strip()
+    said = notebook.python(
+        f"""
+        import ssl, tempfile
+        from distributed import Client
+        from facility.certificates import authority
+        from pathlib import Path
+        address = "{address}"
+        def refused(address, **how):
+            try:
+                Client(address, timeout=3, **how)
+            except (OSError, RuntimeError) as error:
+                return type(error).__name__
+            return "connected"
+        print(refused(address.replace("tls:", "tcp:")))
+        print(refused(address))
+        print(refused(address, security=authority(Path(tempfile.mkdtemp())).security()))
+        own = authority()
+        with Client(address, timeout=10, security=own.security()) as client:
+            print(len(client.scheduler_info()["workers"]))
+        """
+    )
+    *refused, workers = said.split()
+    assert len(refused) == 3
+    assert "connected" not in refused
+    assert workers == "1"
+    started.kill()
+    started.communicate()
+    notebook.admin.run("delete", "daskcluster", "closed")
+
+
+def test_another_tenant_reaches_no_port(
+    notebook: Notebook, state: dict[str, object], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Neither the comm port nor the HTTP port, which its own namespace does reach."""
+    started = notebook.start(
+        """
+        from facility import cluster
+        with cluster(cpu=1, name="mine") as c:
+            print("here", flush=True)
+            input()
+        """
+    )
+    assert started.stdout is not None
+    started.stdout.readline()
+    listed = notebook.admin.run(
+        "get", "pods", "-l", "dask.org/component=scheduler", "-o", "json", "--field-selector",
+        "status.phase=Running",
+    )  # fmt: skip
+    address = json.loads(listed)["items"][-1]["status"]["podIP"]
+    script = f"""
+        import socket
+        for port in ({names.SCHEDULER_PORT}, {names.DASHBOARD_PORT}):
+            try:
+                socket.create_connection(("{address}", port), timeout=3).close()
+                print("reached")
+            except OSError as error:
+                print("closed")
+    """
+    assert notebook.python(script).split() == ["reached", "reached"]
+    with facility_of(notebook.admin.state, tmp_path_factory.mktemp("other")) as other:
+        assert other.python(script).split() == ["closed", "closed"]
+    started.kill()
+    started.communicate()
+    notebook.admin.run("delete", "daskcluster", "mine")
+
+
+def test_another_software_is_refused_with_the_list(notebook: Notebook) -> None:
+    """As after `pip install --user` in a notebook, whose version the workers have not."""
+    said = notebook.python(
+        """
+        from facility import cluster
+        from facility.errors import ClusterFailedError
+        from facility.kubernetes import backend
+        from facility.kubernetes.software import software
+        def changed(**packages):
+            found = software()
+            return {**found, "packages": found["packages"] | packages}
+        backend.software = lambda: changed(dask="2020.1.0")
+        try:
+            cluster(cpu=1, name="other", timeout=60)
+        except ClusterFailedError as error:
+            print(error)
+        backend.software = lambda: changed(numpy="1.0")
+        import time
+        with cluster(cpu=2, wait=2, name="other") as c:
+            time.sleep(2)
+        """
+    )
+    assert "dask 2020.1.0 in the notebook and" in said
+    assert "no more workers are started" in said

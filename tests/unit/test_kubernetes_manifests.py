@@ -1,0 +1,234 @@
+"""What is sent to Kubernetes: whole manifests, from a request to dictionaries.
+
+Golden files lie in tests/data/kubernetes; REFRESH_GOLDEN=1 writes them anew.
+"""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+
+from facility.adaptive import Bounds
+from facility.config import load
+from facility.kubernetes import manifests, room
+from facility.kubernetes.ends import as_settings, deletions
+from facility.kubernetes.manifests import DaskCluster, dask_cluster, tls_secret, worker_pod
+from facility.kubernetes.place import Place, by_digest, place_of
+from facility.request import PoolRequest
+
+GOLDEN = Path(__file__).resolve().parents[1] / "data/kubernetes"
+DIGEST = "sha256:" + "0" * 64
+CONFIG = load(
+    {
+        "pools": {
+            "cpu": {"default": True, "cpu": 1, "memory": "2Gi", "maxWorkers": 100},
+            "gpu": {
+                "scarce": True,
+                "cpu": 4,
+                "memory": "16Gi",
+                "gpus": 1,
+                "processes": 2,
+                "threads": 2,
+                "maxWorkers": 4,
+                "grace": 120,
+                "image": "registry.example/analysis-gpu:1",
+                "priorityClass": "site-gpu",
+                "runtimeClass": "nvidia",
+                "nodeSelector": {"site/gpu": "a100"},
+                "tolerations": [{"key": "nvidia.com/gpu", "operator": "Exists"}],
+                "affinity": {
+                    "nodeAffinity": {
+                        "preferredDuringSchedulingIgnoredDuringExecution": [
+                            {
+                                "weight": 1,
+                                "preference": {
+                                    "matchExpressions": [{"key": "site/fast", "operator": "Exists"}]
+                                },
+                            }
+                        ]
+                    }
+                },
+                "env": {"SITE": "here", "PYTHONPATH": "/data/modules"},
+                "annotations": {"site/cost": "high"},
+                "volumes": [
+                    {
+                        "name": "data",
+                        "mountPath": "/data",
+                        "subPath": "atlas",
+                        "readOnly": True,
+                        "persistentVolumeClaim": {"claimName": "shared"},
+                    },
+                    {
+                        "name": "cache",
+                        "mountPath": "/cache",
+                        "emptyDir": {"sizeLimit": "20Gi"},
+                    },
+                ],
+                "spill": False,
+            },
+            "arm": {
+                "cpu": "500m",
+                "memory": "1Gi",
+                "maxWorkers": 10,
+                "architecture": "arm64",
+                "spill": "5Gi",
+            },
+        }
+    }
+)
+PLACE = Place(
+    namespace="af-ada",
+    image=f"registry.example/analysis@{DIGEST}",
+    owner={"apiVersion": "v1", "kind": "Pod", "name": "jupyter-ada", "uid": "1-2-3"},
+    pull_secrets=("site",),
+    release="atlas",
+)
+CLUSTER = DaskCluster("dask-1", PLACE, {"python": "3.11.9", "packages": {"dask": "1"}})
+SETTINGS = {"pools": [], "objects": as_settings(deletions("af-ada", "dask-1"))}
+
+
+def asked(pool: str) -> PoolRequest:
+    found = CONFIG.pools[pool]
+    return PoolRequest(found, Bounds(1, 1), found.memory)
+
+
+def made() -> dict[str, dict[str, Any]]:
+    files = {name: name.encode() for name in ("ca.crt", "tls.crt", "tls.key")}
+    return {
+        "daskcluster": dask_cluster(CLUSTER, SETTINGS),
+        "secret": tls_secret(CLUSTER, "worker", files),
+        "pod-cpu": worker_pod(CLUSTER, "cpu-0", ["cpu-0"], asked("cpu")),
+        "pod-gpu": worker_pod(CLUSTER, "gpu-0", ["gpu-0-0", "gpu-0-1"], asked("gpu")),
+        "pod-arm": worker_pod(CLUSTER, "arm-0", ["arm-0"], asked("arm")),
+    }
+
+
+@pytest.mark.parametrize("name", list(made()))
+def test_manifests_are_these(name: str) -> None:
+    path = GOLDEN / f"{name}.yaml"
+    found = made()[name]
+    if os.environ.get("REFRESH_GOLDEN"):
+        path.write_text(yaml.safe_dump(found, sort_keys=False, width=100))
+    assert found == yaml.safe_load(path.read_text())
+
+
+def test_the_dask_cluster_fits_the_schema_of_dask_kubernetes() -> None:
+    """Numbers among them where the schema wants text: the API server would refuse those."""
+    import dask_kubernetes
+
+    crds = "operator/deployment/helm/dask-kubernetes-operator/crds/daskcluster.yaml"
+    path = Path(dask_kubernetes.__file__).parent / crds
+    schema = yaml.safe_load(path.read_text())["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+    found = made()["daskcluster"]
+    jsonschema.validate(found, schema)
+    assert "idleTimeout" not in found["spec"]
+    assert found["spec"]["worker"]["replicas"] == 0
+
+
+@pytest.mark.parametrize("name", [name for name in made() if name != "daskcluster"])
+def test_everything_ends_with_the_notebook_and_needs_no_right_on_it(name: str) -> None:
+    (owner,) = made()[name]["metadata"]["ownerReferences"]
+    assert owner["uid"] == "1-2-3"
+    assert "blockOwnerDeletion" not in owner
+
+
+def test_nothing_owns_what_a_script_outside_a_pod_starts() -> None:
+    outside = DaskCluster("dask-1", Place("af-ada", "image"), {})
+    assert "ownerReferences" not in worker_pod(outside, "x", ["x"], asked("cpu"))["metadata"]
+
+
+def test_a_user_cannot_turn_tls_off_by_the_pools_environment() -> None:
+    pod = worker_pod(CLUSTER, "gpu-0", ["gpu-0"], asked("gpu"))
+    environment = {e["name"]: e.get("value") for e in pod["spec"]["containers"][0]["env"]}
+    assert environment["SITE"] == "here"
+    assert environment["DASK_DISTRIBUTED__COMM__REQUIRE_ENCRYPTION"] == "True"
+
+
+# The own pod.
+
+
+@pytest.mark.parametrize(
+    ("image", "image_id", "found"),
+    [
+        ("example/a:1", f"example/a@{DIGEST}", f"example/a@{DIGEST}"),
+        ("example/a:1", f"docker-pullable://example/a@{DIGEST}", f"example/a@{DIGEST}"),
+        ("example/a:1", DIGEST, "example/a:1"),
+        ("example/a:1", "", "example/a:1"),
+    ],
+)
+def test_the_image_that_runs_is_taken_and_not_what_its_tag_means_now(
+    image: str, image_id: str, found: str
+) -> None:
+    assert by_digest(image, image_id) == found
+
+
+def test_the_place_is_the_container_called_notebook() -> None:
+    pod = {
+        "metadata": {"name": "jupyter-ada", "namespace": "af-ada", "uid": "1"},
+        "spec": {
+            "containers": [{"name": "proxy", "image": "p"}, {"name": "notebook", "image": "n:1"}],
+            "imagePullSecrets": [{"name": "site"}],
+        },
+        "status": {"containerStatuses": [{"name": "notebook", "imageID": f"n@{DIGEST}"}]},
+    }
+    place = place_of(pod, "atlas")
+    assert (place.image, place.pull_secrets, place.release) == (f"n@{DIGEST}", ("site",), "atlas")
+
+
+# Quotas.
+
+
+def quota(hard: dict[str, str], *classes: str, operator: str = "In") -> dict[str, Any]:
+    spec: dict[str, Any] = {"hard": hard}
+    if classes:
+        rule = {"scopeName": "PriorityClass", "operator": operator, "values": list(classes)}
+        spec["scopeSelector"] = {"matchExpressions": [rule]}
+    return {"metadata": {"name": "q"}, "spec": spec}
+
+
+@pytest.mark.parametrize(
+    ("quotas", "workers"),
+    [
+        ([], {"cpu": 100, "gpu": 4, "arm": 10}),
+        ([quota({"limits.cpu": "20"})], {"cpu": 20, "gpu": 4, "arm": 10}),
+        ([quota({"limits.memory": "40Gi"})], {"cpu": 20, "gpu": 2, "arm": 10}),
+        ([quota({"requests.nvidia.com/gpu": "0"})], {"cpu": 100, "gpu": 0, "arm": 10}),
+        ([quota({"pods": "1"}, "site-gpu")], {"cpu": 100, "gpu": 2, "arm": 10}),
+        ([quota({"pods": "0"}, "site-gpu", operator="NotIn")], {"cpu": 0, "gpu": 4, "arm": 0}),
+        ([quota({"count/secrets": "1", "services": "1"})], {"cpu": 100, "gpu": 4, "arm": 10}),
+    ],
+)
+def test_quotas_limit_pools(quotas: list[dict[str, Any]], workers: dict[str, int]) -> None:
+    found = room.limits(CONFIG, quotas)
+    assert {name: limit.workers for name, limit in found.items()} == workers
+
+
+def test_a_quota_is_told() -> None:
+    reason = room.limits(CONFIG, [quota({"limits.memory": "40Gi"})])["gpu"].reason
+    assert reason == "the quota q allows 40Gi of limits.memory, and a pod takes 32Gi"
+
+
+# Ends.
+
+
+def test_a_scheduler_ends_its_workers_before_itself() -> None:
+    paths = [entry["path"].rpartition("/")[2] for entry in SETTINGS["objects"]]
+    assert paths == ["pods", "secrets", "dask-1"]
+    assert SETTINGS["objects"][0]["selector"] == (
+        "dask.org/cluster-name=dask-1,dask.org/component=worker"
+    )
+
+
+def test_no_deletion_is_without_bounds() -> None:
+    from facility.kubernetes.api import POD, deletion
+
+    with pytest.raises(AssertionError):
+        deletion("af-ada", POD)
+
+
+def test_what_a_pod_asks_for_is_that_of_all_its_processes() -> None:
+    found = manifests.pod_resources(CONFIG.pools["gpu"], 2**34, 2)
+    assert found["limits"] == {"cpu": "8", "memory": "32Gi", "nvidia.com/gpu": "2"}
