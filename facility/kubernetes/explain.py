@@ -129,7 +129,7 @@ def hindrance(pod: Object, events: Iterable[Object]) -> str:
     return "it waits for the scheduler of Kubernetes"
 
 
-_SHORT = re.compile(r"(\d+) Insufficient ([^\s,.]+)")
+_SHORT = re.compile(r"(\d+) Insufficient ([^\s,]+)")
 _UNTOLERATED = re.compile(r"had untolerated taint(?:\(s\)| \{([^}]*)\})?")
 _SELECTOR = "didn't match Pod's node affinity/selector"
 
