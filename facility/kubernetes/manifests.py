@@ -20,7 +20,7 @@ SCRATCH = "/tmp"  # of a container whose other folders are read-only
 PYTHON = ["python", "-P", "-m"]
 """``-P``: a random.py in the working directory must not stand in for the library's."""
 SCHEDULER_RESOURCES = {
-    "requests": {"cpu": "500m", "memory": "1Gi"},
+    "requests": {"cpu": "250m", "memory": "1Gi"},
     "limits": {"cpu": "2", "memory": "4Gi"},
 }
 NODE_GONE_SECONDS = 30

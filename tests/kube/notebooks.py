@@ -27,7 +27,7 @@ from tests.kube.tenancy import Space, installed, release, space
 
 SMALL: dict[str, Any] = {
     "description": "of the tests",
-    "cpu": 0.4,
+    "cpu": 0.3,
     "memory": 512 * 2**20,
     "grace": 5.0,
 }

@@ -125,8 +125,8 @@ def test_a_used_up_quota_is_told_and_filled_later(notebook: Notebook) -> None:
         import time
         from facility import cluster, pools
         print({row["pool"]: row for row in pools()}["gpu"])
-        with cluster(gpu=1, cpu=1, name="one", wait=2) as one:
-            with cluster(gpu=2, cpu=1, name="two", wait=1) as two:
+        with cluster(gpu=1, name="one") as one:
+            with cluster(gpu=2, name="two", wait=0) as two:
                 while "no room" not in two.explain():
                     time.sleep(0.2)
                 print(two.explain())

@@ -194,9 +194,8 @@ QUOTA = (
     [
         (QUOTA, "the quota all is used up (one more asks for limits.cpu=1; limits.cpu=4 of"),
         (
-            "ValidatingAdmissionPolicy 'a-pods' with binding 'b' denied request: nodeName is not "
-            + "permitted",
-            "the policy a-pods refuses it: nodeName is not permitted",
+            "ValidatingAdmissionPolicy 'a-pods' with binding 'b' denied request: not so",
+            "the policy a-pods refuses it: not so",
         ),
         ('violates PodSecurity "restricted:latest": x', "Pod Security refuses it"),
         ("no PriorityClass with name a was found", "an administrator has to make it"),
