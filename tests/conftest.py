@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
-CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "facility"
+# Also before the environment changes below: what is built lies in the caller's cache folder.
+from tools.building import CACHE
+
 ARTIFACTS = Path(os.environ.get("CI_ARTIFACTS") or CACHE / "artifacts")
 SHARED_DATA = Path(
     os.environ.get("FACILITY_SHARED_DATA") or Path(__file__).resolve().parents[2] / "shared/data"

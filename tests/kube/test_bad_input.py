@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from tests.kube.bringup.places import places
+from tests.kube.bringup.places import Places
 from tests.kube.bringup.process import Ledger
 from tests.kube.conftest import Kubernetes, until
 
@@ -44,6 +44,11 @@ def ask(
     )
     assert "Traceback" not in done.stderr, done.stderr
     return done
+
+
+def cache_of(state: dict[str, Any]) -> Path:
+    """The cache folder of the Kubernetes that is up."""
+    return Path(state["kubeconfig"]).parents[3]
 
 
 def test_without_root(state: dict[str, Any], cache: Path) -> None:
@@ -88,7 +93,7 @@ def test_with_a_kubernetes_that_does_not_answer(state: dict[str, Any], tmp_path:
     config["clusters"][0]["cluster"]["server"] = "https://127.0.0.1:9"
     other = tmp_path / "config"
     other.write_text(json.dumps(config))
-    done = ask(Path(state["kubeconfig"]).parents[3], "up", KUBECONFIG=str(other))
+    done = ask(cache_of(state), "up", KUBECONFIG=str(other))
     assert done.returncode == 1
     assert f"The Kubernetes of KUBECONFIG={other} does not answer" in done.stderr
     assert "unset KUBECONFIG to have one brought up here" in done.stderr
@@ -99,7 +104,7 @@ def test_another_kubernetes_is_looked_at_and_nothing_is_started(
 ) -> None:
     other = tmp_path / "config"
     other.write_text(Path(state["kubeconfig"]).read_text())
-    done = ask(Path(state["kubeconfig"]).parents[3], "up", KUBECONFIG=str(other))
+    done = ask(cache_of(state), "up", KUBECONFIG=str(other))
     assert done.returncode == 0, done.stderr
     assert f"using the Kubernetes of KUBECONFIG={other}" in done.stdout
     # Cilium runs beside the pods here, where nobody can see it.
@@ -129,11 +134,11 @@ def test_a_build_that_is_interrupted_leaves_nothing_half_built(
 def test_what_a_killed_run_left_is_taken_down_by_the_next(
     kube: Kubernetes, state: dict[str, Any]
 ) -> None:
-    ledger = Ledger(places())
-    for process in ledger.processes:
+    where = Places(cache_of(state) / "facility" / "kube")
+    for process in Ledger(where).processes:
         if process.name in {"apiserver", "etcd", "kubelet-arm64", "containerd-amd64"}:
             process.send(signal.SIGKILL)
-    done = subprocess.run([*BRING_UP, "up"], cwd=ROOT, capture_output=True, text=True, check=False)
+    done = ask(cache_of(state), "up")
     assert done.returncode == 0, done.stderr
     assert "taking it down first" in done.stdout
     assert "down; nothing is left" in done.stdout

@@ -3,6 +3,7 @@
 import json
 import re
 import runpy
+import sys
 from pathlib import Path
 
 import pytest
@@ -79,16 +80,18 @@ def test_an_image_says_what_it_and_its_parents_are_made_of():
 def test_what_an_image_is_made_of_changes_its_key(monkeypatch):
     image = IMAGES["analysis"]
     keys = {
-        catalog.key(image, "amd64", "parent", "package"),
-        catalog.key(image, "arm64", "parent", "package"),
-        catalog.key(image, "amd64", "other", "package"),
-        catalog.key(image, "amd64", "parent", "other"),
-        catalog.key(IMAGES["hub"], "amd64", "parent", "package"),
+        catalog.key(image, "amd64", "parent", "package", "1"),
+        catalog.key(image, "arm64", "parent", "package", "1"),
+        catalog.key(image, "amd64", "other", "package", "1"),
+        catalog.key(image, "amd64", "parent", "other", "1"),
+        catalog.key(IMAGES["hub"], "amd64", "parent", "package", "1"),
     }
     assert len(keys) == 5
     # Without the package in it, the package makes no difference.
     operator = IMAGES["operator"]
-    assert catalog.key(operator, "amd64", "p", "x") == catalog.key(operator, "amd64", "p", "y")
+    assert catalog.key(operator, "amd64", "p", "x", "1") == catalog.key(
+        operator, "amd64", "p", "y", "1"
+    )
 
 
 @pytest.mark.parametrize("image", IMAGES.values(), ids=lambda each: each.name)
@@ -211,3 +214,23 @@ def test_the_list_of_packages_is_written(monkeypatch, tmp_path):
     assert "pkg:deb/debian/libc6@2.36-9?arch=amd64&distro=debian-12" in urls
     assert any(url.startswith("pkg:pypi/distributed@") for url in urls)
     assert not any("gone" in url for url in urls)
+
+
+def test_what_is_compiled_for_one_architecture_serves_the_other(tmp_path, monkeypatch):
+    monkeypatch.setattr(packages, "PYTHON", "{}.{}".format(*sys.version_info))
+    trees = [tmp_path / name for name in ("amd64", "arm64")]
+    for tree in trees:
+        (tree / "pkg").mkdir(parents=True)
+        (tree / "pkg" / "same.py").write_text("x = 1\n")
+        (tree / "pkg" / "differs.py").write_text(f"x = {tree.name!r}\n")
+        (tree / "pkg" / "broken.py").write_text("for another Python:\n")
+    first, second = trees
+    packages.compile_modules(first, None)
+    packages.compile_modules(second, first)
+    found = [sorted(path.name.split(".")[0] for path in tree.rglob("*.pyc")) for tree in trees]
+    assert found == [["differs", "same"]] * 2
+    pairs = [[next(tree.rglob(f"{name}.*.pyc")) for tree in trees] for name in ("same", "differs")]
+    assert pairs[0][0].samefile(pairs[0][1])
+    assert pairs[1][0].read_bytes() != pairs[1][1].read_bytes()
+    # The second word says that nobody compares it with its source again.
+    assert pairs[0][0].read_bytes()[4:8] == (1).to_bytes(4, "little")

@@ -77,7 +77,7 @@ def build(image: Image, architecture: str, images: Mapping[str, Image]) -> bool:
     else:
         reference, identity = f"{image.parent}-{architecture}", debian.debian(architecture)
     package = packages.package_hash() if image.facility else ""
-    key = catalog.key(image, architecture, identity, package)
+    key = catalog.key(image, architecture, identity, package, packages.LAYOUT)
     there = engine.inspect(image.built(architecture))
     if there and there["Labels"] and there["Labels"].get(KEY) == key:
         return False

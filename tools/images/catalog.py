@@ -183,7 +183,7 @@ def describe(image: Image, images: Mapping[str, Image]) -> dict[str, object]:
     }
 
 
-def key(image: Image, architecture: str, parent: str, package: str) -> str:
+def key(image: Image, architecture: str, parent: str, package: str, layout: str) -> str:
     """Hash of all that an image is made of.
 
     Parameters
@@ -194,8 +194,10 @@ def key(image: Image, architecture: str, parent: str, package: str) -> str:
         The identity of the image that it is built upon.
     package
         Hash of the package `facility`, where that is in it.
+    layout
+        How packages are laid out.
     """
-    parts = [image.name, architecture, parent, version(), package if image.facility else ""]
+    parts = [image.name, architecture, parent, version(), layout]
+    parts += [package] if image.facility else []
     files = [path for path in image.folder.iterdir() if path.name not in BESIDE]
-    files.append(Path(__file__).with_name("packages.py"))
     return fingerprint([*parts, repr(image)], files)

@@ -1,5 +1,7 @@
 """The Python packages of an image, unpacked for its architecture without running any of them."""
 
+import filecmp
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -16,6 +18,8 @@ PREFIX = "/opt/facility"
 SITE = Path("lib") / f"python{PYTHON}" / "site-packages"
 BESIDE = ("bin", "etc", "share", "include")
 """What packages have beside their modules; `uv --target` puts it among those."""
+LAYOUT = "1"
+"""Changes with what this module makes of the wheels, so that they are unpacked again."""
 PLATFORM = "{machine}-manylinux_2_28"
 LOGS = CACHE / "images" / "logs"
 UNPACKED = CACHE / "images" / "packages"
@@ -95,8 +99,10 @@ def strip(target: Path) -> None:
             shutil.rmtree(folder)
 
 
-def unpack(into: Path, architecture: str, words: list[str], what: str) -> None:
-    """Have uv unpack wheels for an architecture into a prefix."""
+def unpack(
+    into: Path, architecture: str, words: list[str], what: str, like: Path | None = None
+) -> None:
+    """Have uv unpack wheels for an architecture into a prefix; `like`: for another one."""
     target = into / SITE
     target.mkdir(parents=True)
     (into / "bin").mkdir()
@@ -107,21 +113,33 @@ def unpack(into: Path, architecture: str, words: list[str], what: str) -> None:
     run(command, what, LOGS / f"packages-{into.name.lstrip('.')}.log", cwd=ROOT)
     settle(target, into)
     strip(target)
-    compile_modules(target)
+    compile_modules(target, like and like / SITE)
 
 
-def compile_modules(target: Path) -> None:
-    """Compile modules to what the image's Python reads, which is the same on all architectures.
+def compile_modules(target: Path, like: Path | None) -> None:
+    """Compile modules to what the image's Python reads.
 
-    The image may be read-only where it runs, so that nothing is compiled later.
+    The image may be read-only where it runs, so that nothing is compiled later. What comes of a
+    module is the same on all architectures: it is taken from `like`, the same packages of another
+    one, where they are there.
     """
     if sys.version_info[:2] != tuple(map(int, PYTHON.split("."))):
         say(f"  not compiled, which needs Python {PYTHON}: programs in the image start slower")
         return
-    command = [sys.executable, "-m", "compileall", "-q", "-j", "0", "-s", str(target)]
-    command += ["-p", f"{PREFIX}/{SITE}", "--invalidation-mode=unchecked-hash", str(target)]
+    left = []
+    for module in target.rglob("*.py"):
+        twin = like / module.relative_to(target) if like else module
+        compiled = Path(importlib.util.cache_from_source(str(twin)))
+        if twin != module and compiled.exists() and filecmp.cmp(module, twin, shallow=False):
+            own = Path(importlib.util.cache_from_source(str(module)))
+            own.parent.mkdir(exist_ok=True)
+            os.link(compiled, own)
+        else:
+            left.append(str(module))
+    command = [sys.executable, "-m", "compileall", "-q", "-j", "0", "-i", "-", "-s", str(target)]
+    command += ["-p", f"{PREFIX}/{SITE}", "--invalidation-mode=unchecked-hash"]
     # Some packages ship files for other versions of Python, which do not compile.
-    subprocess.run(command, check=False, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    subprocess.run(command, input="\n".join(left), text=True, check=False, capture_output=True)
 
 
 def packages(image: Image, architecture: str, images: Mapping[str, Image]) -> Path | None:
@@ -130,13 +148,17 @@ def packages(image: Image, architecture: str, images: Mapping[str, Image]) -> Pa
         return None
     above = {name for each in ancestors(image, images) for name in each.locked()}
     text = without(image.lock.read_text(), above)
-    name = f"{image.name}-{architecture}-{fingerprint([text, PYTHON], [Path(__file__)])}"
+    name = f"{image.name}-{architecture}-{fingerprint([text, PYTHON, LAYOUT])}"
+
+    first = image.architectures[0]
+    like = None if architecture == first else packages(image, first, images)
 
     def make(into: Path) -> None:
         wanted = into / "requirements.txt"
         wanted.write_text(text)
         what = f"packages of {image.name} for {architecture}"
-        unpack(into, architecture, ["--require-hashes", f"--requirements={wanted}"], what)
+        words = ["--require-hashes", f"--requirements={wanted}"]
+        unpack(into, architecture, words, what, like)
         wanted.unlink()
 
     about = f"unpacking the packages of {image.name} for {architecture}"
