@@ -80,6 +80,11 @@ class Notebook:
     def admin(self) -> Kubernetes:
         return self.space.admin
 
+    @property
+    def operator(self) -> Kubernetes:
+        """The namespace that dask-kubernetes' operator runs in."""
+        return Kubernetes(self.space.state, self.space.release.namespace)
+
     def python(self, script: str, *, fail: bool = False) -> str:
         """What a script prints in the pod; with `fail` what it complains of."""
         text = textwrap.dedent(script)
