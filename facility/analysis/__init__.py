@@ -1,4 +1,27 @@
 """Columnar analysis of ATLAS files with coffea: filesets, reading, a Z peak, synthetic samples.
 
-Nothing is imported here, so that a program pays only for the part that it uses.
+Nothing is imported here before it is asked for, so that a program pays only for what it uses.
 """
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from facility.analysis.comparison import compare
+
+__all__ = ["compare"]
+
+_LATER = {"compare": "facility.analysis.comparison"}
+
+
+def __getattr__(name: str) -> Any:
+    """Load a function of the public surface when it is first asked for."""
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    value = globals()[name] = getattr(import_module(_LATER[name]), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_LATER])

@@ -1,0 +1,45 @@
+"""A picture of histograms from two results over each other, with their ratio below."""
+
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+COLUMNS = 3
+
+
+def overlay(pairs: list[tuple[str, Any, Any]]) -> Figure:
+    """Draw pairs of histograms.
+
+    Parameters
+    ----------
+    pairs
+        Name and two histograms; of several axes the last one with an order is shown, the others
+        added up.
+    """
+    rows = -(-len(pairs) // COLUMNS) or 1
+    columns = min(COLUMNS, len(pairs)) or 1
+    figure = Figure(figsize=(4 * columns, 3 * rows), layout="constrained")
+    frames = np.atleast_1d(np.array(figure.subfigures(rows, columns), dtype=object)).ravel()
+    for frame, (name, a, b) in zip(frames, pairs, strict=False):
+        above, below = frame.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+        above.set_title(name, fontsize="small")
+        (edges, first), (other_edges, second) = _shown(a), _shown(b)
+        above.stairs(first, edges, label="first", linewidth=2)
+        above.stairs(second, other_edges, label="second", linestyle="--")
+        above.legend(fontsize="x-small")
+        if first.shape == second.shape:
+            ratio = np.full(first.shape, np.nan)
+            np.divide(second, first, out=ratio, where=first != 0)
+            below.stairs(ratio, edges, baseline=1)
+        below.set_ylabel("second/first", fontsize="x-small")
+    return figure
+
+
+def _shown(histogram: Any) -> tuple[Any, Any]:
+    axes = list(histogram.axes)
+    ordered = [i for i, axis in enumerate(axes) if axis.traits.ordered]
+    shown = ordered[-1] if ordered else len(axes) - 1
+    values = np.asarray(histogram.values(), float)
+    rest = tuple(i for i in range(len(axes)) if i != shown)
+    return np.asarray(axes[shown].edges, float), values.sum(axis=rest)
