@@ -1,6 +1,9 @@
 """What runs, what is missing, why, and what to do: one or two sentences a pool."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from distributed.core import Status
 
 from facility.crew import Crew
 from facility.table import Table, Text
@@ -30,6 +33,29 @@ def explain(
         lines += [f"  {crew.pool.name}: {reason}." for reason in reasons(crew.pool.name)]
     lines += [f"  {remark}" for remark in remarks]
     return Text("\n".join(lines))
+
+
+def status_words(status: Status, because: str | None) -> str:
+    """Say in a clause what state a Dask cluster is in, and why."""
+    words = {
+        Status.created: "has not been started",
+        Status.starting: "is starting",
+        Status.failed: f"has failed: {because}",
+        Status.closing: "is closing",
+        Status.closed: f"is closed{': ' + because if because else ''}",
+    }
+    return words.get(status, "runs")
+
+
+def other_software(name: str, workers: Iterable[Mapping[str, Any]]) -> str | None:
+    """Say how the software of new workers differs from what runs here; None where it does not."""
+    found = next((worker["facility"] for worker in workers if worker.get("facility")), None)
+    if not found:
+        return None
+    return (
+        f"Dask cluster {name}: a worker runs other software than this notebook: "
+        f"{'; '.join(found)}. Results may differ."
+    )
 
 
 def pool_sentences(crew: Crew) -> list[str]:

@@ -104,9 +104,7 @@ class Fleet:
         await asyncio.sleep(0)
         self._act()
         answer = await self._started(start, started)
-        arguments = self.backend.security.get_connection_args("client")
-        self.scheduler = rpc(answer["address"], connection_args=arguments)
-        await self._subscribe()
+        await self._connect(answer["address"], started)
         await self._beat()
         self._run(self._keep())
         await self._wait(started)
@@ -166,6 +164,23 @@ class Fleet:
             "owner_timeout": OWNER_SECONDS,
         }
 
+    async def _connect(self, address: str, started: float) -> None:
+        """Connect to the scheduler, again where the way to it is not open yet."""
+        arguments = self.backend.security.get_connection_args("client")
+        while True:
+            self.scheduler = rpc(address, connection_args=arguments)
+            try:
+                return await self._subscribe()
+            except OSError as error:
+                await self.scheduler.close_rpc()
+                if how := self.backend.scheduler_ended():
+                    raise ClusterFailedError(f"The scheduler {how}.") from error
+                if time.monotonic() - started > self.request.timeout:
+                    raise ClusterTimeoutError(
+                        f"The scheduler of Dask cluster {self.name} runs and cannot be reached at "
+                        f"{address}: {error}. Nothing is left running."
+                    ) from error
+
     async def _subscribe(self) -> None:
         """Follow which workers there are, for the widget and the panel."""
         comm = await self.scheduler.live_comm()
@@ -180,23 +195,14 @@ class Fleet:
                 for operation, message in await comm.read():
                     if operation == "add":
                         workers = message.pop("workers")
-                        self._compare(workers)
+                        if found := explain.other_software(self.name, workers.values()):
+                            self._tell_once("software", found)
                         self.info["workers"].update(workers)
                         self.info.update(message)
                     else:
                         self.info["workers"].pop(message, None)
                 self._wake.set()
         await comm.close()
-
-    def _compare(self, workers: Mapping[str, Mapping[str, Any]]) -> None:
-        """Tell once how the software of new workers differs from what runs here."""
-        for worker in workers.values():
-            if found := worker.get("facility"):
-                self._tell_once(
-                    "software",
-                    f"Dask cluster {self.name}: a worker runs other software than this "
-                    f"notebook: {'; '.join(found)}. Results may differ.",
-                )
 
     # Run.
 
@@ -317,21 +323,13 @@ class Fleet:
 
     def explain(self, status: str | None = None) -> Text:
         """Say what runs, what is missing and why."""
-        words = {
-            Status.created: "has not been started",
-            Status.starting: "is starting",
-            Status.running: "runs",
-            Status.failed: f"has failed: {self.ended_because}",
-            Status.closing: "is closing",
-            Status.closed: f"is closed{': ' + self.ended_because if self.ended_because else ''}",
-        }
         remarks = self.backend.remarks()
         if self._ending:
             remarks.append(f"It ends now, since {self._ending}.")
         over = status is None and self.status in (Status.failed, Status.closing, Status.closed)
         return explain.explain(
             self.name,
-            status or words.get(self.status, "runs"),
+            status or explain.status_words(self.status, self.ended_because),
             () if over else self.crews.values(),
             () if over else remarks,
             self.backend.reasons,

@@ -7,6 +7,7 @@ import time
 from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from facility import names
 from facility.certificates import Authority, authority
 from facility.errors import ClusterFailedError, KubernetesError, RequestError
 from facility.kubernetes import ends, explain, manifests
@@ -107,7 +108,16 @@ class KubernetesBackend:
                     f"The scheduler of Dask cluster {self.name!r} did not start: it "
                     f"{self._ended}." + (f" Its log ends with:\n{tail}" if tail else "")
                 )
-        return {"address": self.cluster.address}
+        return {"address": await self._address()}
+
+    async def _address(self) -> str:
+        """Return the Service's address by number: a name that is new may take a while to know."""
+        service = await self.api.get(SERVICE, names.scheduler_name(self.name)) or {}
+        number = service.get("spec", {}).get("clusterIP", "None")
+        if number == "None":
+            return self.cluster.address
+        host = f"[{number}]" if ":" in number else number
+        return f"tls://{host}:{names.SCHEDULER_PORT}"
 
     async def _issue(self, role: str) -> None:
         files = await asyncio.to_thread(self.authority.signed, role)

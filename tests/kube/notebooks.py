@@ -58,7 +58,7 @@ POOLS = Config(
             node_selector={"facility.test/pool": "cpu"},
             **{**SMALL, "cpu": 0.2},
         ),
-        "nowhere": Pool(name="nowhere", max_workers=4, node_selector={"no": "node"}, **SMALL),
+        "nowhere": Pool(name="nowhere", max_workers=1000, node_selector={"no": "node"}, **SMALL),
         "noimage": Pool(
             name="noimage", max_workers=4, image="registry.test/no/such:image", **SMALL
         ),
@@ -104,6 +104,8 @@ class Notebook:
         assert found.stdin is not None
         found.stdin.write(textwrap.dedent(script))
         found.stdin.close()
+        # Or `communicate` would flush it once more.
+        found.stdin = None
         return found
 
     def left(self, cluster: str) -> str:

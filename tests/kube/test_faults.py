@@ -1,0 +1,216 @@
+"""What fails under a Dask cluster on Kubernetes, caused for real, and what is left of it."""
+
+import json
+import time
+
+import pytest
+
+from facility import names
+from tests.kube.conftest import until
+from tests.kube.notebooks import Notebook, notebook
+from tests.kube.tenancy import dask_kinds
+
+__all__ = ["dask_kinds", "notebook"]
+pytestmark = [pytest.mark.kube, pytest.mark.timeout(300)]
+
+WATCHED = """
+    import time
+    from facility import cluster
+    from facility.pooled import PooledCluster
+    said = []
+    PooledCluster.say = staticmethod(said.append)
+    def until(check):
+        end = time.monotonic() + 120
+        while not check():
+            assert time.monotonic() < end, (c.explain(), said)
+            time.sleep(0.2)
+"""
+
+
+def test_lost_workers_are_replaced_and_told(notebook: Notebook) -> None:
+    """Deleted, evicted as on a drained node, out of memory, and killed."""
+    started = notebook.start(
+        WATCHED
+        + """
+    def eat():
+        return len(bytearray(2**31))
+    def vanish():
+        import os
+        os._exit(7)
+    with cluster(cpu=1, name="lossy", wait=1) as c, c.get_client() as client:
+        crew = c._fleet.crews["cpu"]
+        for number, task in enumerate((None, None, eat, vanish)):
+            print(next(iter(c.workers)), flush=True)
+            doing = client.submit(task) if task else None
+            until(lambda: crew.lost > number)
+            if doing:
+                client.cancel([doing], force=True)
+            until(lambda: crew.joined == 1)
+        print(said)
+        print(c.explain())
+    """
+    )
+    assert started.stdout is not None
+    kube = notebook.admin
+    worker = started.stdout.readline().strip()
+    kube.run("delete", "pod", f"lossy-{worker}", "--grace-period=1")
+    worker = started.stdout.readline().strip()
+    pod = f"lossy-{worker}"
+    path = f"/api/v1/namespaces/{notebook.space.namespace}/pods/{pod}/eviction"
+    eviction = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": pod}}
+    kube.run("create", "--raw", path, "-f", "-", text=json.dumps(eviction))
+    said, _ = started.communicate(timeout=200)
+    assert "was deleted by somebody else" in said
+    assert "its node is being drained" in said
+    assert "OOMKilled" in said
+    assert "ended with exit code 7" in said
+    assert "4 workers lost and replaced" in said
+    assert not notebook.left("lossy")
+
+
+def test_a_killed_scheduler_is_told_in_one_sentence(notebook: Notebook) -> None:
+    started = notebook.start(
+        WATCHED
+        + """
+    c = cluster(cpu=1, name="headless", wait=1)
+    print("here", flush=True)
+    until(lambda: c.status.name == "failed")
+    print(said[-1])
+    c.close()
+    """
+    )
+    assert started.stdout is not None
+    assert started.stdout.readline() == "here\n"
+    kube = notebook.admin
+    selector = f"{names.CLUSTER_LABEL}=headless,{names.COMPONENT_LABEL}=scheduler"
+    kube.run("delete", "pod", "-l", selector, "--force", "--grace-period=0")
+    said, _ = started.communicate(timeout=120)
+    assert "Dask cluster headless has failed: its scheduler" in said
+    assert "start a new one with cluster(...)" in said
+    notebook.gone("headless")
+
+
+def test_the_scheduler_ends_what_is_idle(notebook: Notebook) -> None:
+    said = notebook.python(
+        WATCHED
+        + """
+    c = cluster(cpu=1, name="idle", wait=1, idle_timeout=2)
+    until(lambda: c.status.name == "closed")
+    print(said[-1])
+    """
+    )
+    assert "Dask cluster idle has ended: it was idle for 2" in said
+    notebook.gone("idle")
+
+
+def test_a_killed_kernel_leaves_nothing(notebook: Notebook) -> None:
+    """Its scheduler ends the Dask cluster, two minutes after its last owner."""
+    started = notebook.start(
+        """
+    import os
+    from facility import cluster, fleet
+    fleet.OWNER_SECONDS = 5.0
+    c = cluster(cpu=2, name="orphan", wait=2)
+    print("here", flush=True)
+    os.kill(os.getpid(), 9)
+    """
+    )
+    assert started.stdout is not None
+    assert started.stdout.readline() == "here\n"
+    started.communicate()
+    assert notebook.left("orphan")
+    notebook.gone("orphan", 60)
+
+
+def test_the_interpreters_exit_leaves_nothing(notebook: Notebook) -> None:
+    notebook.python('from facility import cluster\nc = cluster(cpu=2, name="exit", wait=2)')
+    notebook.gone("exit", 60)
+
+
+def test_without_an_operator(notebook: Notebook) -> None:
+    """It is told; what runs is closed all the same."""
+    started = notebook.start(
+        WATCHED
+        + """
+    c = cluster(cpu=1, name="before", wait=1)
+    print("here", flush=True)
+    time.sleep(8)
+    c.close()
+    print("closed", flush=True)
+    try:
+        cluster(cpu=1, name="without", timeout=20)
+    except Exception as error:
+        print(type(error).__name__, error)
+    print(said)
+    """
+    )
+    assert started.stdout is not None
+    assert started.stdout.readline() == "here\n"
+    hub = notebook.operator
+    hub.run("scale", "deployment/operator", "--replicas=0")
+    try:
+        hub.run("wait", "--for=delete", "pod", "-l", "app=operator", "--timeout=30s")
+        assert started.stdout.readline() == "closed\n"
+        assert not notebook.left("before")
+        said = started.stdout.read()
+        started.wait()
+    finally:
+        hub.run("scale", "deployment/operator", "--replicas=1")
+        hub.run("rollout", "status", "deployment/operator", "--timeout=120s")
+    assert "ClusterTimeoutError" in said
+    assert "the operator of dask-kubernetes has done nothing in" in said
+    assert "After 15 s" in said
+    assert not notebook.left("without")
+
+
+def test_work_goes_on_without_the_api_server(notebook: Notebook) -> None:
+    """A policy closes the way to it; scaling resumes when it is open again."""
+    started = notebook.start(
+        WATCHED
+        + """
+    with cluster(cpu=1, name="deaf", wait=1) as c, c.get_client() as client:
+        print("here", flush=True)
+        until(lambda: "has not answered" in c.explain())
+        c.scale(cpu=2)
+        print(client.submit(sum, [1, 2]).result(), flush=True)
+        until(lambda: len(c.scheduler_info["workers"]) == 2)
+        print("grown", flush=True)
+        until(lambda: "has not answered" not in c.explain())
+    """
+    )
+    assert started.stdout is not None
+    assert started.stdout.readline() == "here\n"
+    kube = notebook.admin
+    policy = kube.run("get", "networkpolicy", "api-server", "-o", "json")
+    kube.run("delete", "networkpolicy", "api-server")
+    try:
+        assert started.stdout.readline() == "3\n"
+        time.sleep(10)
+    finally:
+        found = json.loads(policy)
+        for key in ("resourceVersion", "uid", "creationTimestamp", "managedFields"):
+            found["metadata"].pop(key, None)
+        kube.run("create", "-f", "-", text=json.dumps(found))
+    assert started.stdout.readline() == "grown\n"
+    started.communicate(timeout=60)
+    assert started.returncode == 0
+    assert not notebook.left("deaf")
+
+
+def test_a_deleted_notebook_leaves_nothing(notebook: Notebook) -> None:
+    """The last one: it takes the notebook's pod away."""
+    started = notebook.start(
+        """
+    import time
+    from facility import cluster
+    c = cluster(cpu=2, arm=1, name="owned", wait=2)
+    print("here", flush=True)
+    time.sleep(100)
+    """
+    )
+    assert started.stdout is not None
+    assert started.stdout.readline() == "here\n"
+    assert notebook.left("owned")
+    notebook.admin.run("delete", "pod", "notebook", "--grace-period=1")
+    until(lambda: not notebook.left("owned"), 60)
+    started.communicate()
