@@ -152,8 +152,7 @@ def test_without_an_operator(notebook: Notebook) -> None:
         hub.run("wait", "--for=delete", "pod", "-l", "app=operator", "--timeout=30s")
         assert started.stdout.readline() == "closed\n"
         assert not notebook.left("before")
-        said = started.stdout.read()
-        started.wait()
+        said, _ = started.communicate(timeout=90)
     finally:
         hub.run("scale", "deployment/operator", "--replicas=1")
         hub.run("rollout", "status", "deployment/operator", "--timeout=120s")
