@@ -7,10 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from facility.analysis.comparison import compare
+    from facility.analysis.goodruns import good_runs
 
-__all__ = ["compare"]
+__all__ = ["compare", "good_runs"]
 
-_LATER = {"compare": "facility.analysis.comparison"}
+_LATER = {
+    "compare": "facility.analysis.comparison",
+    "good_runs": "facility.analysis.goodruns",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -23,6 +23,7 @@ from coffea.processor import ProcessorABC
 from uproot.deserialization import DeserializationError
 
 from facility.analysis import physlite
+from facility.analysis.bookkeepers import weights
 from facility.analysis.diary import tell
 from facility.analysis.merge import add
 from facility.analysis.plan import Chunk
@@ -44,10 +45,13 @@ class Settings:
         A coffea schema.
     uproot_options
         Arguments of `uproot.open`.
+    weights
+        Whether to read the sums of weights of each file.
     """
 
     schema: Any
     uproot_options: Mapping[str, Any] = field(default_factory=dict)
+    weights: bool = False
 
 
 class ChunkError(Exception):
@@ -115,7 +119,9 @@ def process_chunk(
                 "the processor returned None: process() has to return what is to be added up"
             )
         packed = _packed(result)
-        took = Receipt(worker, began, time.perf_counter() - clock, file.requested - before)
+        wanted = file.settings.weights and chunk.start == 0
+        made = weights(file.directory) if wanted else None
+        took = Receipt(worker, began, time.perf_counter() - clock, file.requested - before, made)
         tell(topic, chunk.index, took)
         return packed, took
     except Exception as error:  # noqa: BLE001 - the user's code, and damaged bytes

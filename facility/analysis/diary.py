@@ -14,6 +14,7 @@ from typing import Any
 
 from distributed import Client, get_worker
 
+from facility.analysis.bookkeepers import Weights
 from facility.analysis.report import Receipt
 
 PATIENCE = 1.0
@@ -54,7 +55,9 @@ class Diary:
             self.workers[chunk] = told
             self._began(chunk)
         else:
-            self.receipts[chunk] = Receipt(*told)
+            worker, began, seconds, size, weights = told
+            made = Weights(*weights) if weights else None
+            self.receipts[chunk] = Receipt(worker, began, seconds, size, made)
 
     def wait(self, missing: Callable[[], bool]) -> None:
         """Wait a moment for what is under way."""

@@ -1,7 +1,7 @@
 """What became of every event: processed, failed or not reached, and what it took."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from html import escape
@@ -9,6 +9,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from facility.analysis.bookkeepers import Weights, total
 from facility.analysis.plan import Chunk, Plan
 from facility.table import Table
 
@@ -33,12 +34,15 @@ class Receipt:
         From opening the file to the result.
     bytes
         Read from the file.
+    weights
+        Of the file, from the chunk with its first event; None where it has none.
     """
 
     worker: str
     began: float
     seconds: float
     bytes: int
+    weights: Weights | None = None
 
 
 @dataclass
@@ -57,6 +61,8 @@ class Record:
         The end of the traceback.
     restored
         Whether its result comes from a checkpoint.
+    weights
+        Of the file, with its first chunk.
     """
 
     chunk: Chunk
@@ -69,11 +75,13 @@ class Record:
     error: str | None = None
     details: str = ""
     restored: bool = False
+    weights: Weights | None = None
 
     def take(self, receipt: Receipt) -> None:
         """Take note of what processing the chunk took."""
         self.worker, self.began = receipt.worker, receipt.began
         self.seconds, self.bytes = receipt.seconds, receipt.bytes
+        self.weights = receipt.weights
 
 
 @dataclass
@@ -94,6 +102,8 @@ class Report:
         From the first chunk to the sum.
     interrupted
         Whether it was stopped before its end.
+    metadata
+        What the processor saw as `events.metadata` of each dataset: cross-section, luminosity.
     """
 
     records: list[Record]
@@ -103,11 +113,13 @@ class Report:
     seconds: float = 0.0
     interrupted: bool = False
     notes: list[str] = field(default_factory=list)
+    metadata: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, plan: Plan, started: float) -> "Report":
         """Begin the account of a plan."""
-        return cls([Record(chunk) for chunk in plan.chunks], plan.skipped, plan.hash, started)
+        records = [Record(chunk) for chunk in plan.chunks]
+        return cls(records, plan.skipped, plan.hash, started, metadata=plan.metadata)
 
     def events(self, state: State | None = None) -> int:
         """Number of events in a state, or of all."""
@@ -182,6 +194,29 @@ class Report:
         """Events, bytes and seconds by dataset."""
         return self._table("dataset", lambda r: (r.chunk.dataset,))
 
+    def weights(self, dataset: str) -> Weights:
+        """Sums of weights of those files of a dataset that were processed whole.
+
+        A file counts once, however many chunks it has and however often they were tried; one of
+        which an event is not in the result counts not at all.
+        """
+        return total(
+            weights
+            for (name, _), records in self._groups(lambda r: (r.chunk.dataset, r.chunk.path))
+            if name == dataset and (weights := _weights(records)) is not None
+        )
+
+    @property
+    def weighted(self) -> Table:
+        """Sums of weights by dataset, the files that they are of, and those without any."""
+        rows = []
+        for (name,), of_it in self._groups(lambda r: (r.chunk.dataset,)):
+            files = [list(part) for _, part in groupby(of_it, lambda r: r.chunk.path)]
+            counted = sum(_weights(records) is not None for records in files)
+            rows.append((name, *self.weights(name), counted, len(files) - counted))
+        columns = ("dataset", "events", "sum of weights", "of squares", "files", "not counted")
+        return Table(columns, tuple(rows), "no input")
+
     @property
     def files(self) -> Table:
         """Events, bytes and seconds by file."""
@@ -220,9 +255,12 @@ class Report:
                 "skipped": list(self.skipped),
                 "notes": self.notes,
                 "datasets": list(self.datasets),
+                "weights": list(self.weighted),
+                "metadata": self.metadata,
                 "chunks": [asdict(record) for record in self.records],
             },
             indent=1,
+            default=str,
         )
 
     def save(self, path: str | Path) -> Path:
@@ -281,6 +319,12 @@ class Report:
 
 
 _SUMS = ("events", *STATES, "MB", "seconds")
+
+
+def _weights(records: list[Record]) -> Weights | None:
+    """Sums of weights of a file whose chunks were all processed."""
+    whole = all(record.state == "processed" for record in records)
+    return next((r.weights for r in records if r.weights is not None), None) if whole else None
 
 
 def _sums(records: list[Record]) -> tuple[object, ...]:

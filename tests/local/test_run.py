@@ -194,6 +194,32 @@ def test_without_a_dask_cluster_it_starts_and_closes_one(files: Fileset) -> None
     assert len(facility.clusters()) == 0
 
 
+def test_sums_of_weights_count_once_a_file(
+    c: PooledCluster, rntuple_physlite: Path, tmp_path: Path
+) -> None:
+    # A small tree of a real file whose MetaData holds CutBookkeepers: 4 events, in 2 chunks.
+    sources = {"mc": {"files": str(rntuple_physlite), "metadata": {"xsec_pb": 2.5}}}
+
+    def flaky(events: Any) -> float:
+        mark = tmp_path / str(events.metadata["entrystart"])
+        if not mark.exists():
+            mark.touch()
+            raise OSError("Operation expired")
+        return float(len(events) * events.metadata["xsec_pb"])
+
+    options: dict[str, Any] = {"schema": BaseSchema, "treename": "##Params", "progress": False}
+    for _ in range(2):
+        found, report = facility.run(
+            flaky, sources, c, chunksize=2, weights=True, checkpoint=tmp_path / "kept", **options
+        )
+        assert found == 10.0
+        assert report.weights("mc") == (100, 81567.26385498047, 66538438.676134706)
+        assert report.metadata["mc"]["xsec_pb"] == 2.5
+    assert [record.restored for record in report.records] == [True, True]
+    [row] = facility.run(lambda events: len(events), sources, c, **options)[1].weighted
+    assert (row["files"], row["not counted"]) == (0, 1)
+
+
 # Failures.
 
 
