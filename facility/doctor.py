@@ -6,7 +6,7 @@ import re
 import tempfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from importlib import metadata, util
+from importlib import metadata
 from pathlib import Path
 
 from packaging.requirements import Requirement
@@ -24,8 +24,6 @@ _PURPOSES = {
     "hub": "the hub and its notebooks",
     "kubernetes": "Dask clusters on Kubernetes",
 }
-_BACKEND_MODULE = "facility.kubernetes"
-"""Module of the Kubernetes backend, which an installation may be without."""
 
 
 @dataclass(frozen=True)
@@ -152,12 +150,19 @@ def _examine_backend(found: Diagnosis) -> str:
         return ""
     where = "pods on Kubernetes" if backend == KUBERNETES else "processes on this machine"
     found.facts.append(("Dask clusters", f"{where}, because {reason}"))
-    if backend == KUBERNETES and util.find_spec(_BACKEND_MODULE) is None:
-        found.missing.append(
-            "the Kubernetes backend is not part of this installation; "
-            f"set {names.BACKEND_VARIABLE}=local to run on this machine"
-        )
+    if backend == KUBERNETES:
+        _examine_namespace(found)
     return backend
+
+
+def _examine_namespace(found: Diagnosis) -> None:
+    """Ask Kubernetes what `cluster()` would ask first."""
+    from facility.kubernetes.site import ThisNamespace
+
+    try:
+        found.facts += ThisNamespace().facts()
+    except FacilityError as error:
+        found.missing.append(f"{error}")
 
 
 def _examine_pools(found: Diagnosis, source: str | None, machine: Machine, backend: str) -> None:

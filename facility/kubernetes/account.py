@@ -1,6 +1,5 @@
 """With which account this process speaks to which API server."""
 
-import base64
 import os
 import ssl
 import time
@@ -77,60 +76,3 @@ def pod_account(folder: Path = FOLDER) -> Account:
         ) from error
     host = f"[{host}]" if ":" in host else host
     return Account(f"https://{host}:{port or 443}", namespace, verify, folder / "token")
-
-
-def kubeconfig_account(path: Path, namespace: str | None = None) -> Account:
-    """Return the account of a kubeconfig's current context.
-
-    Certificates and tokens are read; programs that a kubeconfig would run for a token are not
-    run: in a notebook there is a service account.
-
-    Raises
-    ------
-    FacilityError
-        Where the file cannot be read, or holds nothing of that kind.
-    """
-    import yaml
-
-    try:
-        content = yaml.safe_load(path.read_text())
-        entries = {
-            kind: {entry["name"]: entry[kind] for entry in content[f"{kind}s"]}
-            for kind in ("cluster", "context", "user")
-        }
-        context = entries["context"][content["current-context"]]
-        cluster, user = entries["cluster"][context["cluster"]], entries["user"][context["user"]]
-        verify = _verify(cluster, user, path.parent)
-        token_file = Path(user["tokenFile"]) if "tokenFile" in user else None
-        return Account(
-            cluster["server"].rstrip("/"),
-            namespace or context.get("namespace", "default"),
-            verify,
-            token_file,
-            user.get("token", ""),
-        )
-    except OSError as error:
-        raise FacilityError(f"{path} cannot be read: {error.strerror or error}") from error
-    except (KeyError, TypeError, ValueError) as error:
-        raise FacilityError(
-            f"{path} is no kubeconfig with certificates or a token: {error!r}"
-        ) from error
-
-
-def _verify(cluster: dict[str, str], user: dict[str, str], folder: Path) -> ssl.SSLContext:
-    import tempfile
-
-    def content(entry: dict[str, str], key: str) -> str | None:
-        if f"{key}-data" in entry:
-            return base64.b64decode(entry[f"{key}-data"]).decode()
-        return (folder / entry[key]).read_text() if key in entry else None
-
-    verify = ssl.create_default_context(cadata=content(cluster, "certificate-authority"))
-    certificate, key = content(user, "client-certificate"), content(user, "client-key")
-    if certificate and key:
-        # OpenSSL reads a key from a file alone.
-        with tempfile.NamedTemporaryFile("w") as file:
-            file.write(f"{certificate}\n{key}")
-            file.flush()
-            verify.load_cert_chain(file.name)
-    return verify

@@ -27,6 +27,21 @@ class ThisNamespace:
     def __init__(self) -> None:
         self.api = Api(pod_account())
 
+    def facts(self) -> list[tuple[str, str]]:
+        """Return what a diagnosis names.
+
+        Raises
+        ------
+        FacilityError
+            Where Dask clusters could not be made here.
+        """
+        place = own_pod(self.api)
+        running = len(ends.dask_clusters(self.api))
+        return [
+            ("Namespace", f"{place.namespace}, with {running} Dask clusters"),
+            ("Image of workers", place.image),
+        ]
+
     def limits(self, config: Config) -> dict[str, Limit]:
         """Return how many workers of each pool there can be."""
         try:

@@ -338,9 +338,8 @@ def test_doctor_tells_a_wrong_backend(healthy, monkeypatch, capsys):
     assert "'slurm' is no backend" in capsys.readouterr().out
 
 
-def test_doctor_tells_that_the_kubernetes_backend_is_missing(healthy, monkeypatch, capsys):
+def test_doctor_tells_that_there_is_no_service_account(healthy, monkeypatch, capsys):
     monkeypatch.setenv(names.BACKEND_VARIABLE, "kubernetes")
-    monkeypatch.setattr(doctor, "_BACKEND_MODULE", "facility.nosuchbackend")
     assert main(["doctor"]) == 1
     said = capsys.readouterr().out
     assert "pods on Kubernetes, because the variable FACILITY_BACKEND says so" in said

@@ -125,10 +125,17 @@ def _to(addresses: tuple[Address, ...]) -> list[Manifest]:
 
 
 def _cilium_api_server(tenant: Tenant) -> Manifest:
-    """Return the way to the API server where no block of addresses matches it."""
+    """Return the way to the API server where no block of addresses matches it.
+
+    Its ports alone: its address is often that of a node, on which other things listen too.
+    """
+    ports = sorted({port for address in tenant.network.api_server for port in address.ports})
+    rule: Manifest = {"toEntities": ["kube-apiserver"]}
+    if ports:
+        rule["toPorts"] = [{"ports": [{"port": str(port), "protocol": "TCP"} for port in ports]}]
     return {
         "apiVersion": "cilium.io/v2",
         "kind": "CiliumNetworkPolicy",
         "metadata": {"name": "api-server", "namespace": tenant.namespace, "labels": tenant.labels},
-        "spec": {"endpointSelector": {}, "egress": [{"toEntities": ["kube-apiserver"]}]},
+        "spec": {"endpointSelector": {}, "egress": [rule]},
     }
