@@ -151,9 +151,10 @@ def make(names: list[str]) -> None:
             count += sum(built)
             if any(built) or engine.inspect(image.reference) is None:
                 engine.join(image.reference, [image.built(each) for each in image.architectures])
-    if count:
-        # What earlier ones were built from; the layers of these stay.
-        engine.podman("image", "prune", "--force")
+        if count:
+            # What earlier ones were built from; the layers of these stay.
+            engine.podman("image", "prune", "--force")
+            packages.forget_others(images)
     say(f"{count} images built in {time.monotonic() - begin:.0f} s")
 
 

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from tools.building import CACHE, BuildError, fingerprint, once, run, say
+from tools.building import CACHE, BuildError, fingerprint, once, remove, run, say
 from tools.images.catalog import ARCHITECTURES, PYTHON, ROOT, Image, ancestors
 
 UV = Path(sys.executable).with_name("uv")
@@ -142,27 +142,43 @@ def compile_modules(target: Path, like: Path | None) -> None:
     subprocess.run(command, input="\n".join(left), text=True, check=False, capture_output=True)
 
 
+def wanted(image: Image, architecture: str, images: Mapping[str, Image]) -> tuple[str, str]:
+    """The part of an image's lock that its parents do not have, and the folder's name for it."""
+    above = {name for each in ancestors(image, images) for name in each.locked()}
+    text = without(image.lock.read_text(), above)
+    return text, f"{image.name}-{architecture}-{fingerprint([text, PYTHON, LAYOUT])}"
+
+
 def packages(image: Image, architecture: str, images: Mapping[str, Image]) -> Path | None:
     """The folder with the packages of an image's lock that its parents do not have."""
     if not image.lock.exists():
         return None
-    above = {name for each in ancestors(image, images) for name in each.locked()}
-    text = without(image.lock.read_text(), above)
-    name = f"{image.name}-{architecture}-{fingerprint([text, PYTHON, LAYOUT])}"
-
+    text, name = wanted(image, architecture, images)
     first = image.architectures[0]
     like = None if architecture == first else packages(image, first, images)
 
     def make(into: Path) -> None:
-        wanted = into / "requirements.txt"
-        wanted.write_text(text)
+        lock = into / "requirements.txt"
+        lock.write_text(text)
         what = f"packages of {image.name} for {architecture}"
-        words = ["--require-hashes", f"--requirements={wanted}"]
+        words = ["--require-hashes", f"--requirements={lock}"]
         unpack(into, architecture, words, what, like)
-        wanted.unlink()
+        lock.unlink()
 
     about = f"unpacking the packages of {image.name} for {architecture}"
     return once(UNPACKED, name, make, about)
+
+
+def forget_others(images: Mapping[str, Image]) -> None:
+    """Remove what was unpacked for earlier locks, and earlier packages `facility`."""
+    kept = {f"facility-{package_hash()}"}
+    for image in images.values():
+        if image.lock.exists():
+            kept |= {wanted(image, each, images)[1] for each in image.architectures}
+    prefixes = ("facility-", *(f"{name}-" for name in images))
+    for path in UNPACKED.iterdir():
+        if path.name.startswith(prefixes) and path.name not in kept:
+            remove(path)
 
 
 def package_hash() -> str:
