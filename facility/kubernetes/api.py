@@ -28,6 +28,9 @@ OVERLOADED = frozenset({429, 500, 502, 503, 504})
 WATCH_SECONDS = 290
 """Seconds after which a watch is asked for again."""
 
+QUIET_SECONDS = 90.0
+"""Seconds without a word after which a watch is taken for dead: there is a bookmark a minute."""
+
 Object = dict[str, Any]
 
 
@@ -241,7 +244,7 @@ class Api:
             call.path,
             params=params,
             headers=self.account.headers(),
-            timeout=httpx.Timeout(10.0, read=WATCH_SECONDS + 30.0),
+            timeout=httpx.Timeout(10.0, read=QUIET_SECONDS),
         ) as response:
             if response.is_error:
                 text = (await response.aread()).decode(errors="replace")
@@ -292,7 +295,7 @@ class Api:
             "params": call.params,
             "content": None if call.body is None else json.dumps(call.body),
             "headers": headers,
-            "timeout": 30.0,
+            "timeout": httpx.Timeout(20.0, connect=5.0),
         }
 
     def _connection(self) -> dict[str, Any]:

@@ -169,8 +169,9 @@ def test_work_goes_on_without_the_api_server(notebook: Notebook) -> None:
         + """
     with cluster(cpu=1, name="deaf", wait=1) as c, c.get_client() as client:
         print("here", flush=True)
-        until(lambda: "has not answered" in c.explain())
+        time.sleep(5)
         c.scale(cpu=2)
+        until(lambda: "has not answered" in c.explain())
         print(client.submit(sum, [1, 2]).result(), flush=True)
         until(lambda: len(c.scheduler_info["workers"]) == 2)
         print("grown", flush=True)
