@@ -21,6 +21,7 @@ from facility.errors import (
 )
 
 if TYPE_CHECKING:
+    from facility.analysis.executor import Executor
     from facility.analysis.run import run
     from facility.launch import cluster, clusters, pools
 
@@ -31,6 +32,7 @@ __all__ = [
     "pools",
     "clusters",
     "run",
+    "Executor",
     "FacilityError",
     "RequestError",
     "ConfigError",
@@ -47,6 +49,7 @@ _LATER = {
     "pools": "facility.launch",
     "clusters": "facility.launch",
     "run": "facility.analysis.run",
+    "Executor": "facility.analysis.executor",
 }
 """Modules of what is loaded when it is first asked for."""
 

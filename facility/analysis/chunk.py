@@ -105,8 +105,8 @@ def process_chunk(
     ChunkError
         Whatever went wrong.
     """
-    _get_ready()
-    began, clock, worker = time.time(), time.perf_counter(), _worker()
+    get_ready()
+    began, clock, worker = time.time(), time.perf_counter(), worker_name()
     tell(topic, chunk.index, worker)
     try:
         run = _loads(processor)
@@ -241,7 +241,7 @@ def _loads(pickled: bytes) -> Any:
 
 
 @cache
-def _get_ready() -> None:
+def get_ready() -> None:
     """Do once in each process what `facility.analysis.physlite.prepare` does."""
     physlite.quiet()
     if gc.get_threshold()[0] < physlite.GC_THRESHOLD:
@@ -257,7 +257,8 @@ def _packed(result: Any) -> bytes:
         ) from error
 
 
-def _worker() -> str:
+def worker_name() -> str:
+    """Name of the worker that this runs on."""
     from distributed import get_worker
 
     try:

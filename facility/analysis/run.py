@@ -252,14 +252,7 @@ def _check(
         problems.append(f"processor is the class {processor.__name__}; make an instance of it")
     elif not isinstance(processor, ProcessorABC) and not callable(processor):
         problems.append(f"processor={processor!r} is neither a coffea processor nor a function")
-    if place is not None and not isinstance(place, Cluster | Client):
-        problems.append(f"{place!r} is neither a Dask cluster nor a client")
-    elif getattr(place, "asynchronous", False):
-        problems.append("it runs in the caller's thread and cannot use an asynchronous client")
-    if place is not None and pool is not None:
-        known = getattr(getattr(place, "cluster", None) or place, "route", None)
-        if known is not None:
-            known(pool)
+    problems += _place_problems(place, pool)
     if not callable(schema):
         problems.append(f"schema={schema!r} is not a coffea schema")
     if not isinstance(chunksize, int) or chunksize < 1:
@@ -270,3 +263,31 @@ def _check(
         problems.append(f"retries={retries!r} is not a number from 0 on")
     if problems:
         raise RequestError("The run cannot begin", problems)
+
+
+def check_place(place: object, pool: str | None, retries: object) -> None:
+    """Refuse a place to run in that cannot be used.
+
+    Raises
+    ------
+    RequestError
+        With everything that is wrong with it.
+    """
+    problems = _place_problems(place, pool)
+    if not isinstance(retries, int) or retries < 0:
+        problems.append(f"retries={retries!r} is not a number from 0 on")
+    if problems:
+        raise RequestError("The run cannot begin", problems)
+
+
+def _place_problems(place: object, pool: str | None) -> list[str]:
+    if place is not None and not isinstance(place, Cluster | Client):
+        return [f"{place!r} is neither a Dask cluster nor a client"]
+    if getattr(place, "asynchronous", False):
+        return ["it runs in the caller's thread and cannot use an asynchronous client"]
+    if place is None or pool is None:
+        return []
+    known = getattr(getattr(place, "cluster", None) or place, "route", None)
+    if known is not None:
+        known(pool)
+    return []

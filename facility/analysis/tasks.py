@@ -39,6 +39,8 @@ class Tasks:
         Pickled arguments of `process_chunk`.
     resources
         Arguments of `submit` that route to a pool.
+    task
+        What is done with each chunk.
 
     Attributes
     ----------
@@ -47,8 +49,14 @@ class Tasks:
     """
 
     def __init__(
-        self, client: Client, processor: bytes, settings: bytes, resources: Mapping[str, Any]
+        self,
+        client: Client,
+        processor: bytes,
+        settings: bytes,
+        resources: Mapping[str, Any],
+        task: Callable[..., Any] = process_chunk,
     ) -> None:
+        self._task = task
         self.client, self._resources = client, resources
         self.name = f"run-{secrets.token_hex(3)}"
         self.news: queue.SimpleQueue[tuple[Node, Future[Any] | None]] = queue.SimpleQueue()
@@ -82,7 +90,7 @@ class Tasks:
         """
         self._submitted += 1
         futures = self.client.map(
-            process_chunk,
+            self._task,
             chunks,
             [metadata[chunk.dataset] for chunk in chunks],
             key=[f"chunk-{self.name}-{self._submitted}-{chunk.index}" for chunk in chunks],

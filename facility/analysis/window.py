@@ -5,14 +5,14 @@ to be. Results stay on the workers; the client holds receipts, and the sum in th
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from distributed import Client, Future
 from distributed.scheduler import KilledWorker
 
 from facility.analysis.checkpoint import Checkpoint
-from facility.analysis.chunk import ChunkError
+from facility.analysis.chunk import ChunkError, process_chunk
 from facility.analysis.diary import Diary
 from facility.analysis.lineup import Lineup
 from facility.analysis.merge import Node
@@ -47,6 +47,8 @@ class Window:
         How often a chunk is tried again after an error that may be transient.
     stop_if_hopeless
         Stop when the first chunks all fail.
+    task
+        What is done with each chunk.
     """
 
     def __init__(
@@ -62,12 +64,13 @@ class Window:
         checkpoint: Checkpoint | None,
         stop_if_hopeless: bool,
         progress: bool,
+        task: Callable[..., Any] = process_chunk,
     ) -> None:
         self.plan, self.report = plan, report
         self.retries, self.checkpoint = retries, checkpoint
         self.stop_if_hopeless = stop_if_hopeless
         self.meter = Meter(plan.events, show=progress)
-        self.tasks = tasks = Tasks(client, processor, settings, resources)
+        self.tasks = tasks = Tasks(client, processor, settings, resources, task)
         self.sums = Sums(tasks, len(plan.chunks))
         self.lineup = Lineup(())
         self.flights: dict[int, Future[Any]] = {}

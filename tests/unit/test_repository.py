@@ -140,6 +140,7 @@ def test_public_surface() -> None:
         "pools",
         "clusters",
         "run",
+        "Executor",
         "FacilityError",
         "RequestError",
         "ConfigError",

@@ -1,0 +1,180 @@
+"""coffea's own Runner on a Dask cluster, with the retries, blame and sums of `facility.run`."""
+
+import time
+import traceback
+import uuid
+import warnings
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import cloudpickle
+from coffea.processor import accumulate
+from coffea.processor.executor import ExecutorBase
+from distributed import Client
+from distributed.deploy.cluster import Cluster
+
+from facility import names
+from facility.analysis import chunk as chunks
+from facility.analysis.chunk import ChunkError
+from facility.analysis.delivery import pickled
+from facility.analysis.diary import tell
+from facility.analysis.place import client_of
+from facility.analysis.plan import Chunk, Plan
+from facility.analysis.report import Receipt, Report
+from facility.analysis.run import PartialResultsWarning, check_place
+from facility.analysis.sums import SumError
+from facility.analysis.tasks import SchedulerLostError
+from facility.analysis.window import Window
+from facility.errors import RunError
+
+LEFT_OUT = "coffea's skipbadfiles left it out"
+
+
+@dataclass(frozen=True)
+class _Item(Chunk):
+    """One item of coffea's, with the place that it has in the sum."""
+
+    item: Any
+
+
+class Executor(ExecutorBase):
+    """Executor for ``coffea.processor.Runner(executor=facility.Executor(client))``.
+
+    An item whose worker dies is tried again, alone in the end, and is the only one that is
+    blamed; errors of reading are tried again after pauses; results are added on the workers in
+    the order of the items, to the same bits whatever failed on the way.
+
+    Parameters
+    ----------
+    cluster_or_client
+        Where to run; without one a Dask cluster is started for each step, and closed at its end.
+    pool
+        Pool to run in; by default that of untagged work.
+    retries
+        How often an item is given to the workers again after an error of reading. The Runner
+        itself tries it as often each time, without a pause.
+    **coffea
+        What all of coffea's executors take: `status`, `desc`, `unit`, `function_name`.
+
+    Attributes
+    ----------
+    reports
+        One `Report` for each step of the Runner: preprocessing, processing.
+
+    Raises
+    ------
+    RunError
+        Items failed; with what was done. With the Runner's `skipbadfiles` they are left out with
+        a warning instead.
+
+    Examples
+    --------
+    >>> runner = processor.Runner(facility.Executor(client), schema=schema)  # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        cluster_or_client: Cluster | Client | None = None,
+        pool: str | None = None,
+        retries: int = 3,
+        *,
+        reports: list[Report] | None = None,
+        **coffea: Any,
+    ) -> None:
+        check_place(cluster_or_client, pool, retries)
+        super().__init__(**coffea)
+        self.cluster_or_client, self.pool, self.retries = cluster_or_client, pool, retries
+        # The Runner works with copies, whose reports are wanted here too.
+        self.reports: list[Report] = [] if reports is None else reports
+
+    def __call__(
+        self, items: Iterable[Any], function: Callable[[Any], Any], accumulator: Any
+    ) -> tuple[Any, int]:
+        """Do what coffea's executors do: add `function` of all items to the accumulator."""
+        work = Plan(tuple(_item(number, item) for number, item in enumerate(items)), _Nothing())
+        if not work.chunks:
+            return accumulator, 0
+        report = Report.of(work, time.time())
+        self.reports.append(report)
+        resources = {"resources": {names.pool_tag(self.pool): 1}} if self.pool else {}
+        with client_of(self.cluster_or_client, self.pool, len(work.chunks)) as client:
+            window = Window(
+                client, work, pickled(function), b"", report,
+                resources=resources, retries=self.retries, checkpoint=None,
+                stop_if_hopeless=True, progress=self.status, task=process_item,
+            )  # fmt: skip
+            clock = time.perf_counter()
+            try:
+                window.run()
+                results = window.sums.collect()
+            except (SchedulerLostError, SumError) as error:
+                reason = str(error) or "the Dask cluster was lost"
+                raise RunError(f"{reason}: {report.summary()}", None, report) from error
+            finally:
+                report.seconds = time.perf_counter() - clock
+                window.close()
+        failed = [record for record in report.records if record.state == "failed"]
+        if failed:
+            text = "\n".join(f"  - {r.chunk}: {r.error} (tried {r.tries}x)" for r in failed)
+            if any(LEFT_OUT not in str(record.error) for record in failed):
+                details = failed[0].details
+                raise RunError(f"{report.summary()}\n{text}\n{details}", results, report)
+            warnings.warn(f"{report.summary()}\n{text}", PartialResultsWarning, stacklevel=2)
+        return (accumulator if results is None else accumulate([results], accumulator)), 0
+
+
+def process_item(
+    chunk: _Item, metadata: Mapping[str, Any], processor: bytes, settings: bytes, topic: str
+) -> tuple[bytes, Receipt]:
+    """Do on a worker what coffea asks for one item; arguments as of `process_chunk`.
+
+    Raises
+    ------
+    ChunkError
+        Whatever went wrong.
+    """
+    chunks.get_ready()
+    began, clock, worker = time.time(), time.perf_counter(), chunks.worker_name()
+    tell(topic, chunk.index, worker)
+    try:
+        result = cloudpickle.loads(processor)(chunk.item)
+        if result is None:
+            raise OSError(LEFT_OUT)
+        packed = bytes(cloudpickle.dumps(result))
+    except Exception as error:  # noqa: BLE001 - the user's code, and damaged bytes
+        details = "".join(traceback.format_exception(error)).rstrip().splitlines()
+        raise ChunkError(
+            f"{type(error).__name__}: {str(error).strip()}",
+            any(isinstance(cause, chunks.TRANSIENT) for cause in _causes(error)),
+            "\n".join(details[-chunks.TRACEBACK_LINES :]),
+            worker,
+            time.perf_counter() - clock,
+        ) from None
+    took = Receipt(worker, began, time.perf_counter() - clock, 0)
+    tell(topic, chunk.index, took)
+    return packed, took
+
+
+def _causes(error: BaseException) -> list[BaseException]:
+    """List an error and what it was raised from: coffea wraps errors of reading."""
+    found = [error]
+    while (cause := found[-1].__cause__) is not None:
+        found.append(cause)
+    return found
+
+
+def _item(number: int, item: Any) -> _Item:
+    """Make a chunk of a file to look into, or of a range of events."""
+    start, stop = getattr(item, "entrystart", 0), getattr(item, "entrystop", 0)
+    identity = getattr(item, "fileuuid", b"")
+    name = str(uuid.UUID(bytes=identity)) if identity else ""
+    place = (item.dataset, item.filename, item.treename or "")
+    return _Item(number, *place, start, stop, name, 0, stop, item)
+
+
+class _Nothing(dict[str, Any]):
+    """Metadata that coffea's items carry themselves."""
+
+    def __missing__(self, dataset: str) -> dict[str, Any]:
+        return {}
