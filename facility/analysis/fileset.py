@@ -4,6 +4,7 @@ The result is what coffea's Runner takes, ``{dataset: {"files": {path: tree}, "m
 and knows how many events each file holds, so that what was processed can be checked against it.
 """
 
+import json
 import re
 import warnings
 from collections import Counter
@@ -13,12 +14,16 @@ from glob import glob, has_magic
 from pathlib import Path
 from typing import Any, Literal
 
+import yaml
+
 from facility.analysis.progress import track
 from facility.analysis.rootfile import LONGEST_LIST, Inspection, inspect, is_address
 from facility.errors import FilesetError
 
 ROOT_NAME = re.compile(r"\.root(\.\d+)?$")
 """How the names of ROOT files end, with the attempt number that ATLAS' production adds."""
+LIST_NAMES = (".json", ".yaml", ".yml")
+"""How the names of files end that hold a list of inputs."""
 THREADS = 8
 
 Source = str | Path
@@ -80,7 +85,8 @@ def fileset(
         A file, a folder (its files named ``*.root`` or ``*.root.1``), a glob, an address
         (``root://...``), a list of these; or a mapping of dataset names to any of these or to
         coffea's form ``{"files": [...], "treename": ..., "metadata": {...}}``, in which `files`
-        may also map paths to tree names.
+        may also map paths to tree names. A single file named ``*.json``, ``*.yaml`` or ``*.yml``
+        is read and holds any of these; paths in it are relative to the current folder.
     dataset
         Name of the dataset where `sources` is not a mapping.
     treename
@@ -152,6 +158,11 @@ def _datasets(
     problems: list[str],
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     """Bring every form of `sources` to ``{dataset: {"files": {path: tree}, "metadata": {}}}``."""
+    if isinstance(sources, str | Path) and str(sources).endswith(LIST_NAMES):
+        listing = _listing(Path(sources).expanduser().absolute(), problems)
+        if listing is None:
+            return
+        sources = listing
     named: Mapping[str, Any] = sources if isinstance(sources, Mapping) else {dataset: sources}
     for name, value in named.items():
         form = value if isinstance(value, Mapping) else {"files": value}
@@ -168,6 +179,23 @@ def _datasets(
             if times > 1:
                 problems.append(f"{path} is {times} times in dataset {name!r}.")
         yield name, {"files": dict(files), "metadata": metadata | dict(form.get("metadata") or {})}
+
+
+def _listing(path: Path, problems: list[str]) -> Sources | None:
+    """Read a file that holds inputs; keep a sentence where it cannot be read."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        read = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError, yaml.YAMLError) as error:
+        told = " ".join(str(getattr(error, "strerror", None) or error).split())
+        problems.append(f"the list of inputs {path} cannot be read: {told}.")
+        return None
+    if isinstance(read, list | dict) and read:
+        return read
+    problems.append(
+        f"the list of inputs {path} holds neither a list of files nor datasets with their files."
+    )
+    return None
 
 
 def _as_list(sources: Any) -> list[Any]:

@@ -1,5 +1,6 @@
 """Filesets: every form of input, and every way in which a file can be wrong."""
 
+import json
 import pickle
 import shutil
 from collections.abc import Callable
@@ -234,3 +235,38 @@ def test_an_address_that_does_not_answer() -> None:
 def test_a_path_through_a_file(good: list[Path]) -> None:
     with pytest.raises(FilesetError, match=r"cannot be opened \(Not a directory\)"):
         fileset(good[0] / "inside.root")
+
+
+# Lists of inputs in files.
+
+
+@pytest.mark.parametrize("name", ["inputs.json", "inputs.yaml", "inputs.yml"])
+@pytest.mark.parametrize("as_datasets", [False, True])
+def test_inputs_are_read_from_a_list(
+    good: list[Path], tmp_path: Path, name: str, as_datasets: bool
+) -> None:
+    files = names(good)
+    (tmp_path / name).write_text(json.dumps({"signal": {"files": files}} if as_datasets else files))
+    found = fileset(tmp_path / name)
+    assert entries(found, "signal" if as_datasets else "data") == files
+    assert found.total == 120
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "told"),
+    [
+        ("broken.json", "[1,", "cannot be read: Expecting value"),
+        ("broken.yaml", "a: [1", "cannot be read: while parsing"),
+        ("number.yaml", "12", "holds neither a list of files nor datasets"),
+        ("empty.json", "[]", "holds neither a list of files nor datasets"),
+        ("missing.json", None, "cannot be read: No such file or directory"),
+    ],
+)
+def test_a_list_that_cannot_be_used_is_named(
+    tmp_path: Path, name: str, text: str | None, told: str
+) -> None:
+    if text is not None:
+        (tmp_path / name).write_text(text)
+    with pytest.raises(FilesetError, match=told) as raised:
+        fileset(tmp_path / name)
+    assert str(tmp_path / name) in str(raised.value)
