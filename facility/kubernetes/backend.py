@@ -295,6 +295,9 @@ class KubernetesBackend:
             waits = resource and resource["metadata"].get("finalizers")
             if waits and time.monotonic() - started > OPERATOR_SECONDS:
                 await self.api.patch(DASK_CLUSTER, self.name, {"metadata": {"finalizers": None}})
+            if any(kind is POD and is_worker(one) and not _leaves(one) for kind, one in left):
+                # Another process of the user's may have made it while this one closed.
+                await self.api.delete_all(POD, self.cluster.workers, ends.WORKER_GRACE)
             await asyncio.sleep(0.1)
         if left:
             listed = ", ".join(f"{kind.name} {one['metadata']['name']}" for kind, one in left)
@@ -329,6 +332,10 @@ class KubernetesBackend:
 
     def abandon(self) -> None:
         """Leave it to `close`, which follows."""
+
+
+def _leaves(pod: Object) -> bool:
+    return "deletionTimestamp" in pod["metadata"]
 
 
 def _moment(event: Object) -> str:

@@ -64,7 +64,7 @@ def stop(api: Api, name: str) -> None:
         )
     end_now(api, name)
     deadline = time.monotonic() + GONE_SECONDS
-    while any(one["metadata"]["name"] == name for one in dask_clusters(api)):
+    while name in [one["metadata"]["name"] for one in dask_clusters(api)]:
         if time.monotonic() > deadline:
             raise ClusterFailedError(
                 f"Dask cluster {name!r} is deleted, and Kubernetes still has its DaskCluster "
@@ -82,7 +82,8 @@ def end_now(api: Api, name: str) -> None:
         The first refusal, after all has been asked for.
     """
     refused: KubernetesError | None = None
-    for call in deletions(api.namespace, name):
+    # The DaskCluster first, by which its owner sees that the workers are not to be replaced.
+    for call in reversed(deletions(api.namespace, name)):
         try:
             api.now(call)
         except KubernetesError as error:

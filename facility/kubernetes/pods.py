@@ -19,6 +19,8 @@ logger = logging.getLogger("facility")
 
 ASK_AGAIN = 10.0
 """Seconds after which a pod is posted again where a quota was used up."""
+SETTLE_SECONDS = 10.0
+"""Seconds for which a close waits for calls that are under way."""
 STOP_GRACE = 2
 """Seconds in which a worker closes that has been retired already."""
 
@@ -155,6 +157,8 @@ class WorkerPods:
 
     async def _post(self, name: str, group: Group) -> None:
         await self._ready.wait()
+        if self.closing:
+            return
         group.waits = "the API server has not answered yet"
         body = worker_pod(self.cluster, name, group.members, group.request)
         pool = group.request.pool.name
@@ -193,11 +197,14 @@ class WorkerPods:
     async def settle(self) -> None:
         """Post nothing more, and wait for the calls that are under way."""
         self.closing = True
+        self.groups.clear()
+        # A call that is cut off may still be obeyed, after what deletes its pod.
+        if self._tasks and self._ready.is_set():
+            await asyncio.wait(self._tasks, timeout=SETTLE_SECONDS)
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        self.groups.clear()
 
 
 def trimmed(pod: Object) -> Object:

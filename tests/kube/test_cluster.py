@@ -204,7 +204,7 @@ def test_only_certificates_open_a_scheduler(notebook: Notebook) -> None:
     address = started.stdout.readline().strip()
     said = notebook.python(
         f"""
-        import ssl, tempfile
+        import socket, ssl, tempfile
         from distributed import Client
         from facility.certificates import authority
         from pathlib import Path
@@ -216,7 +216,14 @@ def test_only_certificates_open_a_scheduler(notebook: Notebook) -> None:
                 return type(error).__name__
             return "connected"
         print(refused(address.replace("tls:", "tcp:")))
-        print(refused(address))
+        bare = ssl.create_default_context()
+        bare.check_hostname, bare.verify_mode = False, ssl.CERT_NONE
+        host, _, port = address.removeprefix("tls://").rpartition(":")
+        try:
+            with bare.wrap_socket(socket.create_connection((host, int(port)))) as raw:
+                print(raw.recv(1) and "connected")
+        except OSError as error:
+            print(type(error).__name__)
         print(refused(address, security=authority(Path(tempfile.mkdtemp())).security()))
         own = authority()
         with Client(address, timeout=10, security=own.security()) as client:
