@@ -286,8 +286,8 @@ class Fleet:
         """Retire groups: those that never joined first, then those the scheduler chooses."""
         try:
             young = [name for name, group in crew.groups.items() if not group.joined][:count]
-            for name in young:
-                await self.backend.stop_members(crew.groups.pop(name).members)
+            gone = [crew.groups.pop(name) for name in young]
+            await self.backend.stop_members(m for group in gone for m in group.members)
             names = [name for name, group in crew.groups.items() if group.joined]
             if count == len(young) or not names:
                 return
