@@ -45,7 +45,7 @@ def put_images(file: Path, registry: str, name_in_pods: str) -> None:
                 say(f"putting the image {image.name} into the registry {place}")
                 name = f"facility/{image.name}"
                 target = f"{place}/{name}:{catalog.version()}"
-                digest = engine.push(image.reference, target, plain=plain)
+                digest = engine.push(image.reference, target, plain=plain, compression="zstd")
                 state = json.loads(file.read_text())
                 state["images"][image.name] = f"{name_in_pods}/{name}@{digest}"
                 fresh = file.with_suffix(".new")
