@@ -68,6 +68,28 @@ def test_lost_workers_are_replaced_and_told(notebook: Notebook) -> None:
     assert not notebook.left("lossy")
 
 
+def test_the_processes_of_a_pod_are_lost_and_replaced_together(notebook: Notebook) -> None:
+    said = notebook.python(
+        WATCHED
+        + """
+    def vanish():
+        import os
+        os._exit(7)
+    with cluster(pairs=2, name="twins", wait=2) as c, c.get_client() as client:
+        crew = c._fleet.crews["pairs"]
+        before = set(c.workers)
+        vanishing = client.submit(vanish)
+        until(lambda: crew.lost >= 2)
+        client.cancel([vanishing], force=True)
+        until(lambda: crew.joined == 2)
+        print(before.isdisjoint(c.workers), crew.lost)
+        print(c.explain())
+    """
+    )
+    assert said.splitlines()[0].startswith("True ")
+    assert "exit code 7" in said
+
+
 def test_a_killed_scheduler_is_told_in_one_sentence(notebook: Notebook) -> None:
     started = notebook.start(
         WATCHED
