@@ -12,8 +12,6 @@ from facility.kubernetes.backend import KubernetesBackend
 from facility.kubernetes.place import Place
 
 FULL = '"x" is forbidden: exceeded quota: all, requested: pods=1, used: pods=4, limited: pods=4'
-    'pods "x" is forbidden: exceeded quota: all, requested: pods=1, used: pods=4, limited: pods=4'
-)
 UNKNOWN = 'pods "x" is forbidden: status unknown for quota: all, resources: pods'
 RACE = "Operation cannot be fulfilled on resourcequotas: the object has been modified"
 
