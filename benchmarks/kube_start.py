@@ -21,8 +21,10 @@ import tempfile
 from pathlib import Path
 
 from benchmarks._measure import Summary, finish, options, ratio, table
+from facility.config import Config
+from facility.kubernetes.tenant import Quota
 from tests.kube.conftest import STATE
-from tests.kube.notebooks import facility_of
+from tests.kube.notebooks import POOLS, facility_of
 
 INNER = """
 import asyncio, json, time
@@ -76,9 +78,17 @@ print(json.dumps(found))
 
 def main() -> None:
     """Measure, and print."""
-    arguments = options(__doc__ or "", rounds=3).parse_args()
+    parser = options(__doc__ or "", rounds=3)
+    parser.add_argument("--cpu", type=float, default=0.7, help="cores of a worker (%(default)s)")
+    arguments = parser.parse_args()
     state = json.loads(Path(os.environ[STATE]).read_text())
-    with tempfile.TemporaryDirectory() as folder, facility_of(state, Path(folder)) as notebook:
+    # What a worker is given of a node counts: Python starts as fast as its share allows.
+    small = POOLS.pools["cpu"].model_copy(update={"cpu": arguments.cpu})
+    pools = Config(pools={"cpu": small}, source="this benchmark")
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        facility_of(state, Path(folder), pools, Quota(cpu=20)) as notebook,
+    ):
         said = notebook.python(INNER.format(rounds=arguments.rounds))
     samples = json.loads(said.splitlines()[-1])
     rows = {name: Summary.of(values) for name, values in samples.items()}
