@@ -143,7 +143,11 @@ def test_what_uv_unpacked_becomes_a_prefix(tmp_path):
     }.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
+    cached = tmp_path.with_name("cache-of-uv")
+    cached.hardlink_to(site / "bin" / "thing")
     packages.settle(site, tmp_path)
+    assert cached.read_text().startswith("#!/elsewhere/")
+    cached.unlink()
     assert sorted(each.name for each in tmp_path.iterdir()) == ["bin", "lib", "share"]
     assert (tmp_path / "bin/thing").read_text() == "#!/opt/facility/bin/python\nimport thing\n"
     assert (tmp_path / "bin/script").read_text() == "#!/bin/sh\ntrue\n"
@@ -169,6 +173,14 @@ def test_without_rights_emulation_is_refused_in_a_sentence(monkeypatch, tmp_path
     monkeypatch.setattr(program.os, "getuid", lambda: 1000)
     with pytest.raises(BuildError, match="only root on an amd64 machine can set up"):
         program.emulation_for([IMAGES["base"]])
+
+
+def test_a_disk_that_is_almost_full_is_told_before_anything_is_built(monkeypatch, tmp_path):
+    monkeypatch.setattr(program, "CACHE", tmp_path)
+    monkeypatch.setattr(program, "SPACE", 1 << 60)
+    with pytest.raises(BuildError, match=r"building hub needs 1073741824 GiB: make room"):
+        program.check_space([IMAGES["hub"]])
+    program.check_space([])
 
 
 def test_the_emulator_stays_as_long_as_somebody_needs_it(monkeypatch, tmp_path):

@@ -19,6 +19,8 @@ from tools.images.catalog import ROOT, Image
 
 KEY = "org.facility.key"
 """Label with the hash of what an image was built from."""
+SPACE = 4 << 30
+"""Bytes that an image may need while it is built, for both architectures."""
 TIMES = CACHE / "images" / "times.json"
 """Seconds that each image took to build."""
 
@@ -139,11 +141,30 @@ def emulation_for(chosen: list[Image]) -> AbstractContextManager[None]:
     return emulation.emulating()
 
 
+def check_space(absent: list[Image]) -> None:
+    """See that there is room for images that are not there yet.
+
+    Raises
+    ------
+    BuildError
+        There is not.
+    """
+    CACHE.mkdir(parents=True, exist_ok=True)
+    free, needed = shutil.disk_usage(CACHE).free, SPACE * len(absent)
+    if free < needed:
+        raise BuildError(
+            f"{free / 2**30:.1f} GiB of disk are free in {CACHE}, and building "
+            f"{', '.join(image.name for image in absent)} needs {needed / 2**30:.0f} GiB: make "
+            "room, or set XDG_CACHE_HOME to a folder on a larger disk."
+        )
+
+
 def make(names: list[str]) -> None:
     """Build images and those they stand upon; say how large each is."""
     images = catalog.read()
     chosen = catalog.choose(names, images)
     engine.require()
+    check_space([image for image in chosen if engine.inspect(image.reference) is None])
     begin, count = time.monotonic(), 0
     with engine.alone(), emulation_for(chosen):
         for image in chosen:

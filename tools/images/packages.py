@@ -71,6 +71,14 @@ def without(text: str, names: Iterable[str]) -> str:
     return "\n".join(left) + "\n"
 
 
+def rewrite(path: Path, content: bytes) -> None:
+    """Replace a file: it may be a link to one in uv's cache, which stays as it is."""
+    mode = path.stat().st_mode
+    path.unlink()
+    path.write_bytes(content)
+    path.chmod(mode)
+
+
 def settle(target: Path, prefix: Path) -> None:
     """Turn the folder that `uv --target` filled into a prefix with programs beside modules."""
     for name in BESIDE:
@@ -82,13 +90,13 @@ def settle(target: Path, prefix: Path) -> None:
         text = program.read_bytes()
         if text.startswith(b"#!") and b"python" in text.split(b"\n", 1)[0]:
             _, rest = text.split(b"\n", 1)
-            program.write_bytes(f"#!{PREFIX}/bin/python\n".encode() + rest)
+            rewrite(program, f"#!{PREFIX}/bin/python\n".encode() + rest)
     for record in target.glob("*.dist-info/RECORD"):
         lines = [
             f"../../../{line}" if line.split("/")[0] in BESIDE else line
             for line in record.read_text().splitlines()
         ]
-        record.write_text("\n".join(lines) + "\n")
+        rewrite(record, ("\n".join(lines) + "\n").encode())
     (target / ".lock").unlink(missing_ok=True)
 
 
@@ -109,7 +117,7 @@ def unpack(
     platform = PLATFORM.format(machine=ARCHITECTURES[architecture])
     command = [str(UV), "pip", "install", "--quiet", f"--target={target}"]
     command += [f"--python-version={PYTHON}", f"--python-platform={platform}"]
-    command += ["--only-binary=:all:", "--no-deps", "--link-mode=copy", *words]
+    command += ["--only-binary=:all:", "--no-deps", "--link-mode=hardlink", *words]
     run(command, what, LOGS / f"packages-{into.name.lstrip('.')}.log", cwd=ROOT)
     settle(target, into)
     strip(target)

@@ -16,7 +16,12 @@ from tests.kube.bringup.image import Registry
 from tests.kube.bringup.places import Places, manifest
 from tests.kube.bringup.process import Ledger
 from tools import emulation
-from tools.building import BuildError, say
+from tools.building import BuildError, remove, say
+
+CONTENT = "io.containerd.content.v1.content"
+"""Where containerd keeps what it has pulled, packed."""
+LARGEST = 6e9
+"""Bytes of packed images that a registry or a node may keep: twice those of this version."""
 
 
 def running(where: Places) -> Mapping[str, Any] | None:
@@ -176,6 +181,17 @@ def start(where: Places, parts: Mapping[str, Path], cidr_mode: str) -> Mapping[s
     return state
 
 
+def empty_what_has_grown(where: Places) -> None:
+    """Remove what earlier versions of images left; those that are needed are fetched again."""
+    folders = {where.registry: where.registry}
+    folders |= {where.images(each.name) / CONTENT: where.images(each.name) for each in site.NODES}
+    for measured, removed in folders.items():
+        size = sum(path.stat().st_size for path in measured.rglob("*") if path.is_file())
+        if size > LARGEST:
+            say(f"emptying {removed}, in which images of earlier runs take {size / 1e9:.0f} GB")
+            remove(removed)
+
+
 def up(where: Places, cidr_mode: str = network.CIDR_MODES[0]) -> Mapping[str, Any]:
     """Bring a Kubernetes up, unless it is; return what runs.
 
@@ -194,6 +210,7 @@ def up(where: Places, cidr_mode: str = network.CIDR_MODES[0]) -> Mapping[str, An
         down(where)
     host.check_free()
     parts = build(where)
+    empty_what_has_grown(where)
     begin = time.monotonic()
     try:
         state = start(where, parts, cidr_mode)
