@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-# Also before the environment changes below: what is built lies in the caller's cache folder.
-from tools.building import CACHE
+# What is built lies in the caller's cache folder, which the environment names no more below.
+from tools.building import CACHE, KEPT
 
 ARTIFACTS = Path(os.environ.get("CI_ARTIFACTS") or CACHE / "artifacts")
 SHARED_DATA = Path(
@@ -47,7 +47,7 @@ def leave_out_the_callers_settings() -> Path:
     for name in [name for name in os.environ if name.startswith(PRIVATE_PREFIXES)]:
         del os.environ[name]
     os.environ.pop("XDG_RUNTIME_DIR", None)
-    os.environ |= private_settings(home)
+    os.environ |= private_settings(home) | {KEPT: str(CACHE.parent)}
     return home
 
 

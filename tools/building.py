@@ -10,7 +10,12 @@ from contextlib import suppress
 from pathlib import Path
 
 STARTED = time.monotonic()
-CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "facility"
+KEPT = "KEPT_CACHE_HOME"
+"""Variable with the user's cache folder, which tests set for their own processes."""
+CACHE = (
+    Path(os.environ.get(KEPT) or os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    / "facility"
+)
 """The user's cache folder."""
 
 

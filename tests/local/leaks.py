@@ -28,7 +28,15 @@ def started_here(folders: Iterable[str]) -> set[psutil.Process]:
             continue
         if any(value.startswith(folder) for value in values for folder in folders):
             found.add(process)
-    return {process for process in found if process.pid != os.getpid()}
+    return {process for process in found if process.pid != os.getpid() and not _is_dead(process)}
+
+
+def _is_dead(process: psutil.Process) -> bool:
+    """Whether it has ended; that nobody asked for its exit code yet is no leak."""
+    try:
+        return bool(process.status() == psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return True
 
 
 def without(
@@ -51,20 +59,18 @@ def wait_for_the_last(find: Callable[[], Iterable[psutil.Process]]) -> list[psut
     """Wait until `find` finds none that still runs; return those that stay."""
     deadline = time.monotonic() + GRACE
     while True:
-        left = [process for process in find() if _still_runs(process)]
+        left = [process for process in find() if not _is_dead(process) and not _lasts(process)]
         if not left or time.monotonic() > deadline:
             return left
         time.sleep(0.05)
 
 
-def _still_runs(process: psutil.Process) -> bool:
+def _lasts(process: psutil.Process) -> bool:
     try:
-        if process.status() == psutil.STATUS_ZOMBIE:
-            return False
         command = " ".join(process.cmdline())
     except psutil.NoSuchProcess:
-        return False
-    return not any(name in command for name in LASTING)
+        return True
+    return any(name in command for name in LASTING)
 
 
 def end_and_report(left: Iterable[psutil.Process], culprit: str) -> None:
