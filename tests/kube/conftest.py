@@ -15,6 +15,15 @@ import yaml
 STATE = "KUBE_TEST_STATE"
 """Variable that names the file in which the bring-up says what runs."""
 SHELL = ["/bin/sh", "-c"]
+GROUPS = {
+    # The one GPU of the nodes.
+    "test_bringup": "gpu",
+    "test_cluster": "gpu",
+    # The operator of the one makes every DaskCluster; the other takes its own operator away.
+    "test_images": "operator",
+    "test_faults": "operator",
+}
+"""Modules whose tests are in each other's way, so that they run one after the other."""
 
 
 class Kubernetes:
@@ -27,11 +36,19 @@ class Kubernetes:
 
     def run(self, *words: str, text: str = "", fail: bool = False) -> str:
         """What kubectl says; with `fail` its complaint, if it does complain."""
-        command = [self.state["kubectl"], f"--kubeconfig={self.state['kubeconfig']}"]
-        command += [f"--namespace={self.namespace}", *words]
-        done = subprocess.run(command, input=text, capture_output=True, text=True, check=False)
+        done = self._done(*words, text=text)
         assert (done.returncode != 0) == fail, f"{' '.join(words)}\n{done.stdout}\n{done.stderr}"
         return done.stderr if fail else done.stdout
+
+    def say(self, *words: str) -> str:
+        """Whatever kubectl says, also where the Kubernetes has been taken away."""
+        done = self._done(*words)
+        return done.stdout + done.stderr
+
+    def _done(self, *words: str, text: str = "") -> "subprocess.CompletedProcess[str]":
+        command = [self.state["kubectl"], f"--kubeconfig={self.state['kubeconfig']}"]
+        command += [f"--namespace={self.namespace}", *words]
+        return subprocess.run(command, input=text, capture_output=True, text=True, check=False)
 
     def get(self, kind: str, name: str) -> dict[str, Any]:
         return json.loads(self.run("get", kind, name, "-o", "json"))
@@ -82,9 +99,12 @@ def until(check: Callable[[], bool], seconds: float = 30) -> None:
         time.sleep(0.3)
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist looks at the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run at the end what takes the Kubernetes away under the others."""
-    items.sort(key=lambda item: item.get_closest_marker("last") is not None)
+    """Keep a module's tests in one process and in order: they share a user's server."""
+    for item in items:
+        module = item.path.stem
+        item.add_marker(pytest.mark.xdist_group(GROUPS.get(module, module)))
 
 
 @pytest.fixture(scope="session")
@@ -113,13 +133,9 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
     report = yield
     kube = getattr(item, "funcargs", {}).get("kube")
     if report.when != "teardown" and report.failed and kube is not None:
-        pods = kube.run("get", "pods", "-o", "wide")
-        report.sections.append(("pods", pods))
-        report.sections.append(("events", kube.run("get", "events")))
+        pods = kube.say("get", "pods", "-o", "wide")
+        report.sections += [("pods", pods), ("events", kube.say("get", "events"))]
         for line in pods.splitlines()[1:]:
             name = line.split()[0]
-            words = [kube.state["kubectl"], f"--kubeconfig={kube.state['kubeconfig']}"]
-            words += ["logs", f"--namespace={kube.namespace}", "--tail=50", name]
-            done = subprocess.run(words, capture_output=True, text=True, check=False)
-            report.sections.append((f"log of {name}", done.stdout + done.stderr))
+            report.sections.append((f"log of {name}", kube.say("logs", "--tail=50", name)))
     return report

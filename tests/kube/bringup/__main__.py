@@ -1,39 +1,17 @@
 """`python -m tests.kube.bringup up|down|build|images|test`."""
 
 import argparse
-import fcntl
 import signal
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from tests.kube.bringup import external, network, tier
 from tests.kube.bringup.build import build, needed
 from tests.kube.bringup.down import down
+from tests.kube.bringup.hold import alone
 from tests.kube.bringup.host import check
-from tests.kube.bringup.places import Places, places
+from tests.kube.bringup.places import places
 from tests.kube.bringup.up import running, up
 from tools.building import BuildError, say
-
-
-@contextmanager
-def alone(where: Places) -> Iterator[None]:
-    """Hold the folder, so that no other run changes it meanwhile.
-
-    Raises
-    ------
-    BuildError
-        Another run holds it.
-    """
-    where.root.mkdir(parents=True, exist_ok=True)
-    with (where.root / "lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise BuildError(
-                f"Another run brings a Kubernetes up or down in {where.root}: wait for its end."
-            ) from None
-        yield
 
 
 def main(arguments: list[str]) -> int:
@@ -58,6 +36,8 @@ def main(arguments: list[str]) -> int:
             return 0
         if chosen.action == "test" and other:
             return tier.test_there(where, other, rest)
+        if chosen.action == "test":
+            return tier.test_here(where, mode, rest)
         with alone(where):
             if chosen.action == "up":
                 up(where, mode)
@@ -69,8 +49,6 @@ def main(arguments: list[str]) -> int:
                 if running(where) is None:
                     raise BuildError("No Kubernetes is up, nor its registry: run `make kube-up`.")
                 tier.put_images_here(where)
-            elif chosen.action == "test":
-                return tier.test_here(where, mode, rest)
             else:
                 return int(bool(down(where)))
     except BuildError as error:

@@ -2,17 +2,24 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.kube.bringup import external, site
 from tests.kube.bringup.down import down
+from tests.kube.bringup.hold import alone
 from tests.kube.bringup.places import Places
 from tests.kube.bringup.up import up
 from tools.building import BuildError, say
 from tools.images import catalog, engine
 
+NOTHING_RAN = pytest.ExitCode.NO_TESTS_COLLECTED
+SIDE_BY_SIDE = ("-n", "3", "--dist", "loadgroup")
+"""Most tests wait most of the time; which share a process says `conftest.py`."""
 ROOT = Path(__file__).resolve().parents[3]
 STATE = "KUBE_TEST_STATE"
 """Variable that tells the tests which file says what runs."""
@@ -59,21 +66,30 @@ def put_images_here(where: Places) -> None:
 
 
 def run(state: Path, arguments: list[str]) -> int:
-    """Run the tests; the code to exit with."""
-    command = [sys.executable, "-m", "pytest", "tests/kube", "-m", "kube", *arguments]
-    environment = os.environ | {STATE: str(state)}
-    return subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode
+    """Run the tests, last those that take the Kubernetes away; the code to exit with."""
+    found = set()
+    for which, more in (("kube and not last", SIDE_BY_SIDE), ("kube and last", ())):
+        command = [sys.executable, "-m", "pytest", "tests/kube", "-m", which, *more, *arguments]
+        if not more:
+            command = [re.sub(r"^(--junitxml=.*)\.xml$", r"\1-last.xml", word) for word in command]
+        environment = os.environ | {STATE: str(state)}
+        found.add(subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode)
+    # Where some tests are chosen, one of the two may be left without any.
+    return max(found - {NOTHING_RAN}, default=int(NOTHING_RAN))
 
 
 def test_here(where: Places, cidr_mode: str, arguments: list[str]) -> int:
     """Bring up, run the tests, and take down, also when they fail."""
     code, left = 1, []
     try:
-        up(where, cidr_mode)
-        put_images_here(where)
+        with alone(where):
+            up(where, cidr_mode)
+            put_images_here(where)
+        # Not held meanwhile: a test of what a killed run leaves brings it up again.
         code = run(where.state, arguments)
     finally:
-        left = down(where)
+        with alone(where):
+            left = down(where)
     return code or int(bool(left))
 
 
