@@ -13,6 +13,7 @@ import sys
 import tempfile
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -164,8 +165,9 @@ def memory(ledger: Ledger) -> int:
     for process in ledger.processes:
         root = psutil.Process(process.pid)
         for each in family(root):
-            if each.pid not in found:
-                found[each.pid] = each.memory_full_info().pss
+            # A program that has just ended takes none.
+            with suppress(psutil.NoSuchProcess):
+                found.setdefault(each.pid, each.memory_full_info().pss)
     return sum(found.values())
 
 

@@ -119,17 +119,18 @@ class Fleet:
         while True:
             elapsed = time.monotonic() - started
             left = self.request.timeout - elapsed
-            done, _ = await asyncio.wait([start], timeout=max(0.0, min(left, told - elapsed)))
-            if done:
-                return start.result()
             if left <= 0:
                 start.cancel()
                 raise ClusterTimeoutError(
                     f"Waited {elapsed:.0f} s for the scheduler; nothing is left running. "
                     f"{self.explain('was starting')}\nAsk for more time with timeout=."
                 )
-            told = elapsed + max(EXPLAIN, elapsed)
-            self.say(f"After {elapsed:.0f} s: {self.explain()}")
+            if elapsed >= told:
+                told = elapsed + max(EXPLAIN, elapsed)
+                self.say(f"After {elapsed:.0f} s: {self.explain()}")
+            done, _ = await asyncio.wait([start], timeout=min(left, told - elapsed))
+            if done:
+                return start.result()
 
     async def _wait(self, started: float) -> None:
         """Wait for the workers, saying so when it takes long."""

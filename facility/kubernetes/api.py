@@ -116,6 +116,8 @@ class Api:
         """Calls made so far."""
         self.silent_since: float | None = None
         """Since when the API server has not answered (monotonic, in seconds)."""
+        self.delayed: KubernetesError | None = None
+        """The refusal of a call that is being tried again."""
         self._client: httpx.AsyncClient | None = None
         self._room = asyncio.Semaphore(IN_FLIGHT)
 
@@ -341,11 +343,17 @@ class Api:
 
             async def attempt() -> Any:
                 nonlocal last
+                earlier, last = last, None
                 try:
                     return await self._once(call)
                 except KubernetesError as error:
                     last = error
                     raise
+                finally:
+                    if last is not None and last.status is not None and worth_repeating(last):
+                        self.delayed = last
+                    elif self.delayed is earlier:
+                        self.delayed = None
 
             yield attempt
             count += 1

@@ -191,6 +191,11 @@ class KubernetesBackend:
                 self._resource, self._schedulers.values(), self._events, seconds
             )
             found.append(f"The scheduler does not run yet: {why}.")
+        if (delayed := self.api.delayed) is not None:
+            found.append(
+                f"Kubernetes refuses a {delayed.kind} for the moment, and is asked again: "
+                f"{explain.refused(delayed.message)}."
+            )
         if self.api.silent_since is not None:
             found.append(
                 f"Kubernetes has not answered for {time.monotonic() - self.api.silent_since:.0f} s:"

@@ -223,6 +223,13 @@ def refused(message: str) -> str:
             f"the quota {name} is used up (one more asks for {asked}; {used.rstrip(',')} of "
             f"{limit} are used)"
         )
+    uncounted = re.search(r"status unknown for quota: ([^,]+)", message)
+    if uncounted:
+        return (
+            f"Kubernetes has not counted the quota {uncounted[1]} yet, which it does within a "
+            "minute or two of what is new; if it stays so, an administrator has to look at the "
+            "status of this quota"
+        )
     policy = re.search(
         r"ValidatingAdmissionPolicy '([^']*)'.* denied request: (.*)", message, re.DOTALL
     )

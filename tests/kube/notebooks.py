@@ -21,9 +21,9 @@ import yaml
 
 from facility import names
 from facility.config import Config, Pool
-from facility.kubernetes.tenant import Quota, Release
+from facility.kubernetes.tenant import Quota
 from tests.kube.conftest import Kubernetes, until
-from tests.kube.tenancy import Space, installed, release, space
+from tests.kube.tenancy import Space, installed, operator, release, space
 
 SMALL: dict[str, Any] = {
     "description": "of the tests",
@@ -166,40 +166,6 @@ WRITABLE = ("/tmp", "/home/jovyan")
 
 
 @contextmanager
-def operator(state: dict[str, Any], made: Release) -> Iterator[Kubernetes]:
-    """dask-kubernetes' operator in the hub's namespace, with the release's rights."""
-    kube = Kubernetes(state, made.namespace)
-    pod = kube.pod(
-        "operator",
-        "",
-        container={
-            "image": kube.images["operator"],
-            "command": None,
-            "readinessProbe": {
-                "httpGet": {"path": "/healthz", "port": 8080},
-                "periodSeconds": 1,
-            },
-            "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}],
-        },
-        serviceAccountName=made.operator_account,
-        automountServiceAccountToken=True,
-        volumes=[{"name": "tmp", "emptyDir": {}}],
-        restartPolicy="Always",
-    )
-    del pod["spec"]["containers"][0]["command"]
-    template = {"metadata": {"labels": {"app": "operator"}}, "spec": pod["spec"]}
-    deployment = {
-        "apiVersion": "apps/v1",
-        "kind": "Deployment",
-        "metadata": {"name": "operator"},
-        "spec": {"selector": {"matchLabels": {"app": "operator"}}, "template": template},
-    }
-    kube.run("apply", "-f", "-", text=yaml.safe_dump(deployment))
-    kube.run("rollout", "status", "deployment/operator", "--timeout=180s")
-    yield kube
-
-
-@contextmanager
 def facility_of(
     state: dict[str, Any],
     folder: Path,
@@ -218,9 +184,7 @@ def facility_of(
 
 
 @pytest.fixture(scope="module")
-def notebook(
-    state: dict[str, Any], dask_kinds: None, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Notebook]:
+def notebook(state: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Notebook]:
     """A user's server that the tests of a module share, each with Dask clusters of its own."""
     with facility_of(state, tmp_path_factory.mktemp("space")) as found:
         yield found

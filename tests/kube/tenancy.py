@@ -28,6 +28,7 @@ from facility.kubernetes.tenant import (
     Quota,
     Release,
     Tenant,
+    is_counted,
     release_set,
     tenant_set,
 )
@@ -176,9 +177,23 @@ def api_server(state: dict[str, Any]) -> tuple[Address, ...]:
     return tuple(Address(address, ports) for address in addresses)
 
 
+def dask_kinds(state: dict[str, Any]) -> None:
+    """Have the kinds that dask-kubernetes defines; shared with other tests, so never removed."""
+    import dask_kubernetes
+
+    crds = "operator/deployment/helm/dask-kubernetes-operator/crds"
+    folder = Path(dask_kubernetes.__file__).parent / crds
+    admin = Kubernetes(state)
+    if "daskclusters.kubernetes.dask.org" not in admin.run("get", "crd", "-o", "name"):
+        admin.run("apply", "--server-side", "--force-conflicts", "-f", str(folder))
+    admin.run("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
+
+
 @contextmanager
 def installed(state: dict[str, Any], made: Release) -> Iterator[Release]:
     """The objects of a release, in force, and the accounts of its hub and its operator."""
+    # Quotas limit them, and nothing is counted of a kind that is not defined.
+    dask_kinds(state)
     admin = Kubernetes(state, made.namespace)
     admin.run("create", "namespace", made.namespace)
     try:
@@ -209,7 +224,7 @@ def space(
         hub = found.account(made.hub_account, made.namespace)
         text = yaml.safe_dump_all(tenant_set(found.tenant))
         until(lambda: applied(hub, text))
-        until(lambda: in_force(found))
+        until(lambda: in_force(found), 180)
         yield found
     finally:
         found.admin.run(
@@ -232,7 +247,7 @@ def applied(hub: Kubernetes, text: str) -> bool:
 def in_force(found: Space) -> bool:
     """Whether quotas are counted and policies refuse."""
     quotas = json.loads(found.admin.run("get", "resourcequotas", "-o", "json"))["items"]
-    if any(each.get("status", {}).get("hard") != each["spec"]["hard"] for each in quotas):
+    if not all(map(is_counted, quotas)):
         return False
     service = {
         "apiVersion": "v1",
@@ -253,10 +268,9 @@ def in_force(found: Space) -> bool:
 
 
 @contextmanager
-def operator(found: Space) -> Iterator[Kubernetes]:
+def operator(state: dict[str, Any], made: Release) -> Iterator[Kubernetes]:
     """dask-kubernetes' operator beside the hub, with the rights of the release's account."""
-    made = found.release
-    beside = Kubernetes(found.state, made.operator_namespace or made.namespace)
+    beside = Kubernetes(state, made.operator_namespace or made.namespace)
     rights = {
         "allowPrivilegeEscalation": False,
         "capabilities": {"drop": ["ALL"]},
@@ -289,8 +303,10 @@ def operator(found: Space) -> Iterator[Kubernetes]:
     }
     beside.apply(deployment)
     beside.run("rollout", "status", "deployment/operator", "--timeout=180s")
-    yield beside
-    beside.run("delete", "deployment", "operator", "--ignore-not-found", "--wait=false")
+    try:
+        yield beside
+    finally:
+        beside.run("delete", "deployment", "operator", "--ignore-not-found", "--wait=false")
 
 
 @pytest.fixture
@@ -298,16 +314,3 @@ def tenant_space(state: dict[str, Any], tmp_path: Path) -> Iterator[Space]:
     """A user's namespace of a release of its own."""
     with installed(state, release()) as made, space(state, tmp_path, made) as found:
         yield found
-
-
-@pytest.fixture(scope="session")
-def dask_kinds(state: dict[str, Any]) -> None:
-    """The kinds that dask-kubernetes defines; shared with other tests, so never removed."""
-    import dask_kubernetes
-
-    crds = "operator/deployment/helm/dask-kubernetes-operator/crds"
-    folder = Path(dask_kubernetes.__file__).parent / crds
-    admin = Kubernetes(state)
-    if "daskclusters.kubernetes.dask.org" not in admin.run("get", "crd", "-o", "name"):
-        admin.run("apply", "--server-side", "--force-conflicts", "-f", str(folder))
-    admin.run("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")

@@ -15,6 +15,7 @@ from facility.errors import KubernetesError
 from facility.kubernetes import api as asking
 from facility.kubernetes.account import Account
 from facility.kubernetes.api import DEPLOYMENT, POD, SECRET, Api, deletion
+from facility.kubernetes.explain import refused
 from tests.kube.tenancy import Space, tenant_space
 
 __all__ = ["tenant_space"]
@@ -69,6 +70,26 @@ async def test_what_is_refused_says_of_what(api: Api) -> None:
         await api.create(DEPLOYMENT, {"metadata": {"name": "x"}})
     with pytest.raises(KubernetesError, match="HTTP 403"):
         api.now(api.reading(DEPLOYMENT, "x", "scale"))
+
+
+async def test_a_quota_that_is_not_counted_yet_is_waited_for(api: Api, tenant_space: Space) -> None:
+    """As when the quota, or the kind that it is about, is new."""
+    kube = tenant_space.admin
+    quota = kube.get("resourcequota", "all")
+    patch = ("patch", "resourcequota", "all", "--subresource=status", "--type=json", "-p")
+
+    def count(used: dict[str, str]) -> None:
+        kube.run(*patch, json.dumps([{"op": "replace", "path": "/status/used", "value": used}]))
+
+    count({})
+    made = asyncio.create_task(api.create(SECRET, secret("waits")))
+    while api.delayed is None:
+        assert not made.done()
+        await asyncio.sleep(0.05)
+    assert "has not counted the quota all yet" in refused(api.delayed.message)
+    count(quota["status"]["used"])
+    assert (await made)["metadata"]["name"] == "waits"
+    assert api.delayed is None
 
 
 async def test_a_full_quota_is_told_at_once(api: Api, tenant_space: Space) -> None:

@@ -6,9 +6,8 @@ import pytest
 
 from facility import names
 from tests.kube.notebooks import Notebook, facility_of, notebook
-from tests.kube.tenancy import dask_kinds
 
-__all__ = ["dask_kinds", "notebook"]
+__all__ = ["notebook"]
 pytestmark = [pytest.mark.kube, pytest.mark.timeout(300)]
 
 

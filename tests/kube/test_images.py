@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from tests.kube.conftest import Kubernetes, until
+from tests.kube.tenancy import dask_kinds
 from tools.images import catalog
 
 pytestmark = [pytest.mark.kube, pytest.mark.timeout(600)]
@@ -21,7 +22,6 @@ IMAGES = catalog.read()
 RUN = [image for image in IMAGES.values() if image.parent in IMAGES]
 CASES = [(image.name, each) for image in RUN for each in image.architectures]
 RESTRICTED = "pod-security.kubernetes.io/enforce=restricted"
-CRDS = "operator/deployment/helm/dask-kubernetes-operator/crds"
 SCHEDULER = {"dask.org/component": "scheduler"}
 
 
@@ -69,20 +69,10 @@ def test_an_images_pod_runs_on_each_architecture(tenant: Kubernetes, name: str, 
 # --- dask-kubernetes' operator -----------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def crds(state: dict[str, Any]) -> None:
-    """The kinds that dask-kubernetes defines; server-side, since they are large."""
-    import dask_kubernetes
-
-    folder = Path(dask_kubernetes.__file__).parent / CRDS
-    words = ["apply", "--server-side", "--force-conflicts", "-f", str(folder)]
-    Kubernetes(state).run(*words)
-    Kubernetes(state).run("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
-
-
 @pytest.fixture
-def operator(tenant: Kubernetes, crds: None) -> Iterator[Kubernetes]:
+def operator(tenant: Kubernetes) -> Iterator[Kubernetes]:
     """The operator's image, with rights in this namespace and to see what it watches elsewhere."""
+    dask_kinds(tenant.state)
     text = (HERE / "manifests" / "operator.yaml").read_text()
     text = text.replace("@NAMESPACE@", tenant.namespace).replace(
         "@IMAGE@", tenant.images["operator"]

@@ -20,17 +20,16 @@ from facility.kubernetes.tenant import Address, release_set, tenant_set
 from tests.kube import tenancy
 from tests.kube.bringup import site
 from tests.kube.conftest import Kubernetes, until
-from tests.kube.tenancy import Space, dask_kinds
+from tests.kube.tenancy import Space
 
 pytestmark = [pytest.mark.kube, pytest.mark.timeout(300)]
-__all__ = ["dask_kinds"]
 POLICY = "ValidatingAdmissionPolicy"
 GPU_LIMITS = {"cpu": "50m", "memory": "64Mi", site.GPU: "1"}
 
 
 @pytest.fixture(scope="module")
 def spaces(
-    state: dict[str, Any], dask_kinds: None, tmp_path_factory: pytest.TempPathFactory
+    state: dict[str, Any], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[dict[str, Space]]:
     """Two users of one release, and one of another that stands beside it."""
     with ExitStack() as stack:
@@ -553,7 +552,7 @@ def test_what_the_hub_makes_again_stays_as_it_is(alice: Space) -> None:
 
 
 def test_a_quota_for_each_pool_and_none_for_foreign_classes(
-    state: dict[str, Any], tmp_path: Path, dask_kinds: None
+    state: dict[str, Any], tmp_path: Path
 ) -> None:
     """Without the policy that comes first, so that the quota itself answers."""
     quota = tenancy.Quota(gpus=2, pools={"cpu": 1, "gpu": 0})
@@ -624,7 +623,7 @@ BARE = Config(pools={"bare": every_kind_of_pool().pools["bare"]})
 
 @pytest.mark.parametrize("pools", [BARE, every_kind_of_pool(), tenancy.POOLS])
 def test_the_api_server_finds_no_fault_in_the_policies(
-    state: dict[str, Any], dask_kinds: None, pools: Config
+    state: dict[str, Any], pools: Config
 ) -> None:
     with tenancy.installed(state, tenancy.release(pools)) as made:
         admin = Kubernetes(state)
@@ -708,7 +707,7 @@ def test_another_user_reaches_neither_scheduler_nor_server(alice: Space, bob: Sp
 
 @pytest.mark.parametrize("flavor", ["standard", "cilium"])
 def test_names_and_the_api_server_answer_and_the_site_where_it_is_allowed(
-    state: dict[str, Any], tmp_path: Path, dask_kinds: None, flavor: str
+    state: dict[str, Any], tmp_path: Path, flavor: str
 ) -> None:
     # A registry that listens beside the API server, in a private range.
     registry = f"{site.FIRST.address}:{site.REGISTRY_PORT}"

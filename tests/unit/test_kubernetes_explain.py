@@ -197,6 +197,7 @@ QUOTA = (
             "ValidatingAdmissionPolicy 'a-pods' with binding 'b' denied request: not so",
             "the policy a-pods refuses it: not so",
         ),
+        ("status unknown for quota: all, resources: pods", "has not counted the quota all yet"),
         ('violates PodSecurity "restricted:latest": x', "Pod Security refuses it"),
         ("no PriorityClass with name a was found", "an administrator has to make it"),
         ("anything else.", "anything else"),

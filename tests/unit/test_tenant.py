@@ -23,6 +23,7 @@ from facility.kubernetes.tenant import (
     Release,
     Shape,
     Tenant,
+    is_counted,
     refusal,
     release_set,
     slug,
@@ -409,3 +410,12 @@ def test_all_pods_are_closed_both_ways_but_for_what_is_opened() -> None:
         assert "{}" not in json.dumps(
             [each["spec"].get("ingress"), each["spec"].get("egress")]
         ) or (each["metadata"]["name"] == "own-namespace")
+
+
+def test_a_quota_is_counted_when_all_it_is_about_has_been() -> None:
+    hard = {"pods": "5", "count/daskclusters.kubernetes.dask.org": "2"}
+    quota = {"spec": {"hard": hard}}
+    assert not is_counted(quota)
+    assert not is_counted({**quota, "status": {"hard": hard, "used": {"pods": "0"}}})
+    assert is_counted({**quota, "status": {"hard": hard, "used": dict.fromkeys(hard, "0")}})
+    assert not is_counted({**quota, "status": {"hard": {"pods": "5"}, "used": {"pods": "0"}}})

@@ -7,6 +7,7 @@ Kubernetes by trying to get round it (tests/kube/test_tenant.py).
 """
 
 from facility.kubernetes.tenant.manifests import refusal, release_set, tenant_set
+from facility.kubernetes.tenant.quotas import is_counted
 from facility.kubernetes.tenant.settings import (
     Address,
     Network,
@@ -24,6 +25,7 @@ __all__ = [
     "Release",
     "Shape",
     "Tenant",
+    "is_counted",
     "refusal",
     "release_set",
     "slug",

@@ -1,6 +1,6 @@
 """How much a user's namespace may hold, in total and of each kind of pod."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from facility.kubernetes.tenant.settings import Release, Tenant
@@ -40,6 +40,16 @@ def priority_classes(release: Release) -> list[Manifest]:
         }
         for name, kind in kinds.items()
     ]
+
+
+def is_counted(quota: Mapping[str, Any]) -> bool:
+    """Tell whether Kubernetes counts all that a ResourceQuota is about.
+
+    Before that it refuses whatever the quota limits ("status unknown for quota"). Objects of a
+    kind that has just been defined are counted a minute or two later.
+    """
+    hard, status = quota["spec"]["hard"], quota.get("status", {})
+    return bool(status.get("hard") == hard and status.get("used", {}).keys() >= hard.keys())
 
 
 def quotas(tenant: Tenant) -> list[Manifest]:
