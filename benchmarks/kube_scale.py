@@ -20,11 +20,8 @@ operator
 
 import json
 import os
-import subprocess
-import sys
 import tempfile
 import time
-import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -32,6 +29,7 @@ from typing import Any
 import yaml
 
 from benchmarks._measure import Summary, finish, note, options, ratio, table
+from benchmarks._stock import stock_cluster, stock_operator
 from tests.kube.conftest import STATE, Kubernetes
 from tests.kube.notebooks import Notebook, facility_of
 
@@ -105,60 +103,17 @@ def inside(notebook: Notebook, count: int, rounds: int) -> dict[str, list[float]
 
 def by_operator(state: dict[str, Any], count: int) -> tuple[float, float]:
     """Seconds until the stock operator's worker pods exist, and until they are gone."""
-    kube = Kubernetes(state, f"bench-{uuid.uuid4().hex[:8]}")
-    kube.run("create", "namespace", kube.namespace)
-    command = [sys.executable, "-m", "kopf", "run", "-m", "dask_kubernetes.operator.controller"]
-    command += ["--namespace", kube.namespace]
-    environment = {**os.environ, "KUBECONFIG": state["kubeconfig"]}
-    container = {"name": "worker", "image": state["images"]["analysis"]}
-    ports = [{"name": "tcp-comm", "port": 8786, "targetPort": "tcp-comm"}]
-    cluster = {
-        "apiVersion": "kubernetes.dask.org/v1",
-        "kind": "DaskCluster",
-        "metadata": {"name": "stock"},
-        "spec": {
-            "worker": {
-                "replicas": count,
-                "spec": {"nodeSelector": {"no": "node"}, "containers": [container]},
-            },
-            "scheduler": {
-                "spec": {
-                    "nodeSelector": {"kubernetes.io/arch": "amd64"},
-                    "containers": [
-                        {
-                            **container,
-                            "name": "scheduler",
-                            "args": ["dask", "scheduler"],
-                            "ports": [{"name": "tcp-comm", "containerPort": 8786}],
-                        }
-                    ],
-                },
-                "service": {
-                    "type": "ClusterIP",
-                    "selector": {
-                        "dask.org/cluster-name": "stock",
-                        "dask.org/component": "scheduler",
-                    },
-                    "ports": ports,
-                },
-            },
-        },
-    }
-    with tempfile.TemporaryFile() as log:
-        process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
-        try:
-            kube.run("apply", "-f", "-", text=yaml.safe_dump(cluster))
-            began = time.perf_counter()
-            _until(lambda: _workers(kube) == count)
-            out = time.perf_counter() - began
-            began = time.perf_counter()
-            kube.run("delete", "daskcluster", "stock", "--wait=false")
-            _until(lambda: _workers(kube) == 0)
-            return out, time.perf_counter() - began
-        finally:
-            process.terminate()
-            process.wait(30)
-            kube.run("delete", "namespace", kube.namespace, "--wait=false")
+    image = state["images"]["analysis"]
+    cluster = stock_cluster("stock", image, count, {"limits": {"cpu": "1"}}, {"no": "node"})
+    with stock_operator(state) as kube:
+        began = time.perf_counter()
+        kube.run("apply", "-f", "-", text=yaml.safe_dump(cluster))
+        _until(lambda: _workers(kube) == count)
+        out = time.perf_counter() - began
+        began = time.perf_counter()
+        kube.run("delete", "daskcluster", "stock", "--wait=false")
+        _until(lambda: _workers(kube) == 0)
+        return out, time.perf_counter() - began
 
 
 def _workers(kube: Kubernetes) -> int:
