@@ -5,6 +5,7 @@ from typing import Any
 
 from distributed.core import Status
 
+from facility.config import Pool
 from facility.crew import Crew
 from facility.table import Table, Text
 
@@ -105,25 +106,35 @@ def _workers(count: int) -> str:
     return f"{count} worker{'' if count == 1 else 's'}"
 
 
-def table(crews: Iterable[Crew]) -> Table:
-    """Return the pools of a Dask cluster as a table."""
-    return Table(
-        ("pool", "workers", "wanted", "bounds", "threads", "memory", "running", "waiting", "lost"),
-        tuple(
-            (
-                crew.pool.name + (" (default)" if crew.pool.default else ""),
-                crew.joined,
-                crew.target,
-                str(crew.bounds),
-                crew.pool.threads,
-                _memory(crew),
-                crew.demand.processing,
-                crew.demand.waiting,
-                crew.lost,
-            )
-            for crew in crews
-        ),
-    )
+def table(crews: Iterable[Crew], absent: Callable[[Pool], Iterable[str]]) -> Table:
+    """Return the pools of a Dask cluster as a table.
+
+    Parameters
+    ----------
+    absent
+        Folders of the notebook that a pool's workers do not have.
+    """
+    columns = ("pool", "workers", "wanted", "bounds", "threads", "memory", "running", "waiting")
+    crews = list(crews)
+    rows: list[tuple[object, ...]] = [
+        (
+            crew.pool.name + (" (default)" if crew.pool.default else ""),
+            crew.joined,
+            crew.target,
+            str(crew.bounds),
+            crew.pool.threads,
+            _memory(crew),
+            crew.demand.processing,
+            crew.demand.waiting,
+            crew.lost,
+        )
+        for crew in crews
+    ]
+    missing = [", ".join(absent(crew.pool)) for crew in crews]
+    if any(missing):
+        both = zip(rows, missing, strict=True)
+        return Table((*columns, "lost", "has not"), tuple((*row, each) for row, each in both))
+    return Table((*columns, "lost"), tuple(rows))
 
 
 def _memory(crew: Crew) -> str:

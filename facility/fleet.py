@@ -15,7 +15,7 @@ from typing import Any
 from distributed.core import Status, rpc
 from distributed.objects import SchedulerInfo
 
-from facility import explain
+from facility import explain, modules
 from facility.adaptive import Bounds, Demand
 from facility.clients import close_clients
 from facility.crew import Crew, crews, routes
@@ -105,6 +105,8 @@ class Fleet:
         self._act()
         answer = await self._started(start, started)
         await self._connect(answer["address"], started)
+        if not self.backend.shares_files:
+            await modules.send(self.scheduler)
         await self._beat()
         self._run(self._keep())
         await self._wait(started)

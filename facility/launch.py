@@ -104,7 +104,7 @@ def cluster(
     for note in (*checked.notes, *site.notes(loaded, pools)):
         PooledCluster.say(note)
     name = checked.name or f"dask-{secrets.token_hex(3)}"
-    chosen = site.start(name)
+    chosen = site.start(name, loaded)
     _trust(chosen.authority)
     fleet = Fleet(name, checked, chosen, say=PooledCluster.say)
     found = PooledCluster(fleet, allowed, asynchronous=asynchronous)
@@ -139,7 +139,7 @@ class ThisMachine:
         """Say how pools differ here from what they are."""
         return limits.emulated(config, this_machine(), asked)
 
-    def start(self, name: str) -> LocalBackend:
+    def start(self, name: str, config: Config) -> LocalBackend:
         """Return what starts the processes of a new Dask cluster."""
         return LocalBackend(name)
 

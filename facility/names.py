@@ -85,6 +85,13 @@ DEFAULT_RELEASE = "facility"
 WORKER_VARIABLE = "FACILITY_WORKER"
 """Environment variable with what a worker's container is to run, as JSON."""
 POD_ADDRESS_VARIABLE = "FACILITY_POD_IP"
+BELONGINGS = {"X.509 proxy": "x509up", "bearer token": "bearer_token"}
+"""Files in which a worker gets the user's credentials."""
+
+
+def variables_file(pool: str) -> str:
+    """Name of the file in which a pool's workers get variables of the notebook."""
+    return f"variables-{pool}.json"
 
 
 def scheduler_name(cluster: str) -> str:

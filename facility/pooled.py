@@ -13,6 +13,7 @@ import weakref
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from html import escape
 from typing import TYPE_CHECKING, Any, Self
 
 from dask.base import annotate
@@ -20,7 +21,7 @@ from distributed.core import Status
 from distributed.deploy.cluster import Cluster
 from distributed.utils import sync
 
-from facility import explain, names
+from facility import explain, modules, names
 from facility.adaptive import Bounds
 from facility.errors import ClusterFailedError, RequestError, nearest
 from facility.fleet import Fleet
@@ -285,12 +286,48 @@ class PooledCluster(Cluster):
             sync(self.loop, rescale)
         return bounds
 
+    # Code.
+
+    def send_code(self) -> Any:
+        """Have workers import your own modules as they are now.
+
+        They are the ``.py`` files and packages beside the notebook or script. On Kubernetes workers
+        get them at the start; on this machine they import them where they lie, once. Reload them
+        here too (``importlib.reload``), so that both sides agree.
+
+        Returns
+        -------
+        Text
+            What was sent, and what was left out; to be awaited in an asynchronous one.
+
+        Raises
+        ------
+        ClusterFailedError
+            Where the Dask cluster does not run.
+        """
+        if self.status != Status.running:
+            raise ClusterFailedError(f"send_code comes too late: {self.explain()}")
+
+        async def send() -> Text:
+            return Text(f"sent: {await modules.send(self._fleet.scheduler)}")
+
+        return self.sync(send)
+
     # Words.
 
     @property
     def pools(self) -> Table:
-        """The pools of this Dask cluster and what each has."""
-        return explain.table(self._fleet.crews.values())
+        """The pools of this Dask cluster, what each has, and which of your folders it has not."""
+        return explain.table(self._fleet.crews.values(), self._fleet.backend.absent)
+
+    def _repr_html_(self, cluster_status: object = None) -> str:
+        """Draw it for a notebook, also in the widget; below stands what is missing, and why."""
+        page = str(super()._repr_html_(cluster_status))
+        crews = self._fleet.crews.values()
+        lacks = any(crew.joined < crew.target or crew.no_room for crew in crews)
+        if lacks or self.status != Status.running:
+            page += f"<pre>{escape(str(self.explain()))}</pre>"
+        return page
 
     def explain(self) -> Text:
         """Say what runs, what is missing, why, and what to do."""

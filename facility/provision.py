@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
+from facility.config import Pool
 from facility.request import Ended, PoolRequest
 
 if TYPE_CHECKING:
@@ -11,6 +12,9 @@ if TYPE_CHECKING:
 
 class Backend(Protocol):
     """What starts and ends the processes or pods of a Dask cluster."""
+
+    shares_files: bool
+    """Whether workers see the user's files."""
 
     @property
     def security(self) -> "Security":
@@ -47,6 +51,9 @@ class Backend(Protocol):
 
     async def stop_members(self, members: Iterable[str]) -> None:
         """End workers that have been retired or never joined."""
+
+    def absent(self, pool: Pool) -> Iterable[str]:
+        """Return folders of the notebook that a pool's workers do not have."""
 
     def note_work(self) -> None:
         """Let others of the user's processes know that there is work."""

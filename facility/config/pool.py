@@ -28,6 +28,7 @@ from facility.config.shapes import (
     Memory,
     ObjectName,
     OneLine,
+    PassedName,
     ResourceName,
     Strict,
     Toleration,
@@ -129,6 +130,12 @@ class Pool(Strict):
     env: Annotated[
         dict[str, str], keys_matching(VARIABLE_NAME, "a variable's name: letters, digits and '_'")
     ] = Field(default_factory=dict, description="Environment variables of the workers.")
+    pass_env: tuple[PassedName, ...] = Field(
+        (),
+        strict=False,
+        description="Variables of the notebook that workers get too; a * ends a beginning.",
+        examples=[["RUCIO_ACCOUNT", "ATLAS_*"]],
+    )
     annotations: Annotated[dict[str, str], LABEL_KEYS] = Field(
         default_factory=dict, description="Annotations of the pods."
     )

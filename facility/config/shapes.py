@@ -39,6 +39,7 @@ _QUALIFIED_NAME = re.compile(
 )
 _LABEL_VALUE = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?")
 VARIABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
+_PASSED_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\*?")
 _OBJECT_NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
 _VOLUME_NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 
@@ -116,6 +117,9 @@ ResourceName = Annotated[
 LABEL_KEYS = keys_matching(_QUALIFIED_NAME, "a label such as example.org/name")
 OneLine = Annotated[str, AfterValidator(_one_line)]
 ImageName = Annotated[str, AfterValidator(_no_space)]
+PassedName = Annotated[
+    str, _matching(_PASSED_NAME, "a variable's name, or the beginning of names with a * after it")
+]
 LabelValue = Annotated[
     str, _matching(_LABEL_VALUE, "a label's value: letters, digits, '-', '_' and '.', at most 63")
 ]

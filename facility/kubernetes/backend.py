@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from facility import names
 from facility.certificates import Authority, authority
+from facility.config import Config, Pool
 from facility.errors import ClusterFailedError, KubernetesError, RequestError
 from facility.kubernetes import ends, explain, manifests
 from facility.kubernetes.api import (
@@ -24,6 +25,7 @@ from facility.kubernetes.api import (
     Kind,
     Object,
 )
+from facility.kubernetes.belongings import Belongings
 from facility.kubernetes.place import Place
 from facility.kubernetes.pods import WorkerPods, is_worker, trimmed
 from facility.kubernetes.software import software
@@ -51,15 +53,20 @@ class KubernetesBackend:
         Name of the Dask cluster.
     place
         Where its pods come from.
+    config
+        The pools that it may have.
     """
 
-    def __init__(self, name: str, api: Api, place: Place) -> None:
+    shares_files = False
+
+    def __init__(self, name: str, api: Api, place: Place, config: Config) -> None:
         self.name = name
         self.api = api
         self.authority: Authority = authority()
         self.cluster = manifests.DaskCluster(name, place, software())
         self._ready = asyncio.Event()
         self.pods = WorkerPods(self.cluster, api, self._ready)
+        self.belongings = Belongings(self.cluster, api, tuple(config.pools.values()))
         self._schedulers: dict[str, Object] = {}
         self._resource: Object | None = None
         self._events: list[Object] = []
@@ -94,11 +101,13 @@ class KubernetesBackend:
         try:
             self._resource = await self.api.create(DASK_CLUSTER, body)
             self._created = time.monotonic()
-            await asyncio.gather(*(self._issue(role) for role in ("scheduler", "worker")))
+            issued = (self._issue(role) for role in ("scheduler", "worker"))
+            await asyncio.gather(self.belongings.send(), *issued)
         except KubernetesError as error:
             raise self._not_made(error) from error
         self._ready.set()
-        self._tasks = [asyncio.ensure_future(self._follow()), asyncio.ensure_future(self._look())]
+        work = (self._follow(), self._look(), self.belongings.keep())
+        self._tasks = [asyncio.ensure_future(each) for each in work]
         while not self._serves:
             await self._changed.wait()
             self._changed.clear()
@@ -173,6 +182,11 @@ class KubernetesBackend:
         """End the pods of workers that have been retired or never joined."""
         await self.pods.stop(members)
 
+    def absent(self, pool: Pool) -> Iterable[str]:
+        """Return the volumes of the notebook that a pool's workers do not have at the same path."""
+        there = {volume.mount_path for volume in pool.volumes}
+        return [path for path in self.cluster.place.folders if path not in there]
+
     def note_work(self) -> None:
         """Do nothing: the hub sees a kernel that waits for results as busy."""
 
@@ -191,6 +205,7 @@ class KubernetesBackend:
                 self._resource, self._schedulers.values(), self._events, seconds
             )
             found.append(f"The scheduler does not run yet: {why}.")
+        found += self.belongings.remarks()
         if (delayed := self.api.delayed) is not None:
             found.append(
                 f"Kubernetes refuses a {delayed.kind} for the moment, and is asked again: "

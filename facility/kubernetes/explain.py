@@ -226,8 +226,8 @@ def refused(message: str) -> str:
     uncounted = re.search(r"status unknown for quota: ([^,]+)", message)
     if uncounted:
         return (
-            f"Kubernetes has not counted the quota {uncounted[1]} yet, which it does within a "
-            "minute or two of what is new; if it stays so, an administrator has to look at the "
+            f"Kubernetes has not counted the quota {uncounted[1]} yet, which it does within five "
+            "minutes of what is new; if it stays so, an administrator has to look at the "
             "status of this quota"
         )
     policy = re.search(

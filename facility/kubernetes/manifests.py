@@ -10,6 +10,7 @@ from facility import names
 from facility.config import Pool
 from facility.config.shapes import Volume
 from facility.kubernetes.place import Place
+from facility.kubernetes.received import BELONGINGS_FOLDER
 from facility.outfit import library_settings, resources, spilling
 from facility.quantity import format_cores, format_memory
 from facility.request import PoolRequest
@@ -59,6 +60,11 @@ class DaskCluster:
         """Name of the Secret with the certificate of its scheduler or its workers."""
         return f"{self.name}-{role}-tls"
 
+    @property
+    def belongings_name(self) -> str:
+        """Name of the Secret with what workers get of the notebook's own."""
+        return f"{self.name}-belongings"
+
     def metadata(self, name: str, component: str, **labels: str) -> Manifest:
         """Return the metadata of an object that ends with the notebook's pod."""
         found: Manifest = {"name": name, "labels": self.labels(component, **labels)}
@@ -92,6 +98,23 @@ def tls_secret(cluster: DaskCluster, role: str, files: Mapping[str, bytes]) -> M
         "kind": "Secret",
         "type": "kubernetes.io/tls",
         "metadata": cluster.metadata(cluster.secret_name(role), role),
+        "data": {name: base64.b64encode(data).decode() for name, data in files.items()},
+    }
+
+
+def belongings_secret(cluster: DaskCluster, files: Mapping[str, bytes]) -> Manifest:
+    """Return the Secret with the user's credentials, and variables of the notebook.
+
+    Parameters
+    ----------
+    files
+        As `facility.kubernetes.belongings` has found them.
+    """
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "type": "Opaque",
+        "metadata": cluster.metadata(cluster.belongings_name, names.WORKER_COMPONENT),
         "data": {name: base64.b64encode(data).decode() for name, data in files.items()},
     }
 
@@ -185,11 +208,15 @@ def worker_pod(
     """
     pool = request.pool
     members = list(members)
-    volumes = [_volume(volume) for volume in pool.volumes]
+    # It may come, and go, while the worker runs.
+    belongings = {"secretName": cluster.belongings_name, "optional": True}
+    volumes = [{"name": "belongings", "secret": belongings}]
+    volumes += [_volume(volume) for volume in pool.volumes]
     grace = max(5, round(pool.grace))
     settings = {
         "scheduler": cluster.address,
         "members": members,
+        "pool": pool.name,
         "threads": pool.threads,
         "memory": request.memory,
         "resources": resources(pool),
@@ -200,7 +227,8 @@ def worker_pod(
         "grace": grace,
     }
     confined = _confined(cluster, "worker")
-    confined["volumeMounts"] += [_mount(volume) for volume in pool.volumes]
+    mount = {"name": "belongings", "mountPath": BELONGINGS_FOLDER, "readOnly": True}
+    confined["volumeMounts"] += [mount, *map(_mount, pool.volumes)]
     container = {
         "name": "worker",
         "image": pool.image or cluster.place.image,

@@ -23,6 +23,8 @@ class Place:
     pull_policy: str = "IfNotPresent"
     release: str = names.DEFAULT_RELEASE
     """Release of the hub, which names PriorityClasses."""
+    folders: tuple[str, ...] = ()
+    """Where volumes are mounted that outlive the pod: the home, shared data."""
 
 
 def place_of(pod: Mapping[str, Any], release: str = names.DEFAULT_RELEASE) -> Place:
@@ -39,6 +41,9 @@ def place_of(pod: Mapping[str, Any], release: str = names.DEFAULT_RELEASE) -> Pl
     }
     container = next((c for c in spec["containers"] if c["name"] == "notebook"), None)
     container = container or spec["containers"][0]
+    lasting = {
+        volume["name"] for volume in spec.get("volumes", ()) if "persistentVolumeClaim" in volume
+    }
     return Place(
         namespace=metadata["namespace"],
         image=by_digest(container["image"], statuses.get(container["name"], {}).get("imageID", "")),
@@ -52,6 +57,11 @@ def place_of(pod: Mapping[str, Any], release: str = names.DEFAULT_RELEASE) -> Pl
         pull_secrets=tuple(secret["name"] for secret in spec.get("imagePullSecrets", ())),
         pull_policy=container.get("imagePullPolicy", "IfNotPresent"),
         release=release,
+        folders=tuple(
+            mount["mountPath"]
+            for mount in container.get("volumeMounts", ())
+            if mount["name"] in lasting
+        ),
     )
 
 

@@ -57,7 +57,7 @@ class ThisNamespace:
         """Say how pools differ here from what they are: they do not."""
         return []
 
-    def start(self, name: str) -> KubernetesBackend:
+    def start(self, name: str, config: Config) -> KubernetesBackend:
         """Return what starts the pods of a new Dask cluster.
 
         Raises
@@ -65,7 +65,7 @@ class ThisNamespace:
         FacilityError
             Where the own pod cannot be found.
         """
-        return KubernetesBackend(name, self.api, own_pod(self.api))
+        return KubernetesBackend(name, self.api, own_pod(self.api), config)
 
     def clusters(self) -> Table:
         """List the DaskClusters of the namespace."""

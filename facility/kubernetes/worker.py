@@ -10,9 +10,11 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 from facility import names
+from facility.kubernetes.received import BELONGINGS_FOLDER, Received
 from facility.kubernetes.software import differences, software
 
 MEMBER_VARIABLE = "FACILITY_MEMBER"
@@ -22,7 +24,9 @@ LEAVE_SECONDS = 3.0
 """Seconds kept for closing, of those that Kubernetes leaves a worker to end in."""
 
 
-async def serve(settings: dict[str, Any], name: str, remarks: list[str]) -> None:
+async def serve(
+    settings: dict[str, Any], name: str, remarks: list[str], received: Received
+) -> None:
     """Run a worker until its scheduler is gone or it is asked to leave."""
     from distributed.worker import Worker
 
@@ -52,7 +56,9 @@ async def serve(settings: dict[str, Any], name: str, remarks: list[str]) -> None
             await worker.close(reason="asked to")
 
     async with worker:
+        keep = asyncio.ensure_future(received.keep())
         await close_when_asked(worker, asked_to_close(), leave)
+        keep.cancel()
 
 
 def main() -> int:
@@ -68,10 +74,14 @@ def main() -> int:
         if wrong:
             print(f"The image of this worker does not fit the notebook: {'; '.join(wrong)}")
             return OTHER_SOFTWARE
+    # Before libraries are imported, which read variables once.
+    own = Path(settings["folder"]).with_name(f"belongings-{member}")
+    received = Received(Path(BELONGINGS_FOLDER), own, settings["pool"])
+    received.take()
     import dask
 
     with dask.config.set(settings["dask"]):
-        asyncio.run(serve(settings, member, remarks))
+        asyncio.run(serve(settings, member, remarks, received))
     return 0
 
 

@@ -14,6 +14,7 @@ from dask.utils import format_bytes
 
 from facility import names
 from facility.certificates import Authority, authority, server_files
+from facility.config import Pool
 from facility.errors import ClusterFailedError
 from facility.local import registry
 from facility.local.child import Child
@@ -49,6 +50,8 @@ class LocalBackend:
     name
         Name of the Dask cluster.
     """
+
+    shares_files = True
 
     def __init__(self, name: str, machine: Machine | None = None) -> None:
         self.name = name
@@ -151,7 +154,6 @@ class LocalBackend:
             "memory": request.memory,
             "resources": resources(pool),
             "folder": str(self.folder / "scratch"),
-            "sys_path": [path or str(Path.cwd()) for path in sys.path],
             "death_timeout": CONNECT_SECONDS,
             "dask": {**common["dask"], **spilling(pool)},
         }
@@ -196,6 +198,10 @@ class LocalBackend:
         children = [self.members.pop(name).child for name in members if name in self.members]
         await asyncio.to_thread(_end, children)
 
+    def absent(self, pool: Pool) -> Iterable[str]:
+        """Return nothing: workers see all folders of this machine."""
+        return ()
+
     def note_work(self) -> None:
         """Let a notebook server know that it is not idle."""
         registry.note_work(self.folder)
@@ -238,6 +244,7 @@ class LocalBackend:
 
     def _common(self) -> dict[str, Any]:
         return {
+            "sys_path": [path or str(Path.cwd()) for path in sys.path],
             "security": {
                 "require_encryption": True,
                 "tls_ca_file": str(self.authority.ca_file),

@@ -134,11 +134,17 @@ def _pipe(pipe: IO[bytes] | None) -> IO[bytes]:
 
 
 def read_settings() -> dict[str, Any]:
-    """Read, in the child, what `tell` wrote; end where the parent is gone."""
+    """Read, in the child, what `tell` wrote; end where the parent is gone.
+
+    The user's own modules can be imported from then on: by workers, and by the scheduler, where
+    distributed unpickles what tasks are made of.
+    """
     line = sys.stdin.readline()
     if not line:
         sys.exit("the process that started this one is gone")
-    return dict(json.loads(line))
+    settings = dict(json.loads(line))
+    sys.path.extend(path for path in settings["sys_path"] if path not in sys.path)
+    return settings
 
 
 def write_answer(answer: Mapping[str, Any]) -> None:

@@ -1,7 +1,6 @@
 """A worker's own process: ``python -m facility.local.worker``."""
 
 import asyncio
-import sys
 from typing import Any
 
 import dask
@@ -36,7 +35,6 @@ def main() -> None:
     """Serve with the settings on standard input."""
     settings = read_settings()
     leave_pipe()
-    sys.path.extend(path for path in settings["sys_path"] if path not in sys.path)
     with dask.config.set(settings["dask"]):
         asyncio.run(serve(settings))
 

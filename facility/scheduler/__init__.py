@@ -1,7 +1,7 @@
 """The one preload of every scheduler: routing, demand, draining, ends.
 
-It imports distributed and names only, and nothing is ever pickled to a
-scheduler: it learns the pools of its Dask cluster as JSON, from the environment
+It imports distributed and names only, and nothing of the library is pickled to
+a scheduler: it learns the pools of its Dask cluster as JSON, from the environment
 variable `SETTINGS_VARIABLE` at its start and from the owner's calls later on.
 
     dask scheduler --preload facility.scheduler
@@ -9,8 +9,13 @@ variable `SETTINGS_VARIABLE` at its start and from the owner's calls later on.
 
 import json
 import os
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import dask
+
+from facility.placing import Placed
 from facility.scheduler.demand import demand
 from facility.scheduler.drain import Drain
 from facility.scheduler.presence import Presence
@@ -49,7 +54,15 @@ async def dask_setup(scheduler: "Scheduler") -> None:
         """Forget an owner, as a Dask cluster does that is being closed."""
         presence.leave(owner)
 
+    own = tempfile.TemporaryDirectory(prefix="modules-", dir=dask.config.get("temporary-directory"))
+    placed = Placed(Path(own.name))
+
+    def modules(files: dict[str, bytes]) -> None:
+        """Have these be importable here too: tasks are unpickled that name them."""
+        placed.replace(files)
+
     routed.handlers["facility_beat"] = beat
+    routed.handlers["facility_modules"] = modules
     routed.handlers["facility_leave"] = leave
     routed.handlers["facility_retire"] = drain.retire
     presence.start()

@@ -187,6 +187,24 @@ def dask_kinds(state: dict[str, Any]) -> None:
     if "daskclusters.kubernetes.dask.org" not in admin.run("get", "crd", "-o", "name"):
         admin.run("apply", "--server-side", "--force-conflicts", "-f", str(folder))
     admin.run("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
+    until(lambda: is_counted_of_dask(admin), 120)
+
+
+def is_counted_of_dask(admin: Kubernetes) -> bool:
+    """Whether a quota on DaskClusters is counted at once.
+
+    Kubernetes looks for new kinds twice a minute. A quota that is older than that look is counted
+    only with the next look at all quotas, which may be five minutes away.
+    """
+    name = f"probe-{uuid.uuid4().hex[:8]}"
+    admin.run("create", "quota", name, "--hard=count/daskclusters.kubernetes.dask.org=9")
+    try:
+        until(lambda: is_counted(admin.get("resourcequota", name)), 3)
+    except AssertionError:
+        return False
+    finally:
+        admin.run("delete", "quota", name)
+    return True
 
 
 @contextmanager
@@ -224,7 +242,7 @@ def space(
         hub = found.account(made.hub_account, made.namespace)
         text = yaml.safe_dump_all(tenant_set(found.tenant))
         until(lambda: applied(hub, text))
-        until(lambda: in_force(found), 180)
+        until(lambda: in_force(found), 60)
         yield found
     finally:
         found.admin.run(

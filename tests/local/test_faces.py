@@ -8,6 +8,7 @@ from distributed import Client
 from distributed.core import Status
 
 from facility import cluster
+from facility.errors import ClusterFailedError
 from tests.local.pools import POOLS, until, where
 
 
@@ -71,6 +72,34 @@ def test_pictures_and_words() -> None:
         assert "Registered to: " in c.logs("cpu")
         assert "has had no workers yet" in c.logs("arm")
         assert str(c.explain()).endswith("cpu: 1 of 1 worker run.")
+
+
+def test_what_is_missing_stands_in_the_widget_until_it_is_there() -> None:
+    with cluster(1, config=POOLS) as c:
+        assert "1 of 1 worker run" not in c._widget().children[0].value
+        c.scale(arm=1)
+        until(lambda: "arm: 0 of 1 worker run" in c._widget().children[0].value)
+        until(lambda: "<pre>" not in c._widget().children[0].value)
+    assert "<pre>Dask cluster" in c._repr_html_()
+
+
+def test_modules_are_imported_anew_on_request(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = tmp_path / "cuts_of_a_test.py"
+    module.write_text("def least(): return 25")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    import cuts_of_a_test  # type: ignore[import-not-found]
+
+    with cluster(2, config=POOLS, wait=2) as c, c.get_client() as client:
+        assert client.submit(cuts_of_a_test.least, pure=False).result() == 25
+        module.write_text("def least(): return 30")
+        assert str(c.send_code()) == f"sent: cuts_of_a_test of {tmp_path} (1 files, 0 kB)"
+        both = client.run(lambda: __import__("cuts_of_a_test").least())
+        assert list(both.values()) == [30, 30]
+        assert client.submit(cuts_of_a_test.least, pure=False).result() == 30
+    with pytest.raises(ClusterFailedError, match="send_code comes too late"):
+        c.send_code()
 
 
 async def test_the_panel(tmp_path: Path) -> None:

@@ -170,7 +170,10 @@ def test_a_pool_without_workers_is_mentioned_when_tasks_wait(waiting):
 def test_table():
     found = crew("cpu", 1)
     start(found)
-    (row,) = table([found])
+    (row,) = table([found], lambda pool: ())
     assert row["pool"] == "cpu (default)"
     assert row["memory"] == "1Gi"
     assert row["wanted"] == 1
+    assert "has not" not in row
+    (row,) = table([found], lambda pool: ("/home/jovyan", "/data"))
+    assert row["has not"] == "/home/jovyan, /data"

@@ -5,6 +5,7 @@ import ssl
 
 import pytest
 
+from facility.config import Config, Pool
 from facility.errors import ClusterFailedError, FacilityError, KubernetesError, RequestError
 from facility.kubernetes.account import Account, pod_account
 from facility.kubernetes.api import DASK_CLUSTER, POD, SECRET, Api, Call, Kind, worth_repeating
@@ -53,9 +54,14 @@ def test_an_error_says_of_what_it_is() -> None:
     assert "there was no answer: refused" in str(call.failed(None, "refused"))
 
 
+CONFIG = Config(
+    pools={"cpu": Pool(name="cpu", default=True, cpu=1, memory=2**30, max_workers=2)}, source="here"
+)
+
+
 def backend() -> KubernetesBackend:
     account = Account("https://127.0.0.1:1", "af-ada", ssl.create_default_context())
-    return KubernetesBackend("mine", Api(account), Place("af-ada", "image"))
+    return KubernetesBackend("mine", Api(account), Place("af-ada", "image"), CONFIG)
 
 
 @pytest.mark.parametrize(

@@ -165,17 +165,32 @@ def test_the_image_that_runs_is_taken_and_not_what_its_tag_means_now(
     assert by_digest(image, image_id) == found
 
 
+MOUNTS = [
+    {"name": "home", "mountPath": "/home/jovyan"},
+    {"name": "tmp", "mountPath": "/tmp"},
+]
+
+
 def test_the_place_is_the_container_called_notebook() -> None:
     pod = {
         "metadata": {"name": "jupyter-ada", "namespace": "af-ada", "uid": "1"},
         "spec": {
-            "containers": [{"name": "proxy", "image": "p"}, {"name": "notebook", "image": "n:1"}],
+            "containers": [
+                {"name": "proxy", "image": "p"},
+                {"name": "notebook", "image": "n:1", "volumeMounts": MOUNTS},
+            ],
             "imagePullSecrets": [{"name": "site"}],
+            "volumes": [
+                {"name": "home", "persistentVolumeClaim": {"claimName": "home"}},
+                {"name": "tmp", "emptyDir": {}},
+            ],
         },
         "status": {"containerStatuses": [{"name": "notebook", "imageID": f"n@{DIGEST}"}]},
     }
     place = place_of(pod, "atlas")
     assert (place.image, place.pull_secrets, place.release) == (f"n@{DIGEST}", ("site",), "atlas")
+    # The other ends with the pod.
+    assert place.folders == ("/home/jovyan",)
 
 
 # Quotas.

@@ -45,8 +45,9 @@ def priority_classes(release: Release) -> list[Manifest]:
 def is_counted(quota: Mapping[str, Any]) -> bool:
     """Tell whether Kubernetes counts all that a ResourceQuota is about.
 
-    Before that it refuses whatever the quota limits ("status unknown for quota"). Objects of a
-    kind that has just been defined are counted a minute or two later.
+    Before that it refuses whatever the quota limits ("status unknown for quota"). Kinds that have
+    just been defined are found twice a minute; a quota that was there before is counted when all
+    are looked at again, every five minutes by default.
     """
     hard, status = quota["spec"]["hard"], quota.get("status", {})
     return bool(status.get("hard") == hard and status.get("used", {}).keys() >= hard.keys())
