@@ -70,5 +70,8 @@ def stock_cluster(
     worker, scheduler = found["spec"]["worker"]["spec"], found["spec"]["scheduler"]["spec"]
     worker["nodeSelector"] = labels
     scheduler["nodeSelector"] = {"kubernetes.io/arch": "amd64"}
-    scheduler["containers"][0]["resources"] = SCHEDULER_RESOURCES
+    container = scheduler["containers"][0]
+    container["resources"] = SCHEDULER_RESOURCES
+    # Its own command's name has left distributed.
+    container["args"] = ["dask", "scheduler", "--host", "0.0.0.0"]
     return found

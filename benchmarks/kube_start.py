@@ -151,7 +151,9 @@ def pods(notebook: Notebook) -> float:
 def main() -> None:
     """Measure, and print."""
     parser = options(__doc__ or "", rounds=5)
-    parser.add_argument("--cpu", type=float, default=0.7, help="most cores of a worker (%(default)s)")
+    parser.add_argument(
+        "--cpu", type=float, default=0.7, help="most cores of a worker (%(default)s)"
+    )
     parser.add_argument(
         "--workers", type=int, default=[2], nargs="+", help="how many, one after the other"
     )
@@ -161,7 +163,7 @@ def main() -> None:
     ratios: dict[str, Summary] = {}
     for count in arguments.workers:
         # What a worker is given of a node counts: Python starts as fast as its share allows.
-        cores = min(arguments.cpu, CORES / count)
+        cores = min(arguments.cpu, int(CORES / count * 1000) / 1000)
         pool = POOLS.pools["cpu"].model_copy(update={"cpu": cores, "memory": 256 * 2**20})
         pools = Config(pools={"cpu": pool}, source="this benchmark")
         seen: dict[str, list[float]] = {}

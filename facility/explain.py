@@ -48,9 +48,11 @@ def status_words(status: Status, because: str | None) -> str:
     return words.get(status, "runs")
 
 
-def other_software(name: str, workers: Iterable[Mapping[str, Any]]) -> str | None:
+def other_software(name: str, workers: Mapping[str, Mapping[str, Any]]) -> str | None:
     """Say how the software of new workers differs from what runs here; None where it does not."""
-    found = next((worker["facility"] for worker in workers if worker.get("facility")), None)
+    found = next(
+        (worker["facility"] for worker in workers.values() if worker.get("facility")), None
+    )
     if not found:
         return None
     return (

@@ -190,6 +190,7 @@ class Fleet:
         comm.name = "facility worker status"
         await comm.write({"op": "subscribe_worker_status"})
         self.info = SchedulerInfo(await comm.read())
+        self._tell_once("software", explain.other_software(self.name, self.info["workers"]))
         self._run(self._follow(comm))
 
     async def _follow(self, comm: Any) -> None:
@@ -198,8 +199,7 @@ class Fleet:
                 for operation, message in await comm.read():
                     if operation == "add":
                         workers = message.pop("workers")
-                        if found := explain.other_software(self.name, workers.values()):
-                            self._tell_once("software", found)
+                        self._tell_once("software", explain.other_software(self.name, workers))
                         self.info["workers"].update(workers)
                         self.info.update(message)
                     else:
@@ -316,9 +316,9 @@ class Fleet:
             self.crews[name].rescale(new, force=force)
         self._wake.set()
 
-    def _tell_once(self, pool: str, sentence: str) -> None:
+    def _tell_once(self, pool: str, sentence: str | None) -> None:
         told = self.crews[pool].told if pool in self.crews else self._told
-        if pool not in told:
+        if sentence and pool not in told:
             told.add(pool)
             self.say(sentence)
 

@@ -62,6 +62,8 @@ COMPONENT_LABEL = "dask.org/component"
 SCHEDULER_COMPONENT = "scheduler"
 WORKER_COMPONENT = "worker"
 POOL_LABEL = "facility/pool"
+GROUP_LABEL = "facility/group"
+"""Label of a worker pod: the name of the group in it, by which many are ended with one call."""
 
 SCHEDULER_PORT = 8786
 DASHBOARD_PORT = 8787

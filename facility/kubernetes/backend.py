@@ -38,8 +38,6 @@ logger = logging.getLogger("facility")
 
 LOOK_EVERY = 2.0
 """Seconds between two looks at what holds pods up."""
-OPERATOR_SECONDS = 3.0
-"""Seconds after which a DaskCluster that is being deleted no longer waits for an operator."""
 DULL = ("Scheduled", "Created", "Started", "Pulled", "Killing", "SuccessfulCreate")
 """Reasons of events that hold nothing up; hundreds of workers make thousands of them."""
 
@@ -313,8 +311,8 @@ class KubernetesBackend:
         while (left := await self._left()) and time.monotonic() - started < ends.GONE_SECONDS:
             resource = next((one for kind, one in left if kind is DASK_CLUSTER), None)
             waits = resource and resource["metadata"].get("finalizers")
-            if waits and time.monotonic() - started > OPERATOR_SECONDS:
-                await self.api.patch(DASK_CLUSTER, self.name, {"metadata": {"finalizers": None}})
+            if waits and time.monotonic() - started > ends.OPERATOR_SECONDS:
+                await self._end(ends.released(self.api.namespace, self.name))
             if any(kind is POD and is_worker(one) and not _leaves(one) for kind, one in left):
                 # Another process of the user's may have made it while this one closed.
                 await self.api.delete_all(POD, self.cluster.workers, ends.WORKER_GRACE)

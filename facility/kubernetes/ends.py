@@ -10,6 +10,8 @@ from facility.kubernetes.api import DASK_CLUSTER, POD, SECRET, Api, Call, Object
 
 WORKER_GRACE = 1
 """Seconds that workers have to end in, whose results nobody asks for any more."""
+OPERATOR_SECONDS = 3.0
+"""Seconds after which a DaskCluster that is being deleted no longer waits for an operator."""
 GONE_SECONDS = 30.0
 """Seconds in which what was deleted ought to be gone."""
 
@@ -26,6 +28,23 @@ def deletions(namespace: str, name: str) -> list[Call]:
         deletion(namespace, SECRET, selector=selector),
         deletion(namespace, DASK_CLUSTER, name),
     ]
+
+
+def released(namespace: str, name: str) -> Call:
+    """Return the call after which a DaskCluster waits for no operator any more.
+
+    A stock operator of dask-kubernetes puts a finalizer on it, and while that operator is away
+    nothing of what the DaskCluster owns ends.
+    """
+    return Call(
+        "patch",
+        "PATCH",
+        DASK_CLUSTER,
+        namespace,
+        name,
+        body={"metadata": {"finalizers": None}},
+        content_type="application/merge-patch+json",
+    )
 
 
 def as_settings(calls: Iterable[Call]) -> list[dict[str, Any]]:
@@ -63,9 +82,12 @@ def stop(api: Api, name: str) -> None:
             f"{nearest(name, found)}{listed}."
         )
     end_now(api, name)
-    deadline = time.monotonic() + GONE_SECONDS
-    while name in [one["metadata"]["name"] for one in dask_clusters(api)]:
-        if time.monotonic() > deadline:
+    began = time.monotonic()
+    while name in (left := {one["metadata"]["name"]: one for one in dask_clusters(api)}):
+        waits = left[name]["metadata"].get("finalizers")
+        if waits and time.monotonic() - began > OPERATOR_SECONDS:
+            api.now(released(api.namespace, name))
+        if time.monotonic() - began > GONE_SECONDS:
             raise ClusterFailedError(
                 f"Dask cluster {name!r} is deleted, and Kubernetes still has its DaskCluster "
                 f"after {GONE_SECONDS:.0f} s: something holds it by a finalizer."

@@ -246,7 +246,9 @@ def worker_pod(
         **confined,
     }
     metadata = cluster.metadata(
-        f"{cluster.name}-{name}", names.WORKER_COMPONENT, **{names.POOL_LABEL: pool.name}
+        f"{cluster.name}-{name}",
+        names.WORKER_COMPONENT,
+        **{names.POOL_LABEL: pool.name, names.GROUP_LABEL: name},
     )
     if pool.annotations:
         metadata["annotations"] = dict(pool.annotations)

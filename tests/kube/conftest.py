@@ -15,15 +15,8 @@ import yaml
 STATE = "KUBE_TEST_STATE"
 """Variable that names the file in which the bring-up says what runs."""
 SHELL = ["/bin/sh", "-c"]
-GROUPS = {
-    # The one GPU of the nodes.
-    "test_bringup": "gpu",
-    "test_cluster": "gpu",
-    # The operator of the one makes every DaskCluster; the other takes its own operator away.
-    "test_images": "operator",
-    "test_faults": "operator",
-}
-"""Modules whose tests are in each other's way, so that they run one after the other."""
+OTHER_GROUP = {"test_a_gpu_is_given_out_once": "test_cluster"}
+"""Tests that run after those of another module: the nodes have one GPU."""
 
 
 class Kubernetes:
@@ -103,8 +96,8 @@ def until(check: Callable[[], bool], seconds: float = 30) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep a module's tests in one process and in order: they share a user's server."""
     for item in items:
-        module = item.path.stem
-        item.add_marker(pytest.mark.xdist_group(GROUPS.get(module, module)))
+        group = OTHER_GROUP.get(getattr(item, "originalname", ""), item.path.stem)
+        item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.fixture(scope="session")
@@ -112,6 +105,13 @@ def state() -> dict[str, Any]:
     if STATE not in os.environ:
         pytest.skip("needs a Kubernetes: run it with `make test-kube`")
     return json.loads(Path(os.environ[STATE]).read_text())
+
+
+@pytest.fixture(scope="session")
+def here(state: dict[str, Any]) -> None:
+    """Skip what needs the Kubernetes to be this machine: its folders, registry and processes."""
+    if "registry" not in state:
+        pytest.skip("needs the Kubernetes that `make test-kube` brings up without KUBECONFIG")
 
 
 @pytest.fixture

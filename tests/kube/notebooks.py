@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from facility import names
 from facility.config import Config, Pool
@@ -123,13 +122,30 @@ class Notebook:
         return list(json.loads(listed)["items"])
 
 
-def server(found: Space, name: str = "notebook") -> dict[str, Any]:
-    """The pod of a user's server, as the hub makes it."""
+def server(
+    found: Space, name: str = "notebook", image: str = "", data: bool = False
+) -> dict[str, Any]:
+    """The pod of a user's server, as the hub makes it.
+
+    Parameters
+    ----------
+    image
+        By default the image analysis, by digest.
+    data
+        Whether the claim of `shared_folder` is mounted.
+    """
+    volumes: list[dict[str, Any]] = [
+        {"name": "own", "emptyDir": {}},
+        {"name": "pools", "configMap": {"name": names.POOLS_CONFIG_MAP}},
+    ]
     mounts = [{"name": "own", "mountPath": path, "subPath": path[1:]} for path in WRITABLE]
     mounts += [{"name": "pools", "mountPath": str(names.SYSTEM_CONFIG), "subPath": names.POOLS_KEY}]
+    if data:
+        mounts.append({"name": "data", "mountPath": "/data", "readOnly": True})
+        volumes.append({"name": "data", "persistentVolumeClaim": {"claimName": "data"}})
     container = {
         "name": "notebook",
-        "image": found.state["images"]["analysis"],
+        "image": image or found.state["images"]["analysis"],
         "command": ["sleep", "3600"],
         "resources": {"limits": {"cpu": "2", "memory": "2Gi"}, "requests": {"cpu": "100m"}},
         "volumeMounts": mounts,
@@ -153,10 +169,7 @@ def server(found: Space, name: str = "notebook") -> dict[str, Any]:
             "fsGroup": 0,
             "seccompProfile": {"type": "RuntimeDefault"},
         },
-        volumes=[
-            {"name": "own", "emptyDir": {}},
-            {"name": "pools", "configMap": {"name": names.POOLS_CONFIG_MAP}},
-        ],
+        volumes=volumes,
     )
     pod["metadata"]["labels"] |= {names.APP_COMPONENT_LABEL: names.USER_SERVER_COMPONENT}
     return pod
@@ -165,22 +178,60 @@ def server(found: Space, name: str = "notebook") -> dict[str, Any]:
 WRITABLE = ("/tmp", "/home/jovyan")
 
 
+def shared_folder(found: Space, folder: Path) -> None:
+    """Make a folder of this machine, which both nodes are, a claim `data` of the user's namespace.
+
+    As a site's administrators do for each user: a claim is of one namespace, and an inline volume
+    that names a folder is refused.
+    """
+    name = f"data-{found.namespace}"
+    size = {"storage": "1Gi"}
+    common = {"accessModes": ["ReadOnlyMany"], "storageClassName": ""}
+    volume = {
+        "apiVersion": "v1",
+        "kind": "PersistentVolume",
+        "metadata": {"name": name},
+        "spec": {**common, "capacity": size, "hostPath": {"path": str(folder)}},
+    }
+    claim = {
+        "apiVersion": "v1",
+        "kind": "PersistentVolumeClaim",
+        "metadata": {"name": "data"},
+        "spec": {**common, "resources": {"requests": size}, "volumeName": name},
+    }
+    found.admin.apply(volume, claim)
+
+
 @contextmanager
 def facility_of(
     state: dict[str, Any],
     folder: Path,
     pools: Config = POOLS,
     quota: Quota = QUOTA,
+    data: Path | None = None,
 ) -> Iterator[Notebook]:
-    """A release with an operator, a user's namespace in it, and the user's server."""
+    """A release with an operator, a user's namespace in it, and the user's server.
+
+    Parameters
+    ----------
+    data
+        A folder of this machine that is /data in the server.
+    """
     with (
         installed(state, release(pools)) as made,
         operator(state, made),
         space(state, folder, made, quota=quota) as found,
     ):
-        found.admin.run("apply", "-f", "-", text=yaml.safe_dump(server(found)))
-        found.admin.run("wait", "--for=condition=Ready", "pod/notebook", "--timeout=180s")
-        yield Notebook(found)
+        if data is not None:
+            shared_folder(found, data)
+        try:
+            found.admin.apply(server(found, data=data is not None))
+            found.admin.run("wait", "--for=condition=Ready", "pod/notebook", "--timeout=180s")
+            yield Notebook(found)
+        finally:
+            found.admin.run(
+                "delete", "pv", f"data-{found.namespace}", "--ignore-not-found", "--wait=false"
+            )
 
 
 @pytest.fixture(scope="module")

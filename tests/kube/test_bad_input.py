@@ -20,7 +20,7 @@ from tests.kube.bringup.places import Places
 from tests.kube.bringup.process import Ledger
 from tests.kube.conftest import Kubernetes, until
 
-pytestmark = [pytest.mark.kube, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.kube, pytest.mark.usefixtures("here"), pytest.mark.timeout(300)]
 ROOT = Path(__file__).resolve().parents[2]
 BRING_UP = [sys.executable, "-m", "tests.kube.bringup"]
 WITHOUT_GO = "/usr/sbin:/usr/bin:/sbin:/bin"

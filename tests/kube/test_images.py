@@ -206,7 +206,7 @@ print(json.dumps(runner(files, ZPeak())["mass"].values().tolist()))
 """
 
 
-def test_the_z_peak_on_both_nodes(kube: Kubernetes, tmp_path: Path) -> None:
+def test_the_z_peak_on_both_nodes(here: None, kube: Kubernetes, tmp_path: Path) -> None:
     import numpy as np
 
     # Both nodes are this machine, so that a folder of it is a file system that they share.

@@ -1,0 +1,149 @@
+"""Ends of Dask clusters while their operator is away, and of what they live in."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.kube.conftest import Kubernetes, until
+from tests.kube.notebooks import Notebook, facility_of, notebook, server
+
+__all__ = ["notebook"]
+pytestmark = [pytest.mark.kube, pytest.mark.timeout(400)]
+FINALIZER = '{"metadata": {"finalizers": ["kopf.zalando.org/KopfFinalizerMarker"]}}'
+"""What the stock operator of dask-kubernetes puts on each DaskCluster."""
+
+
+@pytest.fixture
+def no_operator(notebook: Notebook) -> Iterator[None]:
+    """The operator is there once the test has begun; `away` takes it away."""
+    yield
+    hub = notebook.operator
+    hub.run("scale", "deployment/operator", "--replicas=1")
+    hub.run("rollout", "status", "deployment/operator", "--timeout=120s")
+
+
+def away(notebook: Notebook) -> None:
+    hub = notebook.operator
+    hub.run("scale", "deployment/operator", "--replicas=0")
+    hub.run("wait", "--for=delete", "pod", "-l", "app=operator", "--timeout=60s")
+
+
+@pytest.mark.parametrize(
+    ("how", "idle", "then"),
+    [
+        ("idle", 15, "time.sleep(60)"),
+        ("killed", 0, "time.sleep(15); os.kill(os.getpid(), 9)"),
+        ("owned", 0, "time.sleep(300)"),
+    ],
+)
+def test_ends_without_an_operator(
+    notebook: Notebook, no_operator: None, how: str, idle: int, then: str
+) -> None:
+    """Idle; its kernel killed; the pod of its notebook deleted."""
+    kube, source = notebook.admin, notebook
+    if how == "owned":
+        kube.apply(server(notebook.space, how))
+        kube.run("wait", "--for=condition=Ready", f"pod/{how}", "--timeout=120s")
+        source = Notebook(notebook.space, how)
+    started = source.start(
+        f"""
+    import os, sys, time
+    from facility import cluster, fleet
+    fleet.OWNER_SECONDS = 5.0
+    c = cluster(cpu=1, name="{how}", wait=1, idle_timeout={idle})
+    print("here", flush=True)
+    {then}
+    """
+    )
+    assert started.stdout is not None
+    assert started.stdout.readline() == "here\n"
+    away(notebook)
+    if how == "owned":
+        kube.run("delete", "pod", how, "--grace-period=1")
+    notebook.gone(how, 90)
+    started.kill()
+    started.communicate()
+
+
+@pytest.mark.parametrize("how", ["close", "stop"])
+def test_a_stock_operators_finalizer_holds_nothing(
+    notebook: Notebook, no_operator: None, how: str
+) -> None:
+    """It waits for an operator that is away, and all that it owns would run on."""
+    kube, name = notebook.admin, f"held-{how}"
+    ending = "c.close()" if how == "close" else "time.sleep(100)"
+    started = notebook.start(
+        f"""
+    import sys, time
+    from facility import cluster
+    c = cluster(cpu=1, name="{name}", wait=1)
+    print("here", flush=True)
+    time.sleep(20)
+    {ending}
+    """
+    )
+    assert started.stdout is not None
+    assert started.stdout.readline() == "here\n"
+    away(notebook)
+    kube.run("patch", "daskcluster", name, "--type=merge", "-p", FINALIZER)
+    if how == "stop":
+        stop = ("python", "-m", "facility", "clusters", "stop", name)
+        assert name in kube.run("exec", notebook.name, "--", *stop)
+    notebook.gone(name, 60)
+    started.kill()
+    started.communicate()
+
+
+def test_an_evicted_notebook_leaves_nothing(notebook: Notebook) -> None:
+    """Its node ends it, as Failed, since it wrote more than its volume may hold."""
+    kube = notebook.admin
+    pod = server(notebook.space, "greedy")
+    pod["spec"]["volumes"][0]["emptyDir"] = {"sizeLimit": "50Mi"}
+    kube.apply(pod)
+    kube.run("wait", "--for=condition=Ready", "pod/greedy", "--timeout=120s")
+    started = Notebook(notebook.space, "greedy").start(
+        """
+    import time
+    from facility import cluster, fleet
+    fleet.OWNER_SECONDS = 5.0
+    c = cluster(cpu=1, name="greedy", wait=1)
+    print("here", flush=True)
+    open("/tmp/large", "wb").write(bytes(2**27))
+    time.sleep(300)
+    """
+    )
+    assert started.stdout is not None
+    assert started.stdout.readline() == "here\n"
+    until(lambda: kube.get("pod", "greedy")["status"].get("reason") == "Evicted", 150)
+    started.communicate()
+    # Its pod is still there, as Failed; the scheduler has missed it by itself.
+    notebook.gone("greedy", 90)
+    assert kube.get("pod", "greedy")["status"]["phase"] == "Failed"
+    kube.run("delete", "pod", "greedy")
+
+
+@pytest.mark.parametrize("operator", ["there", "away"])
+def test_a_deleted_namespace_leaves_nothing(
+    state: dict[str, Any], tmp_path: Path, operator: str
+) -> None:
+    with facility_of(state, tmp_path) as found:
+        started = found.start(
+            """
+    import time
+    from facility import cluster
+    c = cluster(cpu=2, name="doomed", wait=2)
+    print("here", flush=True)
+    time.sleep(300)
+    """
+        )
+        assert started.stdout is not None
+        assert started.stdout.readline() == "here\n"
+        if operator == "away":
+            away(found)
+        everything = Kubernetes(state)
+        everything.run("delete", "namespace", found.space.namespace, "--timeout=120s")
+        started.kill()
+        started.communicate()
+        assert found.space.namespace not in everything.run("get", "namespaces", "-o", "name")
