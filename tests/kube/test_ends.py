@@ -15,6 +15,18 @@ FINALIZER = '{"metadata": {"finalizers": ["kopf.zalando.org/KopfFinalizerMarker"
 """What the stock operator of dask-kubernetes puts on each DaskCluster."""
 
 
+WAIT = """
+    def wait():
+        while not os.path.exists("/tmp/go-on-{name}"):
+            time.sleep(0.2)
+"""
+
+
+def go_on(notebook: Notebook, name: str) -> None:
+    """Let a script go on that waits."""
+    notebook.admin.run("exec", notebook.name, "--", "touch", f"/tmp/go-on-{name}")
+
+
 @pytest.fixture
 def no_operator(notebook: Notebook) -> Iterator[None]:
     """The operator is there once the test has begun; `away` takes it away."""
@@ -33,8 +45,8 @@ def away(notebook: Notebook) -> None:
 @pytest.mark.parametrize(
     ("how", "idle", "then"),
     [
-        ("idle", 15, "time.sleep(60)"),
-        ("killed", 0, "time.sleep(15); os.kill(os.getpid(), 9)"),
+        ("idle", 30, "time.sleep(60)"),
+        ("killed", 0, "wait(); os.kill(os.getpid(), 9)"),
         ("owned", 0, "time.sleep(300)"),
     ],
 )
@@ -49,9 +61,10 @@ def test_ends_without_an_operator(
         source = Notebook(notebook.space, how)
     started = source.start(
         f"""
-    import os, sys, time
+    import os, time
     from facility import cluster, fleet
     fleet.OWNER_SECONDS = 5.0
+    {WAIT.format(name=how)}
     c = cluster(cpu=1, name="{how}", wait=1, idle_timeout={idle})
     print("here", flush=True)
     {then}
@@ -60,6 +73,8 @@ def test_ends_without_an_operator(
     assert started.stdout is not None
     assert started.stdout.readline() == "here\n"
     away(notebook)
+    assert notebook.left(how), "it ended while the operator was there"
+    go_on(source, how)
     if how == "owned":
         kube.run("delete", "pod", how, "--grace-period=1")
     notebook.gone(how, 90)
@@ -73,14 +88,14 @@ def test_a_stock_operators_finalizer_holds_nothing(
 ) -> None:
     """It waits for an operator that is away, and all that it owns would run on."""
     kube, name = notebook.admin, f"held-{how}"
-    ending = "c.close()" if how == "close" else "time.sleep(100)"
+    ending = "wait(); c.close()" if how == "close" else "time.sleep(100)"
     started = notebook.start(
         f"""
-    import sys, time
+    import os, time
     from facility import cluster
+    {WAIT.format(name=name)}
     c = cluster(cpu=1, name="{name}", wait=1)
     print("here", flush=True)
-    time.sleep(20)
     {ending}
     """
     )
@@ -88,6 +103,7 @@ def test_a_stock_operators_finalizer_holds_nothing(
     assert started.stdout.readline() == "here\n"
     away(notebook)
     kube.run("patch", "daskcluster", name, "--type=merge", "-p", FINALIZER)
+    go_on(notebook, name)
     if how == "stop":
         stop = ("python", "-m", "facility", "clusters", "stop", name)
         assert name in kube.run("exec", notebook.name, "--", *stop)
