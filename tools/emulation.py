@@ -1,5 +1,6 @@
 """Let this machine's kernel run arm64 programs, by Debian's qemu-user-static."""
 
+import fcntl
 import os
 import shutil
 import subprocess
@@ -40,14 +41,15 @@ def emulate(holder: str) -> None:
     holder
         The process id of who needs it, or another name.
     """
-    HOLDERS.mkdir(parents=True, exist_ok=True)
-    (HOLDERS / holder).touch()
-    if not (BINFMT / "register").exists():
-        subprocess.run(["mount", "-t", "binfmt_misc", "binfmt_misc", str(BINFMT)], check=True)
-        (HOLDERS / MOUNTED).touch()
-    if not (BINFMT / EMULATOR).exists():
-        (BINFMT / "register").write_text(binfmt_rule(EMULATOR_RULE.read_text()))
-        (HOLDERS / REGISTERED).touch()
+    with _alone():
+        HOLDERS.mkdir(parents=True, exist_ok=True)
+        (HOLDERS / holder).touch()
+        if not (BINFMT / "register").exists():
+            subprocess.run(["mount", "-t", "binfmt_misc", "binfmt_misc", str(BINFMT)], check=True)
+            (HOLDERS / MOUNTED).touch()
+        if not (BINFMT / EMULATOR).exists():
+            (BINFMT / "register").write_text(binfmt_rule(EMULATOR_RULE.read_text()))
+            (HOLDERS / REGISTERED).touch()
 
 
 def is_held() -> bool:
@@ -67,13 +69,25 @@ def take_out() -> None:
 
 def stop_emulating(holder: str) -> None:
     """Take the emulator out of the kernel, if `emulate` put it in and nobody else needs it."""
-    if not HOLDERS.is_dir():
-        return
-    (HOLDERS / holder).unlink(missing_ok=True)
-    if is_held():
-        return
-    take_out()
-    shutil.rmtree(HOLDERS)
+    with _alone():
+        if not HOLDERS.is_dir():
+            return
+        (HOLDERS / holder).unlink(missing_ok=True)
+        if is_held():
+            return
+        take_out()
+        shutil.rmtree(HOLDERS)
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """Let no other process register or take out meanwhile."""
+    folder = os.open(HOLDERS.parent, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)
 
 
 @contextmanager

@@ -128,9 +128,9 @@ def emulation_for(chosen: list[Image]) -> AbstractContextManager[None]:
     """
     if not foreign(chosen):
         return nullcontext()
-    if (emulation.BINFMT / emulation.EMULATOR).exists():
-        return nullcontext()
     if os.getuid() != 0 or os.uname().machine != "x86_64":
+        if (emulation.BINFMT / emulation.EMULATOR).exists():
+            return nullcontext()
         raise BuildError(
             "Images for another architecture need its emulation, which only root on an amd64 "
             f"machine can set up: let an administrator register {emulation.EMULATOR} with "
@@ -138,6 +138,7 @@ def emulation_for(chosen: list[Image]) -> AbstractContextManager[None]:
         )
     if left := missing(emulation.PACKAGES):
         install(emulation.PACKAGES, left)
+    # Also where it is there: another program of ours may be about to take it out.
     return emulation.emulating()
 
 
