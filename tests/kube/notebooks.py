@@ -112,7 +112,7 @@ class Notebook:
         selector = f"{names.CLUSTER_LABEL}={cluster}"
         return self.admin.run("get", KINDS, "-l", selector, "-o", "name").strip()
 
-    def gone(self, cluster: str, seconds: float = 40) -> None:
+    def gone(self, cluster: str, seconds: float = 90) -> None:
         """Wait until nothing is left of a Dask cluster."""
         until(lambda: not self.left(cluster), seconds)
 

@@ -68,7 +68,7 @@ def test_credentials_and_variables_reach_workers_and_follow(notebook: Notebook) 
                                 for _ in range(8)])
         assert all(each["X509_USER_PROXY"] == first["X509_USER_PROXY"] for each in others)
         assert not any(each["RUCIO_ACCOUNT"] for each in others)
-        print("expires in 30 min" in c.explain(), flush=True)
+        print("proxy expires in " in c.explain(), flush=True)
         write_proxy(600)
         pathlib.Path(f"/tmp/bt_u{os.getuid()}").write_text("a.token")
         deadline = time.monotonic() + 200

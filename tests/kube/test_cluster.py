@@ -83,7 +83,9 @@ def test_several_workers_share_a_pod(notebook: Notebook) -> None:
         import time
         from facility import cluster
         with cluster(pairs=4, name="pairs", wait=4) as c, c.get_client() as client:
-            print(sorted(w["id"] for w in c.scheduler_info["workers"].values()))
+            # One that was lost at the start has a successor of another number.
+            names = sorted(w["id"].split("-") for w in c.scheduler_info["workers"].values())
+            print(len({name[1] for name in names}), [name[2] for name in names])
             c.scale(pairs=2)
             while len(c.scheduler_info["workers"]) != 2 or len(c.workers) != 2:
                 time.sleep(0.2)
@@ -92,7 +94,7 @@ def test_several_workers_share_a_pod(notebook: Notebook) -> None:
             print(left[0].rpartition("-")[0] == left[1].rpartition("-")[0])
         """
     )
-    assert said.splitlines() == ["['pairs-0-0', 'pairs-0-1', 'pairs-1-0', 'pairs-1-1']", "True"]
+    assert said.splitlines() == ["2 ['0', '1', '0', '1']", "True"]
 
 
 def test_what_holds_workers_up_is_told(notebook: Notebook) -> None:
@@ -106,7 +108,7 @@ def test_what_holds_workers_up_is_told(notebook: Notebook) -> None:
                 time.sleep(0.5)
             print(c.explain())
         try:
-            cluster(cpu=1, memory={"cpu": "60Gi"}, name="large", timeout=5)
+            cluster(cpu=1, memory={"cpu": "60Gi"}, name="large", timeout=25)
         except ClusterTimeoutError as error:
             print(error)
         """

@@ -115,12 +115,12 @@ def test_the_scheduler_ends_what_is_idle(notebook: Notebook) -> None:
     said = notebook.python(
         WATCHED
         + """
-    c = cluster(cpu=1, name="idle", wait=1, idle_timeout=2)
+    c = cluster(cpu=1, name="idle", wait=1, idle_timeout=15)
     until(lambda: c.status.name == "closed")
     print(said[-1])
     """
     )
-    assert "Dask cluster idle has ended: it was idle for 2" in said
+    assert "Dask cluster idle has ended: it was idle for 15" in said
     notebook.gone("idle")
 
 

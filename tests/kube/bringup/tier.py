@@ -18,8 +18,8 @@ from tools.building import BuildError, say
 from tools.images import catalog, engine
 
 NOTHING_RAN = pytest.ExitCode.NO_TESTS_COLLECTED
-SIDE_BY_SIDE = ("-n", "3", "--dist", "loadgroup")
-"""Most tests wait most of the time; which share a process says `conftest.py`."""
+SIDE_BY_SIDE = ("-n", "2", "--dist", "loadgroup")
+"""More would wait for each other on two cores; which share a process says `conftest.py`."""
 ROOT = Path(__file__).resolve().parents[3]
 STATE = "KUBE_TEST_STATE"
 """Variable that tells the tests which file says what runs."""
