@@ -53,6 +53,8 @@ class Placed:
 
     def _forget(self) -> None:
         own = top_names(self.files)
-        for name in [name for name in sys.modules if name.partition(".")[0] in own]:
-            del sys.modules[name]
+        # A copy: other threads may be importing.
+        for name in list(sys.modules):
+            if name.partition(".")[0] in own:
+                sys.modules.pop(name, None)
         importlib.invalidate_caches()
