@@ -288,10 +288,11 @@ class KubernetesBackend:
         if self._created is None:
             await self.api.aclose()
             return
-        self._created = None
         try:
             calls = ends.deletions(self.api.namespace, self.name)
             await asyncio.gather(*(self._end(call) for call in calls))
+            # Only now: where this is cut off, the next call begins again.
+            self._created = None
             await self._wait_until_gone()
         except KubernetesError as error:
             logger.warning("%s", error)
