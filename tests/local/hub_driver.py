@@ -76,15 +76,22 @@ class Hub:
         (child,) = psutil.Process(self.process.pid).children()
         return child
 
-    def marked(self) -> list[psutil.Process]:
-        """All processes of this hub, found by the mark in their environment."""
+    def marked(self, variable: str | None = None) -> list[psutil.Process]:
+        """All processes of this hub, found by the mark in their environment.
+
+        With `variable`, those that have this environment variable too.
+        """
         found = []
         for process in psutil.process_iter():
             try:
-                if process.environ().get("FACILITY_HUB") == str(self.folder):
-                    found.append(process)
+                environment = process.environ()
             except psutil.Error:
+                # Ended meanwhile, or another user's: either way not ours.
                 continue
+            if environment.get("FACILITY_HUB") != str(self.folder):
+                continue
+            if variable is None or environment.get(variable):
+                found.append(process)
         return found
 
     def press_ctrl_c(self) -> int:

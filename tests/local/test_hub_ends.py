@@ -78,7 +78,9 @@ def is_closed(connection: websocket.WebSocket) -> bool:
 
 
 def hub_alone(hub: Hub) -> set[int]:
-    return {process.pid for process in hub.marked() if not process.environ().get("JUPYTERHUB_USER")}
+    """Tell the processes of JupyterHub, its proxy and its culler from those of servers."""
+    servers = {process.pid for process in hub.marked("JUPYTERHUB_USER")}
+    return {process.pid for process in hub.marked()} - servers
 
 
 def test_ctrl_c_while_starting(start_hub: StartHub):
