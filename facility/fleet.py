@@ -140,8 +140,8 @@ class Fleet:
         told = SLOW
         while len(self.info["workers"]) < wanted:
             elapsed = time.monotonic() - started
-            if self.status == Status.failed:
-                raise ClusterFailedError(self.ended_because)
+            if self.status in (Status.failed, Status.closed):
+                raise ClusterFailedError(f"It ended while it started: {self.ended_because}.")
             if any(crew.broken for crew in self.crews.values()):
                 raise ClusterFailedError(str(self.explain("cannot start its workers")))
             if elapsed > self.request.timeout:

@@ -3,6 +3,7 @@
 import copy
 import os
 import shutil
+import signal
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -50,6 +51,11 @@ def leave_out_the_callers_settings() -> Path:
     os.environ |= private_settings(home) | {KEPT: str(CACHE.parent)}
     return home
 
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A shell ignores it for what it runs in the background, which programs that a test starts
+    # and interrupts would inherit.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 RUN_HOME = leave_out_the_callers_settings()
 

@@ -6,6 +6,7 @@ and a user that the image does not know, as on OpenShift.
 
 import json
 import re
+from pathlib import Path
 
 import pytest
 
@@ -97,3 +98,11 @@ def test_the_analysis_image_stays_small(architecture: str) -> None:
     found = engine.inspect(IMAGES["analysis"].built(architecture))
     assert found is not None
     assert found["Size"] < LARGEST
+
+
+def test_a_look_at_the_storage_leaves_it_unmounted() -> None:
+    """A mount would stay when everything has ended, and the cache could not be removed."""
+    engine.podman("images", "--quiet")
+    own = str(engine.STORAGE / "overlay")
+    mounted = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+    assert own not in mounted

@@ -85,7 +85,7 @@ def test_credentials_and_variables_reach_workers_and_follow(notebook: Notebook) 
         """
     ).splitlines()
     assert lines == ["True", "False"]
-    assert not notebook.left("mine")
+    notebook.gone("mine", 30)
 
 
 def test_an_expired_proxy_is_told_once_and_stands_in_no_pod(notebook: Notebook) -> None:

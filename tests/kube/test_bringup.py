@@ -77,12 +77,13 @@ def test_cluster_dns_answers(kube: Kubernetes, arch: str) -> None:
 
 @pytest.mark.parametrize("arch", NAMES)
 def test_pods_that_come_and_go_disturb_no_other(kube: Kubernetes, arch: str) -> None:
-    ask = f"curl -sk -m 1 https://{site.API_SERVICE}/version >/dev/null || echo lost $i"
+    curl = f"curl -sk --connect-timeout 3 -m 10 https://{site.API_SERVICE}/version"
+    ask = f"{curl} >/dev/null || echo lost $i"
     loop = f"i=0; while [ $i -lt 60 ]; do {ask}; sleep .1; i=$((i+1)); done; echo end"
     kube.apply(kube.pod("asks", loop, arch))
     kube.ready("asks")
     kube.apply(*(kube.pod(f"other-{number}", "true", arch) for number in range(6)))
-    assert kube.output("asks") == "end"
+    assert kube.output("asks", 180) == "end"
 
 
 def test_a_network_policy_is_enforced_between_nodes(kube: Kubernetes) -> None:

@@ -29,7 +29,7 @@ def test_compute_and_leave_nothing(notebook: Notebook) -> None:
     assert said.splitlines()[0] == str(sum(x**2 for x in range(100)))
     assert "cpu: 2 of 2 workers run." in said
     assert "first  2 cpu    20" in said
-    assert not notebook.left("first")
+    notebook.gone("first", 30)
 
 
 POOLS = """
@@ -74,7 +74,7 @@ def test_pools_are_routed_scaled_drained_and_adapted(notebook: Notebook) -> None
     ]
     assert lines[4] == f"moved {list(range(10))}"
     assert lines[5] == "empty ('cpu', 'x86_64')"
-    assert not notebook.left("pools")
+    notebook.gone("pools", 30)
 
 
 def test_several_workers_share_a_pod(notebook: Notebook) -> None:
@@ -117,7 +117,8 @@ def test_what_holds_workers_up_is_told(notebook: Notebook) -> None:
     assert "noimage: 1 pod waits: the image registry.test/no/such:image cannot be pulled" in said
     assert "cpu: 1 pod waits: no node has enough memory left" in said
     assert "nothing is left running" in said
-    assert not notebook.left("held") + notebook.left("large")
+    notebook.gone("held", 30)
+    notebook.gone("large", 30)
 
 
 def test_a_used_up_quota_is_told_and_filled_later(notebook: Notebook) -> None:

@@ -63,7 +63,7 @@ def test_ends_without_an_operator(
         f"""
     import os, time
     from facility import cluster, fleet
-    fleet.OWNER_SECONDS = 5.0
+    fleet.OWNER_SECONDS = 20.0
     {WAIT.format(name=how)}
     c = cluster(cpu=1, name="{how}", wait=1, idle_timeout={idle})
     print("here", flush=True)
@@ -123,7 +123,7 @@ def test_an_evicted_notebook_leaves_nothing(notebook: Notebook) -> None:
         """
     import time
     from facility import cluster, fleet
-    fleet.OWNER_SECONDS = 5.0
+    fleet.OWNER_SECONDS = 20.0
     c = cluster(cpu=1, name="greedy", wait=1)
     print("here", flush=True)
     open("/tmp/large", "wb").write(bytes(2**27))

@@ -83,7 +83,7 @@ def test_an_image_for_another_architecture_is_told(notebook: Notebook) -> None:
     assert "ClusterTimeoutError" in said
     assert "does not exist for this pool's processor architecture" in said
     assert "cpu: 1 of 1 worker run" in said
-    assert not notebook.left("foreign")
+    notebook.gone("foreign", 30)
 
 
 def test_packages_of_the_users_own_are_told_once(notebook: Notebook) -> None:
@@ -127,4 +127,4 @@ def test_without_rights_it_says_whose_are_missing(notebook: Notebook) -> None:
     assert "Traceback" not in said
     assert "FacilityError" in said
     assert "cannot get resource" in said
-    assert not notebook.left("helpless")
+    notebook.gone("helpless", 30)

@@ -634,7 +634,7 @@ def test_the_api_server_finds_no_fault_in_the_policies(
         ]
         assert len(policies) == 6
         for policy in policies:
-            until(lambda name=policy: status(admin, name).get("observedGeneration") == 1)
+            until(lambda name=policy: status(admin, name).get("observedGeneration") == 1, 90)
             assert status(admin, policy)["typeChecking"] == {}
 
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psutil
@@ -232,6 +233,23 @@ def test_workers_that_come_too_late_leave_nothing(tmp_path: Path) -> None:
     config = {"pools": {"cpu": {**SMALL, "default": True, "env": {"PYTHONPATH": str(tmp_path)}}}}
     with pytest.raises(ClusterTimeoutError, match=r"for 2 workers and got 0; nothing is left"):
         cluster(2, config=config, wait=2, timeout=4)
+    assert not registry.records()
+    assert not list(facility.names.clusters_folder().iterdir())
+
+
+def test_an_end_while_workers_are_awaited_is_told(tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text("import time\ntime.sleep(60)\n")
+    config = {"pools": {"cpu": {**SMALL, "default": True, "env": {"PYTHONPATH": str(tmp_path)}}}}
+
+    def end() -> None:
+        until(lambda: bool(registry.records()))
+        stop("early")
+
+    with ThreadPoolExecutor(1) as threads:
+        ended = threads.submit(end)
+        with pytest.raises(ClusterFailedError, match="It ended while it started: .*asked to close"):
+            cluster(1, config=config, wait=1, name="early")
+        ended.result()
     assert not registry.records()
     assert not list(facility.names.clusters_folder().iterdir())
 

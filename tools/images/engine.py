@@ -81,7 +81,9 @@ def settings() -> dict[str, str]:
 
 def words(*arguments: str) -> list[str]:
     """A podman command."""
-    return ["podman", f"--root={STORAGE}", f"--runroot={RUN}", *arguments]
+    # Else it mounts its storage on itself, and leaves it so.
+    no_mount = "--storage-opt=overlay.skip_mount_home=true"
+    return ["podman", f"--root={STORAGE}", f"--runroot={RUN}", no_mount, *arguments]
 
 
 def podman(*arguments: str, fail: bool = True) -> str | None:
