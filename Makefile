@@ -10,7 +10,7 @@ READY := .venv/.ready
 SOURCES := facility tests benchmarks images notebooks tools
 
 .PHONY: help run test test-unit test-local test-browser test-gpu test-images test-kube images images-push \
-	kube-build kube-up kube-down lint format lock schema notebooks-strip clean
+	kube-build kube-up kube-down lint format lock schema chart notebooks-strip clean
 
 help: ## say what there is
 	@awk -F ':.*## ' '/^[.a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' Makefile
@@ -80,6 +80,9 @@ lock: $(READY) ## resolve requirements.lock again; ARGS=--upgrade for the newest
 schema: $(READY) ## generate facility/pools.schema.json from the model
 	@.venv/bin/facility config schema >facility/pools.schema.json.new
 	@mv facility/pools.schema.json.new facility/pools.schema.json
+
+chart: $(READY) ## generate what of the chart follows from the package
+	@.venv/bin/python -m tools.chart
 
 notebooks-strip: $(READY) ## take outputs and counts out of the notebooks
 	@.venv/bin/nbstripout notebooks/*.ipynb

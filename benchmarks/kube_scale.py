@@ -36,7 +36,7 @@ from tests.kube.notebooks import Notebook, facility_of
 INNER = """
 import asyncio, json, resource, time
 from facility import cluster
-from facility.kubernetes.api import POD
+from facility.kubernetes.kinds import POD
 COUNT, ROUNDS = {count}, {rounds}
 c = cluster(cpu=0, nowhere=(0, COUNT), name="scale", timeout=300)
 backend = c._fleet.backend

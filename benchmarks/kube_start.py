@@ -72,7 +72,7 @@ PODS = """
 import asyncio, time
 from facility.adaptive import Bounds
 from facility.config import load
-from facility.kubernetes.api import POD
+from facility.kubernetes.kinds import POD
 from facility.kubernetes.manifests import DaskCluster, worker_pod
 from facility.kubernetes.place import own_pod
 from facility.kubernetes.site import ThisNamespace

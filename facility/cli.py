@@ -1,14 +1,19 @@
 """The `facility` command. Nothing heavy is imported before a subcommand needs it."""
 
 import argparse
+import datetime
 import json
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from facility.errors import FacilityError
+
+if TYPE_CHECKING:
+    from facility.hub.kubernetes.admin import Administration
 
 GOOD, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 CODECS = ("ZSTD", "LZMA", "LZ4", "ZLIB")
@@ -78,6 +83,20 @@ def build_parser(words: Sequence[str]) -> argparse.ArgumentParser:
     which = stop.add_mutually_exclusive_group(required=True)
     which.add_argument("name", nargs="?", metavar="NAME", help="the Dask cluster to end")
     which.add_argument("--all", action="store_true", help="end all of them")
+
+    everybody = "with --user or --everybody, in the hub's pod: those of users"
+    for parser_ in (clusters, stop):
+        parser_.add_argument("--user", action="append", default=[], metavar="USER", help=everybody)
+        parser_.add_argument("--everybody", action="store_true", help="those of all users")
+
+    tenants = _command(commands, "tenants", None, "look after users' namespaces, in the hub's pod")
+    within = tenants.add_subparsers(title="commands", metavar="COMMAND")
+    _command(within, "list", _tenants, "show users' namespaces and what is in them")
+    prune = _command(within, "prune", _prune, "delete namespaces that are no longer used")
+    prune.add_argument(
+        "--unused-days", type=_at_least(0), default=365, help="for how long (%(default)s)"
+    )
+    prune.add_argument("--yes", action="store_true", help="delete, instead of saying what would be")
 
     config = _command(commands, "config", None, "check a pools.yaml, or print its schema")
     within = config.add_subparsers(title="commands", metavar="COMMAND")
@@ -163,6 +182,9 @@ def _pools(arguments: argparse.Namespace) -> int:
 
 
 def _clusters(arguments: argparse.Namespace) -> int:
+    if arguments.user or arguments.everybody:
+        print(_administration().clusters(arguments.user))
+        return GOOD
     from facility import launch
 
     print(launch.clusters())
@@ -170,6 +192,12 @@ def _clusters(arguments: argparse.Namespace) -> int:
 
 
 def _stop(arguments: argparse.Namespace) -> int:
+    if arguments.user or arguments.everybody:
+        if arguments.everybody and arguments.name:
+            raise FacilityError("--everybody ends all of them; name one with --user")
+        count = _administration().stop(arguments.user, arguments.name or "")
+        print(f"{count} Dask clusters are ended.")
+        return GOOD
     from facility import launch
 
     chosen = [arguments.name]
@@ -180,6 +208,35 @@ def _stop(arguments: argparse.Namespace) -> int:
     for name in chosen:
         launch.stop(name)
         print(f"Dask cluster {name} is ended.")
+    return GOOD
+
+
+def _administration() -> "Administration":
+    with _extra("hub"):
+        from facility.hub.kubernetes.admin import Administration
+    return Administration()
+
+
+def _tenants(arguments: argparse.Namespace) -> int:
+    print(_administration().tenants())
+    return GOOD
+
+
+def _prune(arguments: argparse.Namespace) -> int:
+    administration = _administration()
+    now = datetime.datetime.now(datetime.UTC)
+    found = administration.unused(arguments.unused_days, now)
+    for user, namespace, volumes in found:
+        lost = f" with its volumes {volumes}" if volumes else ""
+        if arguments.yes:
+            administration.remove(namespace)
+            print(f"{namespace} of {user}: deleted{lost}.")
+        else:
+            print(f"{namespace} of {user} would be deleted{lost}.")
+    if not found:
+        print(f"Every namespace was used within {arguments.unused_days} days, or is in use.")
+    elif not arguments.yes:
+        print("Nothing is deleted yet; say --yes for that.")
     return GOOD
 
 

@@ -35,7 +35,7 @@ class Tier:
 # Processes side by side only where tests are not in each other's way: two unit tests on two cores,
 # and two files of tests with Dask clusters; a browser and the hub behind it fill both.
 TIERS = {
-    "unit": Tier("no processes, no network", ("tests/unit", "-n", "2")),
+    "unit": Tier("no processes, no network", ("tests/unit", "tests/chart", "-n", "2")),
     "local": Tier(
         "real Dask clusters and a real hub",
         ("tests/local", "-m", "not browser and not gpu", "-n", "2", "--dist", "loadfile"),

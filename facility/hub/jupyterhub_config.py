@@ -11,11 +11,11 @@ from typing import Any
 
 from facility import names
 from facility.hub import notebooks
+from facility.hub.environment import JUPYTER_CONFIG, panel, with_config_path
 from facility.hub.login import OwnerAuthenticator
 from facility.hub.settings import FOLDER_VARIABLE, HubSettings, password
 from facility.hub.spawner import OwnSpawner
 
-JUPYTER_CONFIG = Path(__file__).with_name("jupyter")
 START_TIMEOUT = 120
 """Seconds that a notebook server may take to start on a busy machine."""
 CULL_INTERVALS = 4
@@ -117,15 +117,11 @@ def server_environment(settings: HubSettings, environ: Mapping[str, str]) -> dic
     starts a Dask cluster of the facility, which ends when idle; links to
     dashboards lead through the hub.
     """
-    config_path = [str(JUPYTER_CONFIG), environ.get("JUPYTER_CONFIG_PATH", "")]
     return {
         FOLDER_VARIABLE: str(settings.folder),
-        "JUPYTER_CONFIG_PATH": os.pathsep.join(path for path in config_path if path),
+        "JUPYTER_CONFIG_PATH": with_config_path(JUPYTER_CONFIG, environ),
         "JUPYTERHUB_ACTIVITY_INTERVAL": str(interval(settings)),
-        "DASK_DISTRIBUTED__DASHBOARD__LINK": DASHBOARD_LINK,
-        "DASK_LABEXTENSION__FACTORY__MODULE": "facility",
-        "DASK_LABEXTENSION__FACTORY__CLASS": "cluster",
-        "DASK_LABEXTENSION__FACTORY__KWARGS__IDLE_TIMEOUT": "1h",
+        **panel(DASHBOARD_LINK),
     }
 
 

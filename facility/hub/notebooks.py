@@ -77,7 +77,14 @@ def _hash(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def first_page(folder: Path) -> str:
-    """Path at which JupyterLab opens: the first notebook of the folder."""
+def first_page(folder: Path, within: str = "") -> str:
+    """Path at which JupyterLab opens: the first notebook of the folder.
+
+    Parameters
+    ----------
+    within
+        Path of the folder in what JupyterLab shows.
+    """
     notebooks = sorted(path.name for path in folder.glob("*.ipynb"))
-    return f"/lab/tree/{notebooks[0]}" if notebooks else "/lab"
+    path = "/".join(part for part in (within, notebooks[0]) if part) if notebooks else ""
+    return f"/lab/tree/{path}" if path else "/lab"

@@ -1,4 +1,4 @@
-"""Extension of a user's Jupyter server: what computes counts as activity.
+"""Extension of a user's Jupyter server: what computes counts as activity, and dashboards.
 
 Jupyter counts what a kernel sends. A kernel that computes for an hour without
 a word would look idle, and so would one whose Dask cluster works through what
@@ -11,7 +11,9 @@ import time
 from typing import Any
 
 from tornado.ioloop import PeriodicCallback
+from traitlets.config import Config
 
+from facility.hub.dashboards import is_dashboard
 from facility.local import registry
 
 ACTIVITY_SETTING = "facility_busy_kernel_last_activity"
@@ -31,6 +33,8 @@ def _load_jupyter_server_extension(server: Any) -> None:
         note_work(server.kernel_manager, server.web_app.settings, within=seconds)
 
     PeriodicCallback(note, 1000 * seconds).start()
+    # Extensions are loaded in the order of their names, jupyter_server_proxy after this one.
+    server.update_config(Config({"ServerProxy": {"host_allowlist": is_dashboard}}))
 
 
 def note_work(kernels: Any, settings: dict[str, Any], within: float) -> None:

@@ -6,100 +6,31 @@ credentials after every 403, so also after each one that a quota answers, and se
 """
 
 import asyncio
+import copy
 import json
 import random
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
-from dataclasses import dataclass
 from typing import Any
 
 import httpx
 
 from facility.errors import KubernetesError
 from facility.kubernetes.account import Account
+from facility.kubernetes.calls import Call, Object, deletion, worth_repeating
+from facility.kubernetes.kinds import Kind, kind_of
 
 IN_FLIGHT = 50
 """Calls at once; more wait here instead of in the API server."""
 PATIENCE = 60.0
 """Seconds for which a call is repeated while the API server is away or overloaded."""
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 5.0
-OVERLOADED = frozenset({429, 500, 502, 503, 504})
 WATCH_SECONDS = 290
 """Seconds after which a watch is asked for again."""
 
 QUIET_SECONDS = 90.0
 """Seconds without a word after which a watch is taken for dead: there is a bookmark a minute."""
-
-Object = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Kind:
-    """A kind of object, and where it is found."""
-
-    name: str
-    plural: str
-    base: str = "/api/v1"
-
-
-POD = Kind("Pod", "pods")
-CONFIG_MAP = Kind("ConfigMap", "configmaps")
-SECRET = Kind("Secret", "secrets")
-SERVICE = Kind("Service", "services")
-EVENT = Kind("Event", "events")
-QUOTA = Kind("ResourceQuota", "resourcequotas")
-DEPLOYMENT = Kind("Deployment", "deployments", "/apis/apps/v1")
-DASK_CLUSTER = Kind("DaskCluster", "daskclusters", "/apis/kubernetes.dask.org/v1")
-DASK_GROUP = Kind("DaskWorkerGroup", "daskworkergroups", "/apis/kubernetes.dask.org/v1")
-
-
-@dataclass(frozen=True)
-class Call:
-    """One call: what is asked of which object."""
-
-    operation: str
-    method: str
-    kind: Kind
-    namespace: str
-    name: str = ""
-    part: str = ""
-    params: Mapping[str, str | int] | None = None
-    body: Object | list[Object] | None = None
-    content_type: str = "application/json"
-
-    @property
-    def path(self) -> str:
-        """Path of the object or the collection."""
-        path = f"{self.kind.base}/namespaces/{self.namespace}/{self.kind.plural}"
-        return "/".join(part for part in (path, self.name, self.part) if part)
-
-    def failed(self, status: int | None, text: str) -> KubernetesError:
-        """Make the error of an answer."""
-        reason, message = "", text.strip()[:2000]
-        try:
-            answer = json.loads(text)
-            reason, message = answer.get("reason", ""), answer.get("message", message)
-        except (ValueError, AttributeError):
-            pass
-        name = self.name or ""
-        if not name and isinstance(self.body, dict):
-            name = self.body.get("metadata", {}).get("name", "")
-        where = f"{self.namespace}/{name or '*'}"
-        return KubernetesError(self.operation, self.kind.name, where, status, reason, message)
-
-
-def worth_repeating(error: KubernetesError) -> bool:
-    """Tell whether the same call may succeed a moment later.
-
-    Creates that race for a quota answer 409 "Conflict", and a new quota answers 403 "status
-    unknown" until it has been counted; a quota that is used up stays so.
-    """
-    if error.status is None or error.status in OVERLOADED:
-        return True
-    if error.status == 409:
-        return error.reason == "Conflict"
-    return error.status == 403 and "status unknown for quota" in error.message
 
 
 class Api:
@@ -126,6 +57,13 @@ class Api:
         if self._client is not None:
             await self._client.aclose()
             self._client = None
+
+    def within(self, namespace: str) -> "Api":
+        """Return the same account and connections for another namespace, or for all with ""."""
+        self._connected()
+        other = copy.copy(self)
+        other.namespace = namespace
+        return other
 
     # Objects.
 
@@ -169,6 +107,32 @@ class Api:
         """Merge a patch into an object."""
         call = self._call(
             "patch", "PATCH", kind, name, body=body, content_type="application/merge-patch+json"
+        )
+        return dict(await self._repeat(call))
+
+    async def apply(self, manifest: Object, manager: str) -> Object:
+        """Make an object, or make it what the manifest says, whoever changed it.
+
+        Parameters
+        ----------
+        manager
+            Who asks: fields that it asked for earlier and does no more are taken away.
+
+        Raises
+        ------
+        KubernetesError
+            Where it is refused.
+        """
+        metadata = manifest["metadata"]
+        call = Call(
+            "apply",
+            "PATCH",
+            kind_of(manifest),
+            metadata.get("namespace", ""),
+            metadata["name"],
+            params={"fieldManager": manager, "force": "true"},
+            body=manifest,
+            content_type="application/apply-patch+yaml",
         )
         return dict(await self._repeat(call))
 
@@ -368,18 +332,6 @@ class Api:
                 if not worth_repeating(error):
                     raise
         raise AssertionError("the last attempt raises")
-
-
-def deletion(
-    namespace: str, kind: Kind, name: str = "", *, selector: str = "", grace: int | None = None
-) -> Call:
-    """Return the call that ends one object, or all that fit a selector."""
-    assert bool(name) != bool(selector), "one object, or those of a selector, and never all"
-    body: Object = {"propagationPolicy": "Background"}
-    if grace is not None:
-        body["gracePeriodSeconds"] = grace
-    params = {"labelSelector": selector} if selector else None
-    return Call("delete", "DELETE", kind, namespace, name, params=params, body=body)
 
 
 def _answer(call: Call, response: httpx.Response) -> Any:

@@ -12,7 +12,10 @@ from facility.certificates import Authority, authority
 from facility.config import Config, Pool
 from facility.errors import ClusterFailedError, KubernetesError, RequestError
 from facility.kubernetes import ends, explain, manifests
-from facility.kubernetes.api import (
+from facility.kubernetes.api import Api
+from facility.kubernetes.belongings import Belongings
+from facility.kubernetes.calls import Call, Object
+from facility.kubernetes.kinds import (
     DASK_CLUSTER,
     DASK_GROUP,
     DEPLOYMENT,
@@ -20,12 +23,8 @@ from facility.kubernetes.api import (
     POD,
     SECRET,
     SERVICE,
-    Api,
-    Call,
     Kind,
-    Object,
 )
-from facility.kubernetes.belongings import Belongings
 from facility.kubernetes.place import Place
 from facility.kubernetes.pods import WorkerPods, is_worker, trimmed
 from facility.kubernetes.software import software

@@ -16,7 +16,8 @@ from facility import credentials, names
 from facility.config import Pool
 from facility.credentials import Credential
 from facility.errors import KubernetesError
-from facility.kubernetes.api import SECRET, Api
+from facility.kubernetes.api import Api
+from facility.kubernetes.kinds import SECRET
 from facility.kubernetes.manifests import DaskCluster, belongings_secret
 
 logger = logging.getLogger("facility")

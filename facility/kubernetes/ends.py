@@ -6,7 +6,9 @@ from typing import Any
 
 from facility import names
 from facility.errors import ClusterFailedError, KubernetesError, nearest
-from facility.kubernetes.api import DASK_CLUSTER, POD, SECRET, Api, Call, Object, deletion
+from facility.kubernetes.api import Api
+from facility.kubernetes.calls import Call, Object, deletion
+from facility.kubernetes.kinds import DASK_CLUSTER, POD, SECRET
 
 WORKER_GRACE = 1
 """Seconds that workers have to end in, whose results nobody asks for any more."""

@@ -7,7 +7,8 @@ from typing import Any
 
 from facility import names
 from facility.errors import FacilityError, KubernetesError
-from facility.kubernetes.api import CONFIG_MAP, POD, Api
+from facility.kubernetes.api import Api
+from facility.kubernetes.kinds import CONFIG_MAP, POD
 
 
 @dataclass(frozen=True)

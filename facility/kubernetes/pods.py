@@ -10,7 +10,9 @@ from typing import Any
 from facility import names
 from facility.errors import KubernetesError
 from facility.kubernetes import explain
-from facility.kubernetes.api import POD, Api, Object
+from facility.kubernetes.api import Api
+from facility.kubernetes.calls import Object
+from facility.kubernetes.kinds import POD
 from facility.kubernetes.manifests import DaskCluster, worker_pod
 from facility.kubernetes.worker import OTHER_SOFTWARE
 from facility.request import Ended, PoolRequest

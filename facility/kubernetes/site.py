@@ -8,8 +8,9 @@ from facility.config import Config
 from facility.errors import KubernetesError
 from facility.kubernetes import ends, room
 from facility.kubernetes.account import pod_account
-from facility.kubernetes.api import POD, QUOTA, Api
+from facility.kubernetes.api import Api
 from facility.kubernetes.backend import KubernetesBackend
+from facility.kubernetes.kinds import POD, QUOTA
 from facility.kubernetes.place import own_pod
 from facility.request import Limit
 from facility.table import Table

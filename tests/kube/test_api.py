@@ -14,8 +14,10 @@ import pytest
 from facility.errors import KubernetesError
 from facility.kubernetes import api as asking
 from facility.kubernetes.account import Account
-from facility.kubernetes.api import DEPLOYMENT, POD, SECRET, Api, deletion
+from facility.kubernetes.api import Api
+from facility.kubernetes.calls import deletion
 from facility.kubernetes.explain import refused
+from facility.kubernetes.kinds import DEPLOYMENT, POD, SECRET
 from tests.kube.tenancy import Space, tenant_space
 
 __all__ = ["tenant_space"]

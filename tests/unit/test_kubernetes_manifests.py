@@ -238,7 +238,8 @@ def test_a_scheduler_ends_its_workers_before_itself() -> None:
 
 
 def test_no_deletion_is_without_bounds() -> None:
-    from facility.kubernetes.api import POD, deletion
+    from facility.kubernetes.calls import deletion
+    from facility.kubernetes.kinds import POD
 
     with pytest.raises(AssertionError):
         deletion("af-ada", POD)

@@ -1,0 +1,215 @@
+"""JupyterHub's configuration, from the chart's values and secrets alone."""
+
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from facility import names
+from facility.hub.kubernetes.spawner import TenantSpawner
+from facility.hub.kubernetes.tenancy import Site
+from facility.hub.kubernetes.values import Values
+
+HUB_SERVICE, PROXY_API = "hub", "proxy-api"
+"""Services of the release's namespace."""
+PROXY_PORT, PROXY_API_PORT = 8000, 8001
+POOLS_FOLDER = "/etc/facility/pools"
+"""Where user servers find the pools: a folder, since a single file would never be renewed."""
+DATABASE = "sqlite:////srv/facility/hub.sqlite"
+CULLER_SCOPES = ("list:users", "read:users:activity", "read:servers", "delete:servers")
+HTTP_TIMEOUT = 120
+ACTIVITY_INTERVAL = 300
+"""Seconds between two reports of a server about its user's work."""
+
+
+def configure(c: Any, site: Site, secrets: Mapping[str, str]) -> None:
+    """Set up JupyterHub.
+
+    Parameters
+    ----------
+    c
+        JupyterHub's configuration, changed in place.
+    site
+        The release.
+    secrets
+        Content of the keys ``proxy-token``, ``cookie-secret`` (hexadecimal), ``password`` and
+        ``database-password``.
+    """
+    _hub(c, site, secrets)
+    _spawner(c, site)
+    hub = c.JupyterHub
+    hub.services = services(site.values)
+    hub.load_roles = [
+        {"name": "idle-culler", "scopes": list(CULLER_SCOPES), "services": ["idle-culler"]}
+    ]
+    if "authenticator_class" not in site.values.hub.config.get("JupyterHub", {}):
+        # For trials: one password, which the notes of the installation tell how to read.
+        hub.authenticator_class = "shared-password"
+        c.SharedPasswordAuthenticator.user_password = secrets["password"]
+        c.Authenticator.allow_all = True
+    for class_name, settings in site.values.hub.config.items():
+        for key, value in settings.items():
+            c[class_name][key] = value
+    for _, text in sorted(site.values.hub.extra_config.items()):
+        exec(compile(text, "hub.extraConfig", "exec"), {"c": c})
+
+
+def _hub(c: Any, site: Site, secrets: Mapping[str, str]) -> None:
+    values, hub = site.values.hub, c.JupyterHub
+    inside = f"{site.namespace}.svc"
+    hub.bind_url = f"http://:{PROXY_PORT}{values.base_url}"
+    hub.hub_bind_url = f"http://:{names.HUB_PORT}"
+    hub.hub_connect_url = f"http://{HUB_SERVICE}.{inside}:{names.HUB_PORT}"
+    # Proxy and servers run on while the hub is replaced.
+    hub.cleanup_servers = hub.cleanup_proxy = False
+    c.ConfigurableHTTPProxy.should_start = False
+    c.ConfigurableHTTPProxy.api_url = f"http://{PROXY_API}.{inside}:{PROXY_API_PORT}"
+    c.ConfigurableHTTPProxy.auth_token = secrets["proxy-token"]
+    hub.cookie_secret = bytes.fromhex(secrets["cookie-secret"])
+    hub.db_url = database(site.values, secrets)
+    hub.upgrade_db = True
+    hub.allow_named_servers = values.allow_named_servers
+    hub.named_server_limit_per_user = values.named_server_limit_per_user
+    hub.concurrent_spawn_limit = values.concurrent_spawn_limit
+    hub.active_server_limit = values.active_server_limit
+    hub.log_level = "DEBUG" if site.values.debug else "INFO"
+    hub.last_activity_interval = ACTIVITY_INTERVAL
+    c.Spawner.consecutive_failure_limit = values.consecutive_failure_limit
+
+
+def database(values: Values, secrets: Mapping[str, str]) -> str:
+    """Return where the hub keeps its state, as SQLAlchemy writes it."""
+    db = values.hub.db
+    if db.url is None:
+        return "sqlite://" if db.type == "sqlite-memory" else DATABASE
+    from sqlalchemy.engine import make_url
+
+    url = make_url(db.url)
+    if "database-password" in secrets:
+        url = url.set(password=secrets["database-password"])
+    return url.render_as_string(hide_password=False)
+
+
+def _spawner(c: Any, site: Site) -> None:
+    values, release, version = site.values, site.release, site.version
+    servers, spawner = values.singleuser, c.KubeSpawner
+    c.JupyterHub.spawner_class = TenantSpawner
+    spawner.enable_user_namespaces = True
+    spawner.events_enabled = False
+    spawner.handle_legacy_names = False
+    spawner.component_label = names.USER_SERVER_COMPONENT
+    spawner.extra_labels = {names.HUB_LABEL: release.name}
+    spawner.pod_name_template = "notebook-{servername}"
+    spawner.pvc_name_template = "home"
+    spawner.service_account = names.NOTEBOOK_ACCOUNT
+    spawner.automount_service_account_token = True
+    spawner.priority_class_name = release.notebook_class
+    spawner.image = servers.image.reference(version)
+    spawner.image_pull_policy = servers.image.pull_policy
+    spawner.image_pull_secrets = list(values.images.pull_secrets)
+    spawner.cmd = ["python", "-m", "facility.hub.kubernetes.server"]
+    spawner.ip, spawner.port = "0.0.0.0", names.USER_SERVER_PORT
+    spawner.start_timeout, spawner.http_timeout = servers.start_timeout, HTTP_TIMEOUT
+    spawner.cpu_limit, spawner.cpu_guarantee = servers.cpu_limit, servers.cpu_guarantee
+    spawner.mem_limit, spawner.mem_guarantee = servers.memory_limit, servers.memory_guarantee
+    spawner.node_selector = dict(servers.node_selector)
+    spawner.tolerations = [as_manifest(each) for each in servers.tolerations]
+    spawner.environment = {
+        names.CONFIG_VARIABLE: f"{POOLS_FOLDER}/{names.POOLS_KEY}",
+        "JUPYTERHUB_ACTIVITY_INTERVAL": str(ACTIVITY_INTERVAL),
+        **servers.extra_env,
+    }
+    spawner.uid, spawner.fs_gid = servers.uid, servers.fs_gid
+    spawner.container_security_context = {
+        "allowPrivilegeEscalation": False,
+        "capabilities": {"drop": ["ALL"]},
+        "readOnlyRootFilesystem": True,
+    }
+    spawner.pod_security_context = {
+        "runAsNonRoot": True,
+        "fsGroupChangePolicy": "OnRootMismatch",
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }
+    _storage(spawner, values)
+    spawner.profile_list = profiles(values, version)
+
+
+def _storage(spawner: Any, values: Values) -> None:
+    storage = values.singleuser.storage
+    volumes: list[dict[str, Any]] = [
+        {"name": "pools", "configMap": {"name": names.POOLS_CONFIG_MAP}},
+        {"name": "tmp", "emptyDir": {}},
+    ]
+    mounts: list[dict[str, Any]] = [
+        {"name": "pools", "mountPath": POOLS_FOLDER, "readOnly": True},
+        {"name": "tmp", "mountPath": "/tmp"},
+        {"name": "home", "mountPath": storage.home_mount_path},
+    ]
+    spawner.storage_pvc_ensure = storage.type == "dynamic"
+    if storage.type == "dynamic":
+        volumes.append({"name": "home", "persistentVolumeClaim": {"claimName": "{pvc_name}"}})
+        spawner.storage_capacity = str(storage.capacity)
+        spawner.storage_class = storage.storage_class
+        spawner.storage_access_modes = list(storage.access_modes)
+    else:
+        volumes.append({"name": "home", "emptyDir": {}})
+    for name, shared in values.shared_volumes.items():
+        volumes.append({"name": name, "persistentVolumeClaim": {"claimName": name}})
+        mounts.append({"name": name, "mountPath": shared.mount_path, "readOnly": shared.read_only})
+    spawner.volumes, spawner.volume_mounts = volumes, mounts
+
+
+def profiles(values: Values, version: str) -> list[dict[str, Any]]:
+    """Return the kinds of servers to choose from, as KubeSpawner takes them."""
+    servers = values.singleuser
+    gpu = next((pool.gpu_resource for pool in values.config.pools.values() if pool.gpus), "")
+    found = []
+    for name, profile in servers.profiles.items():
+        override: dict[str, Any] = {
+            "node_selector": {**servers.node_selector, **profile.node_selector},
+            "tolerations": [
+                as_manifest(each) for each in (*servers.tolerations, *profile.tolerations)
+            ],
+        }
+        if profile.image is not None:
+            override["image"] = profile.image.reference(version)
+            override["image_pull_policy"] = profile.image.pull_policy
+        if profile.cpu_limit is not None:
+            override["cpu_limit"] = profile.cpu_limit
+            override["cpu_guarantee"] = min(profile.cpu_limit, servers.cpu_guarantee)
+        if profile.memory_limit is not None:
+            override["mem_limit"] = profile.memory_limit
+            override["mem_guarantee"] = min(profile.memory_limit, servers.memory_guarantee)
+        if profile.gpus:
+            count = {gpu or "nvidia.com/gpu": str(profile.gpus)}
+            override["extra_resource_limits"] = count
+            override["extra_resource_guarantees"] = count
+        found.append(
+            {
+                "slug": name,
+                "display_name": profile.display_name,
+                "description": profile.description,
+                "default": profile.default,
+                "kubespawner_override": override,
+            }
+        )
+    return found
+
+
+def services(values: Values) -> list[dict[str, Any]]:
+    """Return what the hub runs beside itself: order in the namespaces, and the culler."""
+    found: list[dict[str, Any]] = [
+        {"name": "keeper", "command": [sys.executable, "-m", "facility.hub.kubernetes.keeper"]}
+    ]
+    cull = values.cull
+    if cull.enabled:
+        words = [f"--timeout={cull.timeout}", f"--cull-every={cull.every}"]
+        words += [f"--max-age={cull.max_age}"] if cull.max_age else []
+        command = [sys.executable, "-m", "facility.hub.culler", *words]
+        found.append({"name": "idle-culler", "command": command})
+    return found
+
+
+def as_manifest(model: Any) -> dict[str, Any]:
+    """Write a part of a pod as Kubernetes takes it."""
+    found: dict[str, Any] = model.model_dump(by_alias=True, exclude_none=True)
+    return found

@@ -1,0 +1,17 @@
+"""Configuration of the hub on Kubernetes, which JupyterHub executes."""
+
+from facility.hub.kubernetes.configuration import configure
+from facility.hub.kubernetes.site import read_secrets, read_site
+from facility.hub.kubernetes.spawner import TenantSpawner
+from facility.hub.kubernetes.tenants import Tenants
+from facility.kubernetes.account import pod_account
+from facility.kubernetes.api import Api
+
+if "get_config" in globals():
+    _site = read_site()
+    TenantSpawner.tenants = Tenants(_site, Api(pod_account()))
+    configure(
+        get_config(),  # type: ignore[name-defined]  # noqa: F821
+        _site,
+        read_secrets(),
+    )

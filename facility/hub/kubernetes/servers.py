@@ -1,0 +1,77 @@
+"""Values about users' servers: their image, size, home and shared folders."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from facility.config.shapes import Cores, Memory, Strict
+from facility.hub.kubernetes.shapes import Image, Placed
+
+
+class Storage(Strict):
+    """The user's home."""
+
+    type: Literal["dynamic", "none"] = Field(
+        "dynamic", description="A claim of its own, or nothing that outlives the server."
+    )
+    capacity: Memory = Field(10 * 2**30, description="Its size.")
+    storage_class: str | None = Field(
+        None, description="Its StorageClass; by default the cluster's own."
+    )
+    access_modes: tuple[str, ...] = Field(
+        ("ReadWriteOnce",),
+        strict=False,
+        description="Of the claim; with ReadWriteMany workers mount the home too.",
+    )
+    home_mount_path: str = Field("/home/jovyan", pattern="^/", description="Where it is seen.")
+
+
+class Profile(Placed):
+    """One kind of server that a user may choose; what it does not say is as for all."""
+
+    display_name: str = Field(description="What the user sees.")
+    description: str = Field("", description="More of that.")
+    default: bool = Field(False, description="Whether it is chosen already.")
+    image: Image | None = Field(None, description="Its image.")
+    cpu_limit: Cores | None = Field(None, description="Cores at most.")
+    memory_limit: Memory | None = Field(None, description="Memory at most.")
+    gpus: int = Field(0, ge=0, description="Devices of the pools' first GPU resource.")
+
+
+class SingleUser(Placed):
+    """Users' servers."""
+
+    image: Image = Field(
+        Image(name="facility/analysis"),
+        description="Image of notebook, schedulers and workers.",
+    )
+    profiles: dict[str, Profile] = Field(
+        default_factory=dict, description="Kinds of servers to choose from, under their names."
+    )
+    cpu_limit: Cores = Field(2.0, description="Cores at most.")
+    cpu_guarantee: Cores = Field(0.1, description="Cores that a node must have free.")
+    memory_limit: Memory = Field(4 * 2**30, description="Memory at most.")
+    memory_guarantee: Memory = Field(2**30, description="Memory that a node must have free.")
+    storage: Storage = Field(default_factory=Storage, description="The user's home.")
+    default_url: str = Field("/lab", pattern="^/", description="What opens.")
+    extra_env: dict[str, str] = Field(default_factory=dict, description="Variables of the server.")
+    start_timeout: int = Field(300, ge=10, description="Seconds that a start may take.")
+    uid: int = Field(1000, ge=1, description="User that it runs as, other than root.")
+    fs_gid: int = Field(100, ge=0, description="Group that may write its volumes.")
+
+
+class SharedVolume(Strict):
+    """A claim in each user's namespace.
+
+    A StorageClass of CVMFS-CSI, of an NFS server's or CephFS's CSI driver makes its volume.
+    """
+
+    mount_path: str = Field(pattern="^/", description="Where server and workers see it.")
+    read_only: bool = Field(True, description="Whether nobody may write it.")
+    storage_class: str | None = Field(
+        None, description="Its StorageClass; by default the cluster's own."
+    )
+    capacity: Memory = Field(2**30, description="What the claim asks for.")
+    access_modes: tuple[str, ...] = Field(
+        ("ReadOnlyMany",), strict=False, description="Of the claim."
+    )

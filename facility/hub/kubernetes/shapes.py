@@ -1,0 +1,59 @@
+"""Shapes that several sections of the values have in common."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from facility.config.shapes import Strict, Toleration
+
+
+class Image(Strict):
+    """An image of containers."""
+
+    name: str = Field(
+        pattern="^[^ @:]+(:[0-9]+/[^ @:]+)?$", description="Registry and repository, without a tag."
+    )
+    tag: str | None = Field(None, description="Its tag; by default the chart's version.")
+    digest: str | None = Field(
+        None, pattern="^sha256:[0-9a-f]{64}$", description="Its digest, which outweighs the tag."
+    )
+    pull_policy: Literal["IfNotPresent", "Always", "Never"] = Field(
+        "IfNotPresent", description="When it is fetched."
+    )
+
+    def reference(self, version: str) -> str:
+        """Write it as Kubernetes takes it.
+
+        Parameters
+        ----------
+        version
+            Tag where it has none.
+        """
+        if self.digest:
+            return f"{self.name}@{self.digest}"
+        return f"{self.name}:{self.tag or version}"
+
+
+class Amounts(Strict):
+    """Processor and memory, as in Kubernetes."""
+
+    cpu: str | float | None = Field(None, description="Cores: 1, 500m.")
+    memory: str | None = Field(None, description="Memory: 1Gi.")
+
+
+class Resources(Strict):
+    """What a container asks for, and the most that it gets."""
+
+    requests: Amounts = Field(default_factory=Amounts, description="What it asks for.")
+    limits: Amounts = Field(default_factory=Amounts, description="The most that it gets.")
+
+
+class Placed(Strict):
+    """What runs on chosen nodes."""
+
+    node_selector: dict[str, str] = Field(
+        default_factory=dict, description="Labels of the nodes that may run it."
+    )
+    tolerations: tuple[Toleration, ...] = Field(
+        (), strict=False, description="Taints of nodes that it tolerates."
+    )

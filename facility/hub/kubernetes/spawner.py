@@ -1,0 +1,116 @@
+"""Users' servers as pods in namespaces of their own."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Mapping
+from typing import Any, ClassVar
+
+from jupyterhub.spawner import SpawnException
+from kubespawner import KubeSpawner
+
+from facility.errors import FacilityError, KubernetesError
+from facility.hub.kubernetes import progress, room
+from facility.hub.kubernetes.tenants import Tenants
+from facility.kubernetes.kinds import EVENT, POD, QUOTA
+from facility.kubernetes.tenant import slug
+
+LOOK_INTERVAL = 1.0
+"""Seconds between two looks at what a start waits for."""
+OVER = ("Failed", "Succeeded")
+"""Phases of pods in which nothing runs any more."""
+
+logger = logging.getLogger("facility")
+
+
+class TenantSpawner(KubeSpawner):
+    """Starts a server in its user's namespace, which it makes or repairs first.
+
+    KubeSpawner's own way to namespaces takes over whichever exists, and follows the events of
+    all pods in Kubernetes, those of Dask workers too; this one asks for those of one pod, and
+    only while somebody looks at its start.
+    """
+
+    tenants: ClassVar[Tenants]
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        release = self.tenants.release
+        self.namespace = release.prefix + slug(self.user.name, 63 - len(release.prefix))
+
+    async def _ensure_namespace(self) -> None:
+        """Make the user's namespace what it should be; KubeSpawner calls it before each start.
+
+        Raises
+        ------
+        SpawnException
+            Where that cannot be, or the server has no room in it. The hub does not count it as a
+            failure of its own.
+        """
+        groups = [group.name for group in self.user.groups]
+        try:
+            tenant = await self.tenants.ensure(self.user.name, groups)
+            self.namespace = tenant.namespace
+            quotas = (await self.tenants.api.within(self.namespace).list(QUOTA))["items"]
+        except KubernetesError as error:
+            if error.status in (None, 429) or error.status >= 500:
+                raise
+            raise SpawnException(str(error), reason="tenant") from error
+        except FacilityError as error:
+            raise SpawnException(str(error), reason="tenant") from error
+        problem = room.shortage(quotas, self.wanted())
+        if problem:
+            raise SpawnException(problem, reason="quota")
+
+    def wanted(self) -> room.Wanted:
+        """What the server asks for."""
+        return room.Wanted(
+            cpu=float(self.cpu_limit or 0),
+            memory=int(self.mem_limit or 0),
+            gpus={name: int(count) for name, count in self.extra_resource_limits.items()},
+            priority_class=self.priority_class_name,
+        )
+
+    async def progress(self) -> AsyncIterator[dict[str, Any]]:
+        """Say what the start waits for, until it has ended."""
+        told = ""
+        while True:
+            future = self._start_future
+            over = future is not None and future.done()
+            percent, message = await self._stage()
+            if message and message != told:
+                told = message
+                yield {"progress": percent, "message": message}
+            if over:
+                return
+            await asyncio.sleep(LOOK_INTERVAL)
+
+    async def _stage(self) -> tuple[int, str]:
+        inside = self.tenants.api.within(self.namespace)
+        try:
+            pod = await inside.get(POD, self.pod_name)
+            if pod is None:
+                return progress.stage(None, ())
+            fields = f"involvedObject.uid={pod['metadata']['uid']}"
+            events = (await inside.list(EVENT, fields=fields))["items"]
+        except KubernetesError as error:
+            # Before the namespace is there, the hub has no rights in it.
+            return progress.stage(None, ()) if error.status == 403 else (0, "")
+        return progress.stage(pod, events)
+
+    async def poll(self) -> int | None:
+        """Return None while the server runs, else its exit code; what is left of it goes.
+
+        A pod that its node has evicted keeps no status of containers: KubeSpawner takes it for
+        ended and leaves it, and with it all Dask clusters that it owns.
+        """
+        status: int | None = await super().poll()
+        pod = self._seen()
+        if status is not None and pod is not None and pod["status"].get("phase") in OVER:
+            self.log.info("Removing the ended pod %s/%s", self.namespace, self.pod_name)
+            await self.stop(now=True)
+        return status
+
+    def _seen(self) -> Mapping[str, Any] | None:
+        found: Mapping[str, Any] | None
+        found = self.pod_reflector.pods.get(f"{self.namespace}/{self.pod_name}")
+        return found

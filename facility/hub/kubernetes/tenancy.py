@@ -1,0 +1,144 @@
+"""From the chart's values to what `facility.kubernetes.tenant` makes manifests of: pure."""
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from facility import names
+from facility.hub.kubernetes.tenancy_values import QuotaValues
+from facility.hub.kubernetes.values import Values
+from facility.kubernetes.tenant import Address, Network, Quota, Release, Shape, Tenant, tenant_set
+from facility.quantity import format_memory
+
+Manifest = dict[str, Any]
+LIMITS = ("cpu", "memory", "gpus", "pods", "storage", "clusters", "servers")
+
+
+@dataclass(frozen=True)
+class Site:
+    """The release as it is installed.
+
+    Parameters
+    ----------
+    values
+        The chart's values.
+    name, namespace
+        Of the Helm release.
+    version
+        Of the chart: the tag of images that have none.
+    """
+
+    values: Values
+    name: str
+    namespace: str
+    version: str
+
+    @property
+    def release(self) -> Release:
+        """What all users' namespaces have in common."""
+        values = self.values
+        shapes = {key: Shape(*shape) for key, shape in values.node_shapes.items()}
+        return Release(
+            name=self.name,
+            namespace=self.namespace,
+            config=values.config,
+            images=tuple(permitted_images(values)),
+            operator_account=values.operator.account,
+            operator_namespace=values.operator.namespace,
+            prefix=values.tenants.prefix,
+            notebook=shapes["notebook"],
+            scheduler=shapes["scheduler"],
+        )
+
+    def network(self, endpoints: Iterable[Mapping[str, Any]]) -> Network:
+        """What users' pods may reach.
+
+        Parameters
+        ----------
+        endpoints
+            The EndpointSlices of the Service ``default/kubernetes``.
+        """
+        policy = self.values.network_policy
+        return Network(
+            api_server=tuple(api_server(endpoints)),
+            site=tuple(Address(each.cidr, each.ports) for each in policy.egress.site),
+            internet=policy.egress.internet,
+            dns_namespace=policy.dns.namespace,
+            dns_labels=policy.dns.labels,
+            dns_port=policy.dns.port,
+            flavor=policy.flavor,
+        )
+
+    def quota(self, user: str, groups: Collection[str]) -> Quota:
+        """How much a user may have: as the user, as a member of groups, as everybody."""
+        tenants = self.values.tenants
+        chosen: dict[str, Any] = _said(tenants.quota)
+        of_groups = [_said(tenants.groups[each]) for each in groups if each in tenants.groups]
+        for key in LIMITS:
+            found = [each[key] for each in of_groups if key in each]
+            if found:
+                chosen[key] = max(found)
+        pools = dict(tenants.quota.pools)
+        for name in {name for each in of_groups for name in each["pools"]}:
+            pools[name] = max(each["pools"][name] for each in of_groups if name in each["pools"])
+        if user in tenants.users:
+            own = _said(tenants.users[user])
+            pools |= own["pools"]
+            chosen |= own
+        return Quota(**{**chosen, "pools": pools})
+
+
+def _said(quota: QuotaValues) -> dict[str, Any]:
+    return quota.model_dump(exclude_none=True)
+
+
+def permitted_images(values: Values) -> list[str]:
+    """Return the repositories that users' pods may run, in the order of the values."""
+    servers = values.singleuser
+    images = [servers.image, *(each.image for each in servers.profiles.values() if each.image)]
+    return list(dict.fromkeys([*(image.name for image in images), *values.images.permitted]))
+
+
+def api_server(endpoints: Iterable[Mapping[str, Any]]) -> Iterable[Address]:
+    """Yield the addresses and ports in EndpointSlices, in a lasting order."""
+    found = {
+        (address, tuple(sorted(port["port"] for port in each.get("ports") or ())))
+        for each in endpoints
+        for endpoint in each.get("endpoints") or ()
+        for address in endpoint["addresses"]
+    }
+    for address, ports in sorted(found):
+        yield Address(address, ports)
+
+
+def manifests(tenant: Tenant, values: Values) -> list[Manifest]:
+    """Return all that the hub makes in a user's namespace before a server starts there."""
+    return [*tenant_set(tenant), *shared_claims(tenant, values)]
+
+
+def shared_claims(tenant: Tenant, values: Values) -> list[Manifest]:
+    """Return the claims of the shared volumes."""
+    found = []
+    for name, volume in values.shared_volumes.items():
+        spec: Manifest = {
+            "accessModes": list(volume.access_modes),
+            "resources": {"requests": {"storage": format_memory(volume.capacity)}},
+        }
+        if volume.storage_class is not None:
+            spec["storageClassName"] = volume.storage_class
+        metadata = {"name": name, "namespace": tenant.namespace, "labels": tenant.labels}
+        found.append(
+            {
+                "apiVersion": "v1",
+                "kind": "PersistentVolumeClaim",
+                "metadata": metadata,
+                "spec": spec,
+            }
+        )
+    return found
+
+
+def is_tenant_of(namespace: Mapping[str, Any], release: Release) -> bool:
+    """Tell whether a namespace is a user's of this release."""
+    labels = namespace["metadata"].get("labels") or {}
+    return labels.get(names.HUB_LABEL) == release.name and names.TENANT_LABEL in labels

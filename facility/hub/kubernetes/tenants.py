@@ -1,0 +1,254 @@
+"""Users' namespaces: made before the first spawn, repaired at every spawn, kept up to date."""
+
+import asyncio
+import base64
+import datetime
+import hashlib
+import json
+import logging
+import time
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from facility import names
+from facility.errors import FacilityError, KubernetesError
+from facility.hub.kubernetes.tenancy import Site, is_tenant_of, manifests
+from facility.kubernetes.api import Api
+from facility.kubernetes.kinds import (
+    ACCOUNT,
+    CILIUM_POLICY,
+    ENDPOINTS,
+    NAMESPACE,
+    NETWORK_POLICY,
+    QUOTA,
+    ROLE_BINDING,
+    SECRET,
+    Kind,
+    kind_of,
+)
+from facility.kubernetes.tenant import Network, Tenant, is_counted, refusal
+
+MANAGER = "facility-hub"
+"""Owner of the fields that the hub sets."""
+USED_ANNOTATION = "facility/used"
+"""Annotation of a user's namespace: when a server was last started in it."""
+GROUPS_ANNOTATION = "facility/groups"
+"""Annotation of a user's namespace: groups of the last login, for its quota."""
+NOTES = (GROUPS_ANNOTATION, USED_ANNOTATION)
+IN_FORCE_SECONDS = 330.0
+"""Seconds until all quotas must be counted: Kubernetes looks at all of them every five minutes."""
+RIGHTS_SECONDS = 20.0
+"""Seconds until a right that the hub has given itself must be known everywhere."""
+REMOVED = (QUOTA, NETWORK_POLICY, CILIUM_POLICY, ROLE_BINDING)
+"""Kinds of which nothing stays that the values no longer ask for."""
+
+logger = logging.getLogger("facility")
+Object = dict[str, Any]
+
+
+class TenantError(FacilityError):
+    """A user cannot have a namespace."""
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What all users' namespaces depend on, as it is at a moment.
+
+    Parameters
+    ----------
+    network
+        What users' pods may reach, with the API server's present addresses.
+    pull_secrets
+        Content of ``.dockerconfigjson`` of each Secret for pulling images, under its name.
+    """
+
+    network: Network
+    pull_secrets: Mapping[str, str]
+
+
+class Tenants:
+    """Makes users' namespaces what they should be.
+
+    Parameters
+    ----------
+    site
+        What to make them from.
+    api
+        Asks with the hub's account.
+    """
+
+    def __init__(self, site: Site, api: Api) -> None:
+        self.site = site
+        self.release = site.release
+        self.api = api
+        self._locks: dict[str, asyncio.Lock] = {}
+
+    async def surroundings(self) -> Surroundings:
+        """Look at what all users' namespaces depend on.
+
+        Raises
+        ------
+        FacilityError
+            Where some of it is missing.
+        """
+        slices = await self.api.within("default").list(ENDPOINTS, fields="metadata.name=kubernetes")
+        wanted = self.site.values.images.pull_secrets
+        secrets = {name: await self._pull_secret(name) for name in wanted}
+        return Surroundings(self.site.network(slices["items"]), secrets)
+
+    def tenant(self, user: str, groups: Collection[str], around: Surroundings) -> Tenant:
+        """Return what a user's namespace is made from."""
+        quota = self.site.quota(user, groups)
+        return Tenant(user, self.release, quota, around.network, around.pull_secrets)
+
+    async def _pull_secret(self, name: str) -> str:
+        found = await self.api.within(self.release.namespace).get(SECRET, name)
+        content = (found or {}).get("data", {}).get(".dockerconfigjson")
+        if content is None:
+            raise TenantError(
+                f"images.pullSecrets names the Secret {name!r}, and the namespace "
+                f"{self.release.namespace} has none of type kubernetes.io/dockerconfigjson so "
+                "named. Make it there, or take it out of the values."
+            )
+        return base64.b64decode(content).decode()
+
+    async def ensure(self, user: str, groups: Collection[str] = ()) -> Tenant:
+        """Make or repair a user's namespace, and wait until its limits are in force.
+
+        Returns
+        -------
+        Tenant
+            What it was made from.
+
+        Raises
+        ------
+        TenantError
+            Where the namespace is somebody else's, or its quotas are not counted in time.
+        KubernetesError
+            Where Kubernetes refuses.
+        """
+        tenant = self.tenant(user, groups, await self.surroundings())
+        now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+        notes = {GROUPS_ANNOTATION: json.dumps(sorted(groups)), USED_ANNOTATION: now}
+        await self._ensure(tenant, notes)
+        return tenant
+
+    async def _ensure(self, tenant: Tenant, notes: Mapping[str, str]) -> None:
+        async with self._locks.setdefault(tenant.namespace, asyncio.Lock()):
+            await self._own(tenant)
+            await self._apply(tenant, notes)
+            await self._in_force(tenant)
+
+    async def _own(self, tenant: Tenant) -> None:
+        """Refuse a namespace that is not this user's."""
+        found = await self.api.get(NAMESPACE, tenant.namespace)
+        if found is not None:
+            reason = refusal(tenant, found)
+            if reason:
+                raise TenantError(reason)
+        elif not self.site.values.tenants.create_namespaces:
+            raise TenantError(
+                f"The namespace {tenant.namespace} does not exist, and tenants.createNamespaces "
+                "is false: the site makes it, with the labels "
+                f"{names.HUB_LABEL}={tenant.release.name} and {names.TENANT_LABEL}={tenant.slug} "
+                f"and the annotation {names.USER_ANNOTATION}={tenant.user}."
+            )
+
+    async def _apply(self, tenant: Tenant, notes: Mapping[str, str]) -> None:
+        namespace, binding, *others = manifests(tenant, self.site.values)
+        namespace["metadata"]["annotations"].update(notes)
+        await self.api.apply(namespace, MANAGER)
+        await self.api.apply(binding, MANAGER)
+        made = [binding]
+        started = time.monotonic()
+        for manifest in others:
+            while True:
+                try:
+                    await self.api.apply(manifest, MANAGER)
+                except KubernetesError as error:
+                    # What the binding gives takes a moment to be known.
+                    late = time.monotonic() - started > RIGHTS_SECONDS
+                    if error.status != 403 or "cannot patch" not in error.message or late:
+                        raise
+                    await asyncio.sleep(0.2)
+                else:
+                    made.append(manifest)
+                    break
+        await self._remove_others(tenant, made)
+
+    async def _remove_others(self, tenant: Tenant, made: list[Object]) -> None:
+        """Remove limits and policies that an earlier release or other values have left."""
+        known: dict[Kind, set[str]] = {kind: set() for kind in REMOVED}
+        for manifest in made:
+            known.get(kind_of(manifest), set()).add(manifest["metadata"]["name"])
+        inside = self.api.within(tenant.namespace)
+        selector = f"{names.HUB_LABEL}={tenant.release.name}"
+        for kind, expected in known.items():
+            try:
+                listed = await inside.list(kind, selector)
+            except KubernetesError as error:
+                # No kind of Cilium where there is no Cilium.
+                if error.status in (403, 404) and kind is CILIUM_POLICY:
+                    continue
+                raise
+            for each in listed["items"]:
+                name = each["metadata"]["name"]
+                if name not in expected:
+                    logger.info("%s: removing %s %s", tenant.namespace, kind.name, name)
+                    await inside.delete(kind, name)
+
+    async def _in_force(self, tenant: Tenant) -> None:
+        inside = self.api.within(tenant.namespace)
+        started = time.monotonic()
+        while True:
+            quotas = (await inside.list(QUOTA))["items"]
+            missing = [each["metadata"]["name"] for each in quotas if not is_counted(each)]
+            # An account without which no pod is made comes a moment after the namespace.
+            account = await inside.get(ACCOUNT, names.NOTEBOOK_ACCOUNT)
+            if not missing and account is not None:
+                return
+            if time.monotonic() - started > IN_FORCE_SECONDS:
+                raise TenantError(
+                    f"Kubernetes does not count the quotas {', '.join(missing)} of "
+                    f"{tenant.namespace} after {IN_FORCE_SECONDS:.0f} s, and nothing may run "
+                    "there without; the administrators find the reason in the log of "
+                    "kube-controller-manager."
+                )
+            await asyncio.sleep(0.2)
+
+    async def namespaces(self) -> list[Object]:
+        """Return the namespaces of this release's users."""
+        listed = await self.api.list(NAMESPACE, f"{names.HUB_LABEL}={self.release.name}")
+        return [each for each in listed["items"] if is_tenant_of(each, self.release)]
+
+    async def refresh(self, known: dict[str, str]) -> int:
+        """Bring all users' namespaces up to date; return how many were behind.
+
+        One that fails is told in the log and left for the next time.
+
+        Parameters
+        ----------
+        known
+            What each was when it was last brought up to date, as a hash; changed in place.
+        """
+        around = await self.surroundings()
+        behind = 0
+        for each in await self.namespaces():
+            notes = each["metadata"].get("annotations") or {}
+            user = notes.get(names.USER_ANNOTATION, "")
+            if not user or "deletionTimestamp" in each["metadata"]:
+                continue
+            try:
+                groups = json.loads(notes.get(GROUPS_ANNOTATION, "[]"))
+                tenant = self.tenant(user, groups, around)
+                made = json.dumps(manifests(tenant, self.site.values), sort_keys=True)
+                digest = hashlib.sha256(made.encode()).hexdigest()
+                if known.get(tenant.namespace) != digest:
+                    behind += 1
+                    kept = {key: notes[key] for key in NOTES if key in notes}
+                    await self._ensure(tenant, kept)
+                    known[tenant.namespace] = digest
+            except (FacilityError, ValueError) as error:
+                logger.error("The namespace of %s is not up to date: %s", user, error)
+        return behind

@@ -1,0 +1,48 @@
+{{- /*
+What the schema cannot see, told all at once. The hub checks the same when it starts; here it is
+told before anything is changed.
+*/}}
+{{- define "facility.checks" -}}
+{{- $problems := list -}}
+{{- $defaults := list -}}
+{{- range $name, $pool := .Values.pools -}}
+{{- if $pool.default -}}
+{{- $defaults = append $defaults $name -}}
+{{- end -}}
+{{- end -}}
+{{- if not $defaults -}}
+{{- $problems = append $problems (printf "no pool is the default; add default: true to one of %s" (keys .Values.pools | sortAlpha | join ", ")) -}}
+{{- else if gt (len $defaults) 1 -}}
+{{- $problems = append $problems (printf "more than one pool is the default (%s); keep default: true in exactly one" ($defaults | sortAlpha | join ", ")) -}}
+{{- end -}}
+{{- if and (eq .Values.hub.db.type "postgres") (not .Values.hub.db.url) -}}
+{{- $problems = append $problems "hub.db.url is missing, and hub.db.type: postgres needs it" -}}
+{{- end -}}
+{{- if and (ne .Values.hub.db.type "postgres") .Values.hub.db.url -}}
+{{- $problems = append $problems (printf "hub.db.url is for hub.db.type: postgres, and the type is %s" .Values.hub.db.type) -}}
+{{- end -}}
+{{- $quotas := dict "tenants.quota" .Values.tenants.quota -}}
+{{- range $kind := list "groups" "users" -}}
+{{- range $name, $quota := get $.Values.tenants $kind -}}
+{{- $_ := set $quotas (printf "tenants.%s.%s" $kind $name) $quota -}}
+{{- end -}}
+{{- end -}}
+{{- range $path, $quota := $quotas -}}
+{{- range $pool, $count := (default dict $quota.pools) -}}
+{{- if not (hasKey $.Values.pools $pool) -}}
+{{- $problems = append $problems (printf "%s.pools names the pool %s, and there are %s" $path $pool (keys $.Values.pools | sortAlpha | join ", ")) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- if not (contains "/" .Values.singleuser.image.name) -}}
+{{- $problems = append $problems (printf "singleuser.image.name: %s must be a repository with a '/', such as ghcr.io/example/analysis" .Values.singleuser.image.name) -}}
+{{- end -}}
+{{- range .Values.images.permitted -}}
+{{- if not (contains "/" .) -}}
+{{- $problems = append $problems (printf "images.permitted: %s must be a repository, or a registry that ends in '/'" .) -}}
+{{- end -}}
+{{- end -}}
+{{- with $problems -}}
+{{- fail (printf "\n\nThe values cannot be used:\n- %s\n" (join "\n- " .)) -}}
+{{- end -}}
+{{- end }}

@@ -1,0 +1,103 @@
+{{- /* Names and labels that several templates use. */}}
+
+{{- define "facility.labels" -}}
+app.kubernetes.io/name: facility
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
+{{- end }}
+
+{{- /* Image, from (list IMAGE CONTEXT). */}}
+{{- define "facility.image" -}}
+{{- $image := index . 0 -}}
+{{- if $image.digest -}}
+{{ $image.name }}@{{ $image.digest }}
+{{- else -}}
+{{ $image.name }}:{{ default (index . 1).Chart.AppVersion $image.tag }}
+{{- end -}}
+{{- end }}
+
+{{- define "facility.secret" -}}
+{{ default "hub-secrets" .Values.hub.existingSecret }}
+{{- end }}
+
+{{- define "facility.pullSecrets" -}}
+{{- with .Values.images.pullSecrets }}
+imagePullSecrets:
+{{- range . }}
+  - name: {{ . }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- /* Nodes, from a section of the values. */}}
+{{- define "facility.placed" -}}
+{{- with .nodeSelector }}
+nodeSelector: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .tolerations }}
+tolerations: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+
+{{- define "facility.podSecurity" -}}
+runAsNonRoot: true
+runAsUser: 1000
+fsGroup: 1000
+fsGroupChangePolicy: OnRootMismatch
+seccompProfile:
+  type: RuntimeDefault
+{{- end }}
+
+{{- define "facility.containerSecurity" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+capabilities:
+  drop: [ALL]
+{{- end }}
+
+{{- define "facility.resources" -}}
+{{- range $kind, $amounts := . }}
+{{- $given := dict }}
+{{- range $key, $amount := $amounts }}
+{{- if $amount }}
+{{- $_ := set $given $key (toString $amount) }}
+{{- end }}
+{{- end }}
+{{- with $given }}
+{{ $kind }}: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- /* Rules of egress to cluster DNS. */}}
+{{- define "facility.toDns" -}}
+- to:
+    - namespaceSelector:
+        matchLabels:
+          kubernetes.io/metadata.name: {{ .Values.networkPolicy.dns.namespace }}
+      podSelector:
+        matchLabels: {{- toYaml .Values.networkPolicy.dns.labels | nindent 10 }}
+  ports:
+    - {protocol: UDP, port: {{ .Values.networkPolicy.dns.port }}}
+    - {protocol: TCP, port: {{ .Values.networkPolicy.dns.port }}}
+{{- end }}
+
+{{- define "facility.toUserServers" -}}
+- to:
+    - namespaceSelector:
+        matchLabels:
+          facility/hub: {{ .Release.Name }}
+      podSelector:
+        matchLabels:
+          app.kubernetes.io/component: user-server
+  ports:
+    - {protocol: TCP, port: 8888}
+{{- end }}
+
+{{- /* Annotations of what is there for the time before an installation or an upgrade. */}}
+{{- define "facility.beforehand" -}}
+helm.sh/hook: pre-install,pre-upgrade
+helm.sh/hook-weight: {{ . | quote }}
+helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
+{{- end }}

@@ -1,0 +1,241 @@
+"""The chart without a Kubernetes: Helm's own packages check and render it."""
+
+import copy
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import helm_python as helm
+import kubernetes_validate
+import pytest
+import yaml
+
+from facility.hub.kubernetes.site import read_values
+from facility.hub.kubernetes.tenancy import Site
+from facility.hub.kubernetes.values import Values
+from facility.kubernetes.tenant import release_set
+from tools import chart as generated
+
+CHART = generated.CHART
+GOLDEN = Path(__file__).resolve().parents[1] / "data" / "chart"
+SCENARIOS = sorted(path.stem for path in (CHART / "ci").glob("*.yaml"))
+OURS = ("facility/hub", "facility/tenant")
+VERSIONS = ("1.30", "1.31", "1.32", "1.33", "1.34", "1.35", "1.36", "1.37")
+CUSTOM = ("CiliumNetworkPolicy",)
+MINIMAL = yaml.safe_load((CHART / "ci" / "minimal.yaml").read_text())
+
+
+def values_of(scenario: str) -> dict[str, Any]:
+    return dict(yaml.safe_load((CHART / "ci" / f"{scenario}.yaml").read_text()))
+
+
+def rendered(values: dict[str, Any]) -> dict[str, str]:
+    with helm.Chart.load(str(CHART)) as found:
+        found.validate_schema(values)
+        return dict(found.render(values, name="af", namespace="hub-space"))
+
+
+def manifests(values: dict[str, Any]) -> list[dict[str, Any]]:
+    texts = [text for path, text in sorted(rendered(values).items()) if path.endswith(".yaml")]
+    return [each for text in texts for each in yaml.safe_load_all(text) if each]
+
+
+def by_name(found: list[dict[str, Any]]) -> dict[tuple[str, str], dict[str, Any]]:
+    return {(each["kind"], each["metadata"]["name"]): each for each in found}
+
+
+def hub_values(found: list[dict[str, Any]]) -> Values:
+    secret = by_name(found)["Secret", "hub-values"]
+    return read_values(yaml.safe_load(secret["stringData"]["values.yaml"]))
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_helm_finds_no_fault(scenario: str) -> None:
+    found = helm.lint(str(CHART), values_of(scenario), strict=True, kube_version="v1.34.0")
+    assert found["errors"] == []
+    severe = [each for each in found["messages"] if "icon is recommended" not in each["error"]]
+    assert severe == []
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_it_renders_as_before(scenario: str) -> None:
+    """`UPDATE_GOLDEN=1` writes what is compared."""
+    # Roles and policies are compared with the package below.
+    scoped = release_kinds()
+    found = [each for each in manifests(values_of(scenario)) if each["kind"] not in scoped]
+    text = yaml.safe_dump_all(found, sort_keys=False)
+    golden = GOLDEN / f"{scenario}.yaml"
+    if os.environ.get("UPDATE_GOLDEN"):
+        golden.write_text(text)
+    assert text == golden.read_text()
+
+
+def release_kinds() -> set[str]:
+    release = Site(read_values(MINIMAL), "af", "hub-space", "0").release
+    return {each["kind"] for each in release_set(release)}
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_roles_and_policies_are_those_of_the_package(scenario: str) -> None:
+    found = manifests(values_of(scenario))
+    site = Site(hub_values(found), "af", "hub-space", "0.1.0")
+    expected = by_name(json.loads(json.dumps(release_set(site.release))))
+    have = by_name(found)
+    for name, manifest in expected.items():
+        assert read(have[name]) == read(manifest), name
+    scoped = {kind for kind, _ in expected}
+    others = {name for name in have if name[0] in scoped} - set(expected)
+    assert others == {("ClusterRole", "af-prepare"), ("ClusterRoleBinding", "af-prepare")}
+
+
+def read(manifest: dict[str, Any]) -> dict[str, Any]:
+    """Data of policies is JSON, whose spaces and order mean nothing."""
+    found = copy.deepcopy(manifest)
+    for variable in found.get("spec", {}).get("variables", ()):
+        if variable["name"] in generated.DATA:
+            variable["expression"] = json.loads(variable["expression"])
+    return found
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_kubernetes_knows_every_field(version: str) -> None:
+    # Reading the schemas of a version takes seconds.
+    for scenario in SCENARIOS:
+        for manifest in manifests(values_of(scenario)):
+            if manifest["kind"] not in CUSTOM:
+                kubernetes_validate.validate(manifest, version, strict=True)
+
+
+def test_what_follows_from_the_package_is_up_to_date() -> None:
+    for path, text in generated.written().items():
+        assert path.read_text() == text, f"{path.name} is behind: `make chart`"
+
+
+def test_the_defaults_are_those_of_the_model() -> None:
+    stated = yaml.safe_load((CHART / "values.yaml").read_text())
+    pools = MINIMAL["pools"]
+    # The quotas of everybody are spelled out for readers.
+    stated["tenants"]["quota"] = {"pools": {}}
+    for section in ("hub", "proxy", "operator"):
+        del stated[section]["resources"]
+    assert read_values({**stated, "pools": pools}) == read_values({"pools": pools})
+
+
+def test_the_stated_quota_is_what_the_package_takes_by_default() -> None:
+    stated = yaml.safe_load((CHART / "values.yaml").read_text())
+    site = Site(read_values({**stated, "pools": MINIMAL["pools"]}), "af", "hub-space", "0")
+    bare = Site(read_values(MINIMAL), "af", "hub-space", "0")
+    assert site.quota("ada", ()) == bare.quota("ada", ())
+
+
+def test_images_go_by_the_charts_version() -> None:
+    import facility
+
+    assert yaml.safe_load((CHART / "Chart.yaml").read_text())["appVersion"] == facility.__version__
+
+
+# Wrong values.
+
+
+def wrong_values() -> Iterator[tuple[str, dict[str, Any]]]:
+    """Each default with a value of another kind, and each section with an unknown key."""
+    defaults = yaml.safe_load((CHART / "values.yaml").read_text())
+
+    def walk(found: Any, path: tuple[str, ...]) -> Iterator[tuple[str, dict[str, Any]]]:
+        for key, value in found.items():
+            here = (*path, key)
+            if isinstance(value, dict):
+                if value and here[-1] not in ("labels", "requests", "limits"):
+                    yield from walk(value, here)
+                yield ".".join(here), nested(here, ["wrong"])
+            elif isinstance(value, list):
+                yield ".".join(here), nested(here, "wrong")
+            else:
+                yield ".".join(here), nested(here, {"wrong": [1]})
+        if path:
+            yield ".".join((*path, "unknwon")), nested((*path, "unknwon"), 1)
+
+    yield from walk(defaults, ())
+    yield "unknwon", nested(("unknwon",), 1)
+
+
+def nested(path: tuple[str, ...], value: Any) -> dict[str, Any]:
+    for key in reversed(path):
+        value = {key: value}
+    return dict(value)
+
+
+def merged(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
+    found = dict(first)
+    for key, value in second.items():
+        both = isinstance(value, dict) and isinstance(found.get(key), dict)
+        found[key] = merged(found[key], value) if both else value
+    return found
+
+
+MISTAKES: list[tuple[str, dict[str, Any]]] = [
+    ("pools", {"pools": {}}),
+    ("Cpu", {"pools": {"Cpu": MINIMAL["pools"]["cpu"]}}),
+    ("timeout", {"pools": {"timeout": MINIMAL["pools"]["cpu"]}}),
+    ("pools/cpu/cpu", {"pools": {"cpu": {"cpu": "many"}}}),
+    ("pools/cpu/memory", {"pools": {"cpu": {"memory": "4 Gi"}}}),
+    ("pools/cpu/maxWorkers", {"pools": {"cpu": {"maxWorkers": 0}}}),
+    ("pools/cpu", {"pools": {"cpu": {"maxWorker": 5}}}),
+    ("pools/cpu/architecture", {"pools": {"cpu": {"architecture": "riscv"}}}),
+    ("hub/db/type", {"hub": {"db": {"type": "mysql"}}}),
+    ("hub/baseUrl", {"hub": {"baseUrl": "af"}}),
+    ("hub/image/name", {"hub": {"image": {"name": "facility/hub:1"}}}),
+    ("hub/image/digest", {"hub": {"image": {"digest": "sha256:1"}}}),
+    ("hub/config", {"hub": {"config": {"JupyterHub": "on"}}}),
+    ("proxy/service/type", {"proxy": {"service": {"type": "Loadbalancer"}}}),
+    ("proxy/service/port", {"proxy": {"service": {"port": 99999}}}),
+    ("networkPolicy/flavor", {"networkPolicy": {"flavor": "calico"}}),
+    ("networkPolicy/egress/site/0", {"networkPolicy": {"egress": {"site": ["10.0.0.0/8"]}}}),
+    ("tenants/prefix", {"tenants": {"prefix": "af"}}),
+    ("tenants/quota/pods", {"tenants": {"quota": {"pods": -1}}}),
+    ("tenants/groups/a", {"tenants": {"groups": {"a": {"core": 3}}}}),
+    ("singleuser/profiles/a", {"singleuser": {"profiles": {"a": {}}}}),
+    ("singleuser/storage/type", {"singleuser": {"storage": {"type": "static"}}}),
+    ("singleuser/uid", {"singleuser": {"uid": 0}}),
+    ("sharedVolumes/a", {"sharedVolumes": {"a": {"path": "/a"}}}),
+    ("cull/timeout", {"cull": {"timeout": "1h"}}),
+]
+WRONG = [*wrong_values(), *MISTAKES]
+
+
+def test_there_are_a_hundred_mistakes() -> None:
+    assert len(WRONG) >= 100
+
+
+@pytest.mark.parametrize(
+    ("path", "change"), WRONG, ids=[f"{n}-{p}" for n, (p, _) in enumerate(WRONG)]
+)
+def test_a_mistake_is_refused_where_it_is(path: str, change: dict[str, Any]) -> None:
+    whole = change if change.get("pools") == {} else merged(MINIMAL, change)
+    with pytest.raises(helm.HelmValuesError) as caught, helm.Chart.load(str(CHART)) as found:
+        found.validate_schema(whole)
+    message = str(caught.value)
+    # An unknown key is told with the section that it stands in.
+    place = path.replace(".", "/").removesuffix("/unknwon")
+    assert place in message or ("unknwon" in path and "unknwon" in message), message
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"pools": {"b": MINIMAL["pools"]["cpu"]}}, "more than one pool is the default (b, cpu)"),
+        ({"pools": {"cpu": {"default": False}}}, "no pool is the default"),
+        ({"hub": {"db": {"type": "postgres"}}}, "hub.db.url"),
+        ({"hub": {"db": {"url": "postgresql://a@b/c"}}}, "hub.db.type"),
+        ({"tenants": {"quota": {"pools": {"gpus": 1}}}}, "tenants.quota.pools names the pool gpus"),
+        ({"tenants": {"users": {"ada": {"pools": {"x": 1}}}}}, "tenants.users.ada.pools"),
+        ({"singleuser": {"image": {"name": "analysis"}}}, "singleuser.image.name"),
+        ({"images": {"permitted": ["ghcr.io"]}}, "images.permitted"),
+    ],
+)
+def test_what_no_schema_sees_is_told_in_a_sentence(change: dict[str, Any], told: str) -> None:
+    with pytest.raises(helm.HelmError) as caught:
+        rendered(merged(MINIMAL, change))
+    assert told in str(caught.value)

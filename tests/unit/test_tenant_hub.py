@@ -1,0 +1,281 @@
+"""The hub on Kubernetes without one: quotas of a user, words of a start, what is swept."""
+
+import datetime
+from typing import Any
+
+import pytest
+from traitlets.config import Config as Traits
+
+from facility import names
+from facility.errors import ConfigError
+from facility.hub.dashboards import is_dashboard, own_namespace
+from facility.hub.kubernetes import progress, room, sweep
+from facility.hub.kubernetes.configuration import configure, database, profiles
+from facility.hub.kubernetes.site import read_values
+from facility.hub.kubernetes.tenancy import Site, api_server, manifests, permitted_images
+from facility.kubernetes.tenant import Tenant
+
+CPU = {"default": True, "cpu": 1, "memory": "4Gi", "maxWorkers": 200}
+GPU = {"cpu": 8, "memory": "64Gi", "gpus": 1, "maxWorkers": 8, "scarce": True}
+SECRETS = {"proxy-token": "t", "cookie-secret": "ab" * 32, "password": "only for tests"}
+SLICE = {
+    "endpoints": [{"addresses": ["192.0.2.9"]}, {"addresses": ["192.0.2.8"]}],
+    "ports": [{"port": 6443}],
+}
+
+
+def site(**values: Any) -> Site:
+    return Site(read_values({"pools": {"cpu": CPU, "gpu": GPU}, **values}), "af", "hub", "1.2")
+
+
+def configured(chosen: Site, **secrets: str) -> Any:
+    found = Traits()
+    configure(found, chosen, {**SECRETS, **secrets})
+    return found
+
+
+def test_the_largest_of_several_groups_counts_and_a_users_own_outweighs_them() -> None:
+    quota = {"cpu": 10, "pools": {"gpu": 1}}
+    groups = {"a": {"cpu": 20, "memory": "1Ti"}, "b": {"cpu": 30, "pools": {"gpu": 4}}}
+    tenants = {"quota": quota, "groups": groups, "users": {"ada": {"cpu": 5}}}
+    chosen = site(tenants=tenants)
+    assert chosen.quota("bob", ()).cpu == 10
+    both = chosen.quota("bob", ("a", "b", "unknown"))
+    assert (both.cpu, both.memory, dict(both.pools)) == (30, 2**40, {"gpu": 4})
+    own = chosen.quota("ada", ("a", "b"))
+    assert (own.cpu, own.memory, dict(own.pools)) == (5, 2**40, {"gpu": 4})
+
+
+def test_all_mistakes_are_told_together() -> None:
+    wrong = {"pools": {"cpu": CPU}, "hub": {"imag": {}}, "cull": {"timeout": "1h"}, "hubs": 1}
+    with pytest.raises(ConfigError) as caught:
+        read_values(wrong)
+    for told in ("hub.imag", "did you mean 'image'", "cull.timeout", "hubs"):
+        assert told in str(caught.value)
+
+
+def test_a_mistake_in_a_pool_is_told_as_in_a_pools_file() -> None:
+    with pytest.raises(ConfigError, match=r"pools.cpu.memory: 4 must be at least 64Mi"):
+        read_values({"pools": {"cpu": {**CPU, "memory": 4}}})
+
+
+def test_the_api_servers_addresses_in_a_lasting_order() -> None:
+    found = list(api_server([SLICE]))
+    assert [(each.cidr, each.ports) for each in found] == [
+        ("192.0.2.8/32", (6443,)),
+        ("192.0.2.9/32", (6443,)),
+    ]
+
+
+def test_images_of_servers_and_profiles_are_permitted() -> None:
+    small = {"displayName": "Small", "image": {"name": "b/small"}}
+    servers = {"image": {"name": "a/analysis"}, "profiles": {"small": small}}
+    chosen = site(singleuser=servers, images={"permitted": ["c/"]})
+    assert permitted_images(chosen.values) == ["a/analysis", "b/small", "c/"]
+
+
+def test_shared_volumes_are_claims_that_servers_and_workers_mount() -> None:
+    chosen = site(sharedVolumes={"cvmfs": {"mountPath": "/cvmfs", "storageClass": "cvmfs"}})
+    tenant = Tenant("ada", chosen.release, chosen.quota("ada", ()), chosen.network([SLICE]))
+    (claim,) = (
+        each for each in manifests(tenant, chosen.values) if each["kind"] == "PersistentVolumeClaim"
+    )
+    assert claim["spec"]["storageClassName"] == "cvmfs"
+    assert claim["metadata"]["namespace"] == "af-ada"
+    (volume,) = chosen.release.config.pools["gpu"].volumes
+    assert (volume.name, volume.mount_path, volume.read_only) == ("cvmfs", "/cvmfs", True)
+    spawner = configured(chosen).KubeSpawner
+    assert {"name": "cvmfs", "mountPath": "/cvmfs", "readOnly": True} in spawner.volume_mounts
+
+
+# The hub's configuration.
+
+
+def test_without_an_authenticator_one_password_lets_everybody_in() -> None:
+    found = configured(site())
+    assert found.JupyterHub.authenticator_class == "shared-password"
+    assert found.SharedPasswordAuthenticator.user_password == SECRETS["password"]
+
+
+def test_a_sites_own_authenticator_and_settings_come_last() -> None:
+    config = {
+        "JupyterHub": {"authenticator_class": "dummy"},
+        "KubeSpawner": {"start_timeout": 7},
+    }
+    extra = {"b": "c.JupyterHub.x = c.JupyterHub.y + 1", "a": "c.JupyterHub.y = 1"}
+    found = configured(site(hub={"config": config, "extraConfig": extra}))
+    assert found.JupyterHub.authenticator_class == "dummy"
+    assert "SharedPasswordAuthenticator" not in found
+    assert found.KubeSpawner.start_timeout == 7
+    assert found.JupyterHub.x == 2
+
+
+def test_servers_of_users_outlive_the_hub_and_no_other_pods_are_followed() -> None:
+    found = configured(site())
+    assert found.JupyterHub.cleanup_servers is False
+    assert found.KubeSpawner.events_enabled is False
+    assert found.JupyterHub.hub_connect_url == "http://hub.hub.svc:8081"
+
+
+def test_servers_obey_pod_security() -> None:
+    spawner = configured(site()).KubeSpawner
+    assert spawner.container_security_context["capabilities"] == {"drop": ["ALL"]}
+    assert spawner.pod_security_context["runAsNonRoot"] is True
+    assert spawner.priority_class_name == "af-notebook"
+    assert spawner.service_account == "notebook"
+
+
+def test_the_pools_are_a_folder_since_a_single_file_is_never_renewed() -> None:
+    mounts = configured(site()).KubeSpawner.volume_mounts
+    (pools,) = (each for each in mounts if each["name"] == "pools")
+    assert "subPath" not in pools
+
+
+@pytest.mark.parametrize(
+    ("db", "secrets", "url"),
+    [
+        ({}, {}, "sqlite:////srv/facility/hub.sqlite"),
+        ({"type": "sqlite-memory"}, {}, "sqlite://"),
+        (
+            {"type": "postgres", "url": "postgresql+psycopg2://hub@db:5432/hub"},
+            {"database-password": "p@ss/word"},
+            "postgresql+psycopg2://hub:p%40ss%2Fword@db:5432/hub",
+        ),
+    ],
+)
+def test_databases(db: dict[str, str], secrets: dict[str, str], url: str) -> None:
+    assert database(site(hub={"db": db}).values, secrets) == url
+
+
+def test_profiles_override_only_what_they_say() -> None:
+    small = {"displayName": "Small", "cpuLimit": 0.05, "memoryLimit": "512Mi", "default": True}
+    gpu = {"displayName": "GPU", "gpus": 1, "image": {"name": "a/gpu"}}
+    chosen = site(singleuser={"profiles": {"small": small, "gpu": gpu}})
+    first, second = profiles(chosen.values, "1.2")
+    assert first["kubespawner_override"] == {
+        "node_selector": {},
+        "tolerations": [],
+        "cpu_limit": 0.05,
+        "cpu_guarantee": 0.05,
+        "mem_limit": 2**29,
+        "mem_guarantee": 2**29,
+    }
+    assert second["kubespawner_override"]["image"] == "a/gpu:1.2"
+    assert second["kubespawner_override"]["extra_resource_limits"] == {"nvidia.com/gpu": "1"}
+
+
+# Room for a server.
+
+ALL = {
+    "spec": {},
+    "status": {
+        "hard": {"limits.cpu": "10", "limits.memory": "8Gi", "pods": "9"},
+        "used": {"limits.cpu": "8500m", "limits.memory": "1Gi", "pods": "3"},
+    },
+}
+
+
+def scoped(operator: str, *classes: str, hard: str, used: str) -> dict[str, Any]:
+    term = {"scopeName": "PriorityClass", "operator": operator, "values": list(classes)}
+    spec = {"scopeSelector": {"matchExpressions": [term]}}
+    return {"spec": spec, "status": {"hard": {"pods": hard}, "used": {"pods": used}}}
+
+
+def test_a_server_that_fits() -> None:
+    others = [
+        scoped("In", "af-pool-cpu", hard="1", used="1"),
+        scoped("NotIn", "af-notebook", hard="0", used="0"),
+        scoped("In", "af-notebook", hard="2", used="1"),
+    ]
+    assert room.shortage([ALL, *others], room.Wanted(1.5, 2**30, {}, "af-notebook")) is None
+
+
+def test_all_that_is_short_is_told() -> None:
+    quotas = [ALL, scoped("In", "af-notebook", hard="2", used="2")]
+    told = room.shortage(quotas, room.Wanted(2, 2**33, {"nvidia.com/gpu": 1}, "af-notebook"))
+    assert told is not None
+    assert "2 cores asked, 8.5 of 10 in use" in told
+    assert "8Gi memory asked, 1Gi of 8Gi in use" in told
+    assert "1 servers asked, 2 of 2 in use" in told
+    assert "gpu" not in told
+
+
+# Words of a start.
+
+
+def pod(**status: Any) -> dict[str, Any]:
+    return {"metadata": {"name": "notebook"}, "spec": {}, "status": status}
+
+
+def test_words_of_a_start() -> None:
+    assert "prepared" in progress.stage(None, ())[1]
+    waits = {
+        "type": "PodScheduled",
+        "status": "False",
+        "message": "0/2 nodes are available: 2 Insufficient cpu.",
+    }
+    assert "cpu" in progress.stage(pod(conditions=[waits]), ())[1]
+    scheduled = pod(conditions=[{"type": "PodScheduled", "status": "True"}])
+    scheduled["spec"]["nodeName"] = "node"
+    percent, text = progress.stage(scheduled, [{"reason": "Pulling", "message": "..."}])
+    assert (percent, "pulling the image" in text) == (50, True)
+    running = pod(containerStatuses=[{"name": "notebook", "state": {"running": {}}}])
+    assert progress.stage(running, ())[1] == "JupyterLab starts."
+
+
+# The sweep.
+
+
+def test_what_is_swept() -> None:
+    assert sweep.ended(pod(phase="Failed"))
+    assert not sweep.ended(pod(phase="Running"))
+    leaving = pod(phase="Failed")
+    leaving["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+    assert not sweep.ended(leaving)
+
+
+@pytest.mark.parametrize(
+    ("metadata", "expected"),
+    [
+        ({}, False),
+        ({"deletionTimestamp": "2026-01-01T00:00:00Z"}, False),
+        ({"deletionTimestamp": "2026-01-01T00:00:00Z", "finalizers": ["x"]}, True),
+        ({"deletionTimestamp": "2026-01-01T00:01:30Z", "finalizers": ["x"]}, False),
+    ],
+)
+def test_what_an_operator_holds(metadata: dict[str, Any], expected: bool) -> None:
+    now = datetime.datetime(2026, 1, 1, 0, 2, tzinfo=datetime.UTC)
+    assert sweep.held({"metadata": metadata}, now) is expected
+
+
+# Dashboards.
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [
+        ("localhost", True),
+        ("127.0.0.1", True),
+        ("mine-scheduler.af-ada.svc", True),
+        ("mine-scheduler.af-bob.svc", False),
+        ("mine-scheduler.af-ada.svc.example.org", False),
+        ("10.0.0.1", False),
+        ("kubernetes.default.svc", False),
+    ],
+)
+def test_dashboards_of_the_own_namespace_alone(
+    monkeypatch: pytest.MonkeyPatch, host: str, expected: bool
+) -> None:
+    monkeypatch.setattr("facility.hub.dashboards.own_namespace", lambda: "af-ada")
+    assert is_dashboard(None, host) is expected
+
+
+def test_outside_of_kubernetes_there_is_no_namespace() -> None:
+    own_namespace.cache_clear()
+    assert own_namespace() == ""
+    assert not is_dashboard(None, "-scheduler..svc")
+
+
+def test_the_names_of_files_are_those_that_the_hub_mounts() -> None:
+    environment = configured(site()).KubeSpawner.environment
+    assert environment[names.CONFIG_VARIABLE] == "/etc/facility/pools/pools.yaml"

@@ -1,0 +1,154 @@
+"""Write what of the chart follows from the package: schema, table of values, roles and policies.
+
+`make chart` runs it, and the tests compare what it writes with what is there. Texts of roles and
+policies are those of `facility.kubernetes.tenant`; what differs between releases stands in them
+as what Helm fills in.
+"""
+
+import json
+import re
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from facility.config import json_schema, load
+from facility.hub.kubernetes.values import Values
+from facility.kubernetes.tenant import Release, release_set
+
+CHART = Path(__file__).resolve().parents[1] / "helm" / "facility"
+BEGIN, END = "<!-- values -->", "<!-- end of values -->"
+DATA = ("selectors", "tolerated", "gpus", "gpusOf", "runtimes", "images", "imagePrefixes")
+"""Variables of the policies that templates/_pools.tpl makes from the pools."""
+FILLED = {
+    "zzname": "{{ .Release.Name }}",
+    "zzhub": "{{ .Release.Namespace }}",
+    "zzoperator": "{{ default .Release.Namespace .Values.operator.namespace }}",
+    "zzaccount": "{{ .Values.operator.account }}",
+    "zzprefix-": "{{ .Values.tenants.prefix }}",
+}
+"""What stands for a release's names while the manifests are made."""
+
+
+def schema() -> str:
+    """Return the JSON schema of the values."""
+    found = _plain(Values.model_json_schema())
+    pools = json_schema()
+    definitions = {**found.pop("$defs"), **pools.pop("$defs")}
+    found["properties"]["pools"] = pools["properties"]["pools"]
+    # Helm hands it to every chart.
+    found["properties"]["global"] = {"type": "object"}
+    whole = {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "Values of the chart facility",
+        "$defs": dict(sorted(definitions.items())),
+        **found,
+    }
+    return json.dumps(whole, indent=1) + "\n"
+
+
+def _plain(value: Any) -> Any:
+    """Drop titles and defaults, which values.yaml says better."""
+    if isinstance(value, dict):
+        return {
+            key: _plain(item)
+            for key, item in value.items()
+            if key not in ("title", "default") or isinstance(item, dict)
+        }
+    return [_plain(item) for item in value] if isinstance(value, list) else value
+
+
+def release_template(kinds: tuple[str, ...]) -> str:
+    """Return the manifests of a release that are of some kinds, as a template."""
+    config = load({"pools": {"cpu": {"default": True, "cpu": 1, "memory": "1Gi", "maxWorkers": 1}}})
+    release = Release(
+        name="zzname",
+        namespace="zzhub",
+        config=config,
+        images=("none/none",),
+        operator_account="zzaccount",
+        operator_namespace="zzoperator",
+        prefix="zzprefix-",
+    )
+    found = [each for each in release_set(release) if each["kind"] in kinds]
+    for manifest in found:
+        for variable in manifest.get("spec", {}).get("variables", ()):
+            if variable["name"] in DATA:
+                variable["expression"] = f"zzdata.{variable['name']}"
+    text = yaml.safe_dump_all(found, sort_keys=False, width=10_000, explicit_start=True)
+    assert "{{" not in text, "Helm would take it for its own"
+    for word, filled in FILLED.items():
+        text = text.replace(word, filled)
+    text = re.sub(r"zzdata\.(\w+)", r'{{ include "facility.data.\1" . | squote }}', text)
+    return "{{- /* Written by `make chart`. */}}\n" + text
+
+
+def table() -> str:
+    """Return the table of values for the chart's README."""
+    defaults = yaml.safe_load((CHART / "values.yaml").read_text())
+    whole = json.loads(schema())
+    rows = ["| value | default | |", "|---|---|---|"]
+    for path, default, text in _rows(whole, whole["properties"], defaults, ""):
+        shown = json.dumps(default) if default is not None else ""
+        rows.append(f"| `{path}` | {f'`{shown}`' if shown else ''} | {text} |")
+    return "\n".join(rows)
+
+
+def _rows(
+    whole: Mapping[str, Any], properties: Mapping[str, Any], defaults: Any, path: str
+) -> Iterator[tuple[str, Any, str]]:
+    for key, found in properties.items():
+        if key == "global":
+            continue
+        default = defaults.get(key) if isinstance(defaults, dict) else None
+        text = found.get("description", "").replace("|", "\\|").replace("\n", " ")
+        shape = _shape(whole, found)
+        each = found.get("additionalProperties")
+        yield f"{path}{key}", None if shape else default, text
+        if shape:
+            yield from _rows(whole, shape["properties"], default, f"{path}{key}.")
+        elif isinstance(each, dict) and key != "pools":
+            inner = _shape(whole, each)
+            if inner:
+                yield from _rows(whole, inner["properties"], None, f"{path}{key}.NAME.")
+
+
+def _shape(whole: Mapping[str, Any], found: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Return the object that a property is, None if it is a plain value."""
+    name = found.get("$ref", "").removeprefix("#/$defs/")
+    shape = whole["$defs"].get(name, {})
+    return shape if "properties" in shape else None
+
+
+def readme() -> str:
+    """Return the chart's README with the table of values as it has to be."""
+    text = (CHART / "README.md").read_text()
+    head, rest = text.split(BEGIN)
+    tail = rest.split(END)[1]
+    return f"{head}{BEGIN}\n{table()}\n{END}{tail}"
+
+
+def written() -> dict[Path, str]:
+    """Return all that follows from the package, each under its path."""
+    policies = ("ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding")
+    templates = CHART / "templates" / "release"
+    return {
+        CHART / "values.schema.json": schema(),
+        CHART / "README.md": readme(),
+        templates / "roles.yaml": release_template(("ClusterRole", "ClusterRoleBinding")),
+        templates / "policies.yaml": release_template(policies),
+    }
+
+
+def main() -> int:
+    """Write it."""
+    for path, text in written().items():
+        path.write_text(text)
+        print(path.relative_to(CHART.parents[1]))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
