@@ -30,7 +30,7 @@ c.Authenticator.allow_all = True
 c.JupyterHub.spawner_class = "kubespawner.KubeSpawner"
 c.KubeSpawner.events_enabled = False
 c.KubeSpawner.cmd = ["jupyterhub-singleuser"]
-c.ConfigurableHTTPProxy.command = ["configurable-http-proxy"]
+c.ConfigurableHTTPProxy.command = ["nodejs", "/opt/facility/bin/chp"]
 """
 # A spawner of pods wants to see a Kubernetes when it is made, which is when somebody logs in.
 with tempfile.TemporaryDirectory() as folder:
@@ -56,4 +56,6 @@ with tempfile.TemporaryDirectory() as folder:
         finally:
             hub.terminate()
             hub.wait()
-print(f"hub: JupyterHub {version('jupyterhub')} answers")
+words = ["nodejs", "/opt/facility/bin/chp", "--version"]
+proxy = subprocess.run(words, capture_output=True, text=True, check=True).stdout.strip()
+print(f"hub: JupyterHub {version('jupyterhub')} answers behind configurable-http-proxy {proxy}")

@@ -59,6 +59,9 @@ def stage(
     found = packages.packages(image, architecture, images)
     if found:
         packages.link(found, context / "packages")
+    modules = packages.node_modules(image)
+    if modules:
+        packages.link(modules / "node_modules", context / "node_modules")
     if image.facility:
         packages.link(packages.facility(), context / "facility")
     # One instruction: each would be an image of its own while it is built.

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from tools.building import CACHE, BuildError, fingerprint, once, remove, run, say
+from tools.building import CACHE, BuildError, fingerprint, install, once, remove, run, say
 from tools.images.catalog import ARCHITECTURES, PYTHON, ROOT, Image, ancestors
 
 UV = Path(sys.executable).with_name("uv")
@@ -23,6 +23,8 @@ LAYOUT = "1"
 PLATFORM = "{machine}-manylinux_2_28"
 LOGS = CACHE / "images" / "logs"
 UNPACKED = CACHE / "images" / "packages"
+NPM = ("package.json", "package-lock.json")
+"""Files of an image's folder that name its packages of npm."""
 INGREDIENTS = ("facility", "notebooks", "pyproject.toml", "README.md", "LICENSE")
 """What the package `facility` is built from."""
 
@@ -177,12 +179,43 @@ def packages(image: Image, architecture: str, images: Mapping[str, Image]) -> Pa
     return once(UNPACKED, name, make, about)
 
 
+def node_key(image: Image) -> str:
+    """Name of the folder with an image's packages of npm."""
+    return f"{image.name}-npm-{fingerprint([], [image.folder / name for name in NPM])}"
+
+
+def node_modules(image: Image) -> Path | None:
+    """The folder with an image's packages of npm, which run on every architecture.
+
+    Raises
+    ------
+    BuildError
+        npm is missing, or what it fetched is not what the lock says.
+    """
+    if not (image.folder / NPM[0]).exists():
+        return None
+    if shutil.which("npm") is None:
+        install({"npm": "/usr/bin/npm"}, ["npm"])
+
+    def make(into: Path) -> None:
+        for name in NPM:
+            shutil.copy(image.folder / name, into)
+        # No package's own scripts: what is built for this machine would be of no use elsewhere.
+        command = ["npm", "ci", "--omit=dev", "--ignore-scripts", "--no-audit", "--no-fund"]
+        what = f"packages of npm of {image.name}"
+        run(command, what, LOGS / f"npm-{image.name}.log", cwd=into)
+
+    return once(UNPACKED, node_key(image), make, f"fetching the packages of npm of {image.name}")
+
+
 def forget_others(images: Mapping[str, Image]) -> None:
     """Remove what was unpacked for earlier locks, and earlier packages `facility`."""
     kept = {f"facility-{package_hash()}"}
     for image in images.values():
         if image.lock.exists():
             kept |= {wanted(image, each, images)[1] for each in image.architectures}
+        if (image.folder / NPM[0]).exists():
+            kept.add(node_key(image))
     prefixes = ("facility-", *(f"{name}-" for name in images))
     for path in UNPACKED.iterdir():
         if path.name.startswith(prefixes) and path.name not in kept:

@@ -1,5 +1,6 @@
 """JupyterHub's configuration, from the chart's values and secrets alone."""
 
+import os
 import sys
 from collections.abc import Mapping
 from typing import Any
@@ -17,6 +18,11 @@ POOLS_FOLDER = "/etc/facility/pools"
 DATABASE = "sqlite:////srv/facility/hub.sqlite"
 CULLER_SCOPES = ("list:users", "read:users:activity", "read:servers", "delete:servers")
 HTTP_TIMEOUT = 120
+INHERITED = (
+    *("FACILITY_RELEASE", "FACILITY_NAMESPACE", "FACILITY_VERSION", "HOME"),
+    *("KUBERNETES_SERVICE_HOST", "KUBERNETES_SERVICE_PORT"),
+)
+"""Variables of the hub's pod that the keeper needs too."""
 ACTIVITY_INTERVAL = 300
 """Seconds between two reports of a server about its user's work."""
 
@@ -113,7 +119,9 @@ def _spawner(c: Any, site: Site) -> None:
     spawner.mem_limit, spawner.mem_guarantee = servers.memory_limit, servers.memory_guarantee
     spawner.node_selector = dict(servers.node_selector)
     spawner.tolerations = [as_manifest(each) for each in servers.tolerations]
+    spawner.default_url = servers.default_url or ""
     spawner.environment = {
+        "HOME": servers.storage.home_mount_path,
         names.CONFIG_VARIABLE: f"{POOLS_FOLDER}/{names.POOLS_KEY}",
         "JUPYTERHUB_ACTIVITY_INTERVAL": str(ACTIVITY_INTERVAL),
         **servers.extra_env,
@@ -197,8 +205,11 @@ def profiles(values: Values, version: str) -> list[dict[str, Any]]:
 
 def services(values: Values) -> list[dict[str, Any]]:
     """Return what the hub runs beside itself: order in the namespaces, and the culler."""
+    # A service inherits nothing of the hub's environment that is not named.
+    environment = {name: os.environ[name] for name in INHERITED if name in os.environ}
+    command = [sys.executable, "-m", "facility.hub.kubernetes.keeper"]
     found: list[dict[str, Any]] = [
-        {"name": "keeper", "command": [sys.executable, "-m", "facility.hub.kubernetes.keeper"]}
+        {"name": "keeper", "command": command, "environment": environment}
     ]
     cull = values.cull
     if cull.enabled:

@@ -6,6 +6,7 @@ A process beside the hub: what it waits for holds no page of the hub up.
 import asyncio
 import logging
 import os
+import signal
 import sys
 
 from facility.errors import FacilityError
@@ -45,6 +46,8 @@ async def keep(tenants: Tenants, parent: int) -> None:
 
 def main() -> None:
     """Keep order with the hub's account."""
+    # The hub asks with SIGINT; there is nothing here to be tidied up.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     logging.basicConfig(
         level=logging.INFO,
         stream=sys.stderr,

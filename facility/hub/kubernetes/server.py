@@ -24,7 +24,8 @@ def environment(home: Path) -> dict[str, str]:
         "JUPYTER_CONFIG_PATH": with_config_path(JUPYTER_CONFIG, os.environ),
         **panel(link),
         **certificates.authority().environment(),
-        "JUPYTERHUB_DEFAULT_URL": notebooks.first_page(home / FOLDER, FOLDER),
+        "JUPYTERHUB_DEFAULT_URL": os.environ.get("JUPYTERHUB_DEFAULT_URL")
+        or notebooks.first_page(home / FOLDER, FOLDER),
     }
 
 

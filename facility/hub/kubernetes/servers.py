@@ -53,7 +53,9 @@ class SingleUser(Placed):
     memory_limit: Memory = Field(4 * 2**30, description="Memory at most.")
     memory_guarantee: Memory = Field(2**30, description="Memory that a node must have free.")
     storage: Storage = Field(default_factory=Storage, description="The user's home.")
-    default_url: str = Field("/lab", pattern="^/", description="What opens.")
+    default_url: str | None = Field(
+        None, pattern="^/", description="What opens; by default the first notebook."
+    )
     extra_env: dict[str, str] = Field(default_factory=dict, description="Variables of the server.")
     start_timeout: int = Field(300, ge=10, description="Seconds that a start may take.")
     uid: int = Field(1000, ge=1, description="User that it runs as, other than root.")

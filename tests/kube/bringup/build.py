@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from tests.kube.bringup import site
-from tests.kube.bringup.components import CILIUM, COMPONENTS, Component, key, link_flags
+from tests.kube.bringup.components import CILIUM, COMPONENTS, HELMS, Component, key, link_flags
 from tests.kube.bringup.image import tar_of
 from tests.kube.bringup.places import SOURCES, Places
 from tools.building import BuildError, fingerprint, once, remove, run
@@ -30,6 +30,12 @@ KUBERNETES_PARTS = (
 """Names by which the one program is called."""
 DEBIAN = "bookworm"
 BASE_PACKAGES = ("ca-certificates", "python3-minimal", "iproute2", "curl")
+
+
+def helm_programs(where: Places) -> dict[str, str]:
+    """Helm's own programs, each under its version."""
+    folders = needed(where)
+    return {str(each): str(folders[f"helm{each}"] / f"helm{each}") for each in HELMS}
 
 
 def base_key() -> str:

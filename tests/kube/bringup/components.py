@@ -45,6 +45,8 @@ CILIUM_LINK = (
     f"{LINK} -X '{CILIUM}/pkg/version.ciliumVersion="
     "{bare} unknown 2025-01-01T00:00:00+00:00 go version go1 linux/amd64'"
 )
+HELMS = (3, 4)
+"""Versions of Helm that the chart is tried with."""
 COMPONENTS = (
     Component(
         "kubernetes",
@@ -93,6 +95,21 @@ COMPONENTS = (
             ),
         ),
         minutes=3,
+    ),
+    *(
+        Component(
+            f"helm{number}",
+            f"helm.sh/helm/v{number}",
+            (
+                Program(
+                    f"helm{number}",
+                    f"helm.sh/helm/v{number}/cmd/helm",
+                    link=f"{LINK} -X helm.sh/helm/v{number}/internal/version.version={{version}}",
+                ),
+            ),
+            minutes=2,
+        )
+        for number in HELMS
     ),
 )
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.kube.bringup import external, site
+from tests.kube.bringup.build import helm_programs
 from tests.kube.bringup.down import down
 from tests.kube.bringup.hold import alone
 from tests.kube.bringup.places import Places
@@ -110,6 +111,7 @@ def test_there(where: Places, config: str, arguments: list[str]) -> int:
         )
     state = where.root / "external.json"
     found = {"kubeconfig": config, "kubectl": external.kubectl(where), "images": {}, "lacks": lacks}
+    found["helm"] = helm_programs(where)
     state.write_text(json.dumps(found))
     try:
         put_images(

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.kube.bringup import control, host, keys, network, node, site, traces
-from tests.kube.bringup.build import build, needed
+from tests.kube.bringup.build import build, helm_programs, needed
 from tests.kube.bringup.down import down, is_up
 from tests.kube.bringup.image import Registry
 from tests.kube.bringup.places import Places, manifest
@@ -173,6 +173,7 @@ def start(where: Places, parts: Mapping[str, Path], cidr_mode: str) -> Mapping[s
     state = {
         "kubeconfig": str(where.kubeconfig),
         "kubectl": str(kubernetes / "kubectl"),
+        "helm": helm_programs(where),
         "images": images,
         "registry": site.REGISTRY_URL,
         "policy_cidr_match_mode": cidr_mode,

@@ -1,0 +1,241 @@
+"""The facility as its chart installs it, and what its users and administrators do with it."""
+
+import base64
+import contextlib
+import json
+import re
+import socket
+import subprocess
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import requests
+import yaml
+
+from facility import names
+from tests.kube.bringup import site
+from tests.kube.conftest import Kubernetes, until
+from tests.kube.tenancy import SCOPED
+from tests.local.hub_driver import Visitor
+
+CHART = Path(__file__).resolve().parents[2] / "helm" / "facility"
+SMALL = {"cpu": 0.3, "memory": "512Mi", "maxWorkers": 20, "grace": 5}
+ARM = {"key": "kubernetes.io/arch", "value": "arm64", "effect": "NoSchedule"}
+POOLS: dict[str, Any] = {
+    "cpu": {**SMALL, "default": True, "nodeSelector": {"facility.test/pool": "cpu"}},
+    "arm": {**SMALL, "architecture": "arm64", "tolerations": [ARM]},
+}
+
+
+class Facility:
+    """An installed release.
+
+    Parameters
+    ----------
+    state
+        Of the bring-up.
+    folder
+        For values.
+    helm
+        Version of Helm that does everything.
+    values
+        Beside those that every test needs.
+    """
+
+    def __init__(self, state: dict[str, Any], folder: Path, helm: str, values: dict[str, Any]):
+        self.state = state
+        self.folder = folder
+        self.helm_program = state["helm"][helm]
+        self.name = f"t{uuid.uuid4().hex[:8]}"
+        self.namespace = f"hub-{self.name}"
+        self.prefix = f"{self.name}-"
+        self.values = {**self.common(), **values}
+        self.visitors: list[Visitor] = []
+        self.forward: subprocess.Popen[str] | None = None
+
+    def common(self) -> dict[str, Any]:
+        return {
+            "pools": POOLS,
+            "images": {"permitted": [f"{site.REGISTRY}/"]},
+            "hub": {"image": self.image("hub"), "nodeSelector": {"kubernetes.io/arch": "amd64"}},
+            "proxy": {"nodeSelector": {"kubernetes.io/arch": "amd64"}},
+            "operator": {
+                "image": self.image("operator"),
+                "nodeSelector": {"kubernetes.io/arch": "amd64"},
+            },
+            "singleuser": {
+                "image": self.image("analysis"),
+                "nodeSelector": {"kubernetes.io/arch": "amd64"},
+                "memoryGuarantee": "256Mi",
+            },
+            "scheduler": {"nodeSelector": {"kubernetes.io/arch": "amd64"}},
+            "tenants": {"prefix": self.prefix},
+        }
+
+    def image(self, name: str) -> dict[str, str]:
+        repository, _, digest = self.state["images"][name].partition("@")
+        return {"name": repository, "digest": digest}
+
+    @property
+    def kube(self) -> Kubernetes:
+        """With all rights, in the namespace of the hub."""
+        return Kubernetes(self.state, self.namespace)
+
+    def space(self, user: str) -> Kubernetes:
+        """With all rights, in a user's namespace."""
+        return Kubernetes(self.state, self.prefix + user)
+
+    def helm(self, *words: str, fail: bool = False) -> str:
+        kubeconfig = f"--kubeconfig={self.state['kubeconfig']}"
+        command = [self.helm_program, *words, kubeconfig, f"--namespace={self.namespace}"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert (done.returncode != 0) == fail, f"{' '.join(words)}\n{done.stdout}\n{done.stderr}"
+        return done.stderr if fail else done.stdout
+
+    def _file(self) -> str:
+        path = self.folder / "values.yaml"
+        path.write_text(yaml.safe_dump(self.values))
+        return str(path)
+
+    def install(self, *, fail: bool = False) -> str:
+        words = ("install", self.name, str(CHART), "-f", self._file(), "--create-namespace")
+        return self.helm(*words, "--wait", "--timeout=8m", fail=fail)
+
+    def upgrade(self, **values: Any) -> str:
+        self.values |= values
+        words = ("upgrade", self.name, str(CHART), "-f", self._file())
+        return self.helm(*words, "--wait", "--timeout=8m")
+
+    def uninstall(self) -> str:
+        return self.helm("uninstall", self.name, "--wait", "--timeout=5m")
+
+    # What browsers see.
+
+    def open(self) -> None:
+        """Reach it as the notes of the installation say."""
+        with socket.socket() as probe:
+            probe.bind((names.LOOPBACK, 0))
+            port = probe.getsockname()[1]
+        self.address = f"http://{names.LOOPBACK}:{port}/"
+        self._port = port
+        self._forward()
+
+    def _forward(self) -> None:
+        command = [self.state["kubectl"], f"--kubeconfig={self.state['kubeconfig']}"]
+        command += [f"--namespace={self.namespace}", "port-forward", "service/proxy-public"]
+        self.forward = subprocess.Popen(
+            [*command, f"{self._port}:http"],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        until(self._answers, 60)
+
+    def _answers(self) -> bool:
+        if self.forward is not None and self.forward.poll() is not None:
+            self._forward()
+        try:
+            answer = requests.get(f"{self.address}hub/login", timeout=5)
+        except requests.RequestException:
+            return False
+        return answer.status_code == 200
+
+    def password(self) -> str:
+        secret = self.kube.get("secret", "hub-secrets")
+        return base64.b64decode(secret["data"]["password"]).decode()
+
+    def visitor(self, user: str) -> "User":
+        found = User(self, user)
+        assert found.log_in().ok
+        return found
+
+    def told(self, what: str) -> str:
+        """What a launcher on one machine prints."""
+        return {"user": "nobody", "password": self.password()}[what]
+
+    def hub(self, *words: str, fail: bool = False) -> str:
+        """What a command says in the hub's pod."""
+        return self.kube.run("exec", "deployment/hub", "--", *words, fail=fail)
+
+    def clean_up(self) -> None:
+        """Leave nothing, also after a test that failed in the middle."""
+        for visitor in self.visitors:
+            visitor.http.close()
+        if self.forward is not None:
+            self.forward.terminate()
+            self.forward.wait()
+        admin = Kubernetes(self.state)
+        label = f"{names.HUB_LABEL}={self.name}"
+        admin.run("delete", "namespace", "-l", label, "--wait=false")
+        admin.run("delete", "namespace", self.namespace, "--wait=false", "--ignore-not-found")
+        admin.run("delete", SCOPED, "-l", label, "--wait=false")
+        admin.run("delete", SCOPED, "-l", f"app.kubernetes.io/instance={self.name}", "--wait=false")
+
+
+class User(Visitor):
+    """A user's browser, without a screen."""
+
+    def __init__(self, hub: Facility, user: str) -> None:
+        super().__init__(hub)  # type: ignore[arg-type]
+        self.user = user
+        self.facility = hub
+
+    @property
+    def space(self) -> Kubernetes:
+        return self.facility.space(self.user)
+
+    def spawn(self, **options: str) -> list[str]:
+        """Start the server as the page does; return what the progress page says."""
+        token = self.http.cookies.get("_xsrf", path="/hub/")
+        asked = self.http.post(
+            f"{self.base}/hub/api/users/{self.user}/server",
+            params={"_xsrf": token},
+            headers={"Referer": f"{self.base}/hub/home"},
+            json=options,
+            timeout=120,
+        )
+        if not asked.ok:
+            return [asked.json()["message"]]
+        said: list[str] = []
+        with self.http.get(
+            f"{self.base}/hub/api/users/{self.user}/server/progress",
+            params={"_xsrf": token},
+            headers={"Referer": f"{self.base}/hub/home"},
+            stream=True,
+            timeout=300,
+        ) as answer:
+            for line in answer.iter_lines(decode_unicode=True):
+                found = re.match(r"data: ?(.*)", line or "")
+                if found:
+                    said.append(json.loads(found[1])["message"])
+        return said
+
+    def python(self, code: str) -> str:
+        """What code prints in a new kernel of the user's server."""
+        server = self.open_server(200)
+        return self.execute(server, self.start_kernel(server), code)
+
+
+@contextlib.contextmanager
+def installed_chart(
+    state: dict[str, Any], folder: Path, helm: str = "3", **values: Any
+) -> Iterator[Facility]:
+    """A release of the chart, taken away at the end."""
+    found = Facility(state, folder, helm, values)
+    try:
+        found.install()
+        found.open()
+        yield found
+    finally:
+        found.clean_up()
+
+
+def wait_for_gone(kube: Kubernetes, kinds: str, seconds: float = 60) -> None:
+    """Wait until a namespace has nothing of some kinds."""
+    deadline = time.monotonic() + seconds
+    while left := kube.run("get", kinds, "-o", "name").strip():
+        assert time.monotonic() < deadline, left
+        time.sleep(0.5)
