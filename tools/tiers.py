@@ -1,6 +1,7 @@
 """Run tiers of tests and say what came of them: `python -m tools.tiers unit local browser`.
 
-`python -m tools.tiers summary` says again what came of the tiers that ran last.
+`python -m tools.tiers summary unit local` says again what came of the tiers that ran last, and
+fails where one of those named has left no report, or one with tests that had to run and did not.
 
 A tier that ran no test fails, and so does a browser test that was skipped: a green run is to mean
 that everything was tried. The last line holds the totals of all tiers.
@@ -125,22 +126,41 @@ def run(name: str) -> tuple[Counts, str]:
     return counts, ""
 
 
-def summary() -> int:
-    """Print the totals of all tiers that have left a report; return the code to exit with."""
-    total = Counts()
+def summary(names: list[str]) -> int:
+    """Print the totals of all tiers that have left a report; return the code to exit with.
+
+    Parameters
+    ----------
+    names
+        Tiers that have to be among them.
+    """
+    total, wrong = Counts(), []
     for report in sorted((ARTIFACTS / "junit").glob("*.xml")):
         counts = read_counts(report)
         print(f"{report.stem:8} {counts}")
         total.add(counts)
+        # A tier may leave a second report, named after it.
+        tier = TIERS.get(report.stem.partition("-")[0])
+        if counts.skipped and tier and not tier.may_skip:
+            wrong.append(f"{report.stem} skipped tests that must run")
+    for name in names:
+        report = ARTIFACTS / "junit" / f"{name}.xml"
+        ran = read_counts(report) if report.exists() else Counts()
+        if ran.passed + ran.failed == 0:
+            wrong.append(f"{name} did not run")
+    if wrong:
+        print(f"FAILED: {'; '.join(wrong)}")
     print(total)
-    return int(total.failed > 0 or total.passed == 0)
+    return int(bool(wrong) or total.failed > 0 or total.passed == 0)
 
 
 def main(names: list[str]) -> int:
     """Run the tiers and print their totals; return the code to exit with."""
-    if names == ["summary"]:
-        return summary()
+    again = names[:1] == ["summary"]
+    names = names[1:] if again else names
     unknown = [name for name in names if name not in TIERS]
+    if again and not unknown:
+        return summary(names)
     if unknown or not names:
         print(f"No such tier: {', '.join(unknown) or 'none named'}. There are {', '.join(TIERS)}.")
         return 2

@@ -78,9 +78,35 @@ def test_the_summary_adds_up_what_earlier_runs_left(tmp_path, monkeypatch, capsy
     monkeypatch.setattr(tiers, "ARTIFACTS", tmp_path)
     (tmp_path / "junit").mkdir()
     (tmp_path / "junit" / "unit.xml").write_text(ONE)
-    (tmp_path / "junit" / "kube.xml").write_text(SKIPPED)
-    assert tiers.main(["summary"]) == 0
+    (tmp_path / "junit" / "local.xml").write_text(SKIPPED)
+    assert tiers.main(["summary", "unit", "local"]) == 0
     assert capsys.readouterr().out.splitlines()[-1] == "2 passed, 0 failed, 1 skipped"
+
+
+@pytest.mark.parametrize(
+    ("left", "words"),
+    [
+        ({"unit": ONE}, "FAILED: kube did not run"),
+        ({"unit": ONE, "kube": NONE}, "FAILED: kube did not run"),
+        ({"unit": ONE, "kube": SKIPPED}, "FAILED: kube skipped tests that must run"),
+        ({"unit": ONE, "kube": ONE, "kube-last": SKIPPED}, "FAILED: kube-last skipped tests"),
+    ],
+)
+def test_a_tier_that_went_missing_fails_the_summary(tmp_path, monkeypatch, capsys, left, words):
+    monkeypatch.setattr(tiers, "ARTIFACTS", tmp_path)
+    (tmp_path / "junit").mkdir()
+    for name, report in left.items():
+        (tmp_path / "junit" / f"{name}.xml").write_text(report)
+    assert tiers.main(["summary", "unit", "kube"]) == 1
+    assert words in capsys.readouterr().out
+
+
+def test_the_run_before_a_change_lands_names_each_tier():
+    """All but that of a GPU, which most machines have not."""
+    script = (tiers.ROOT / ".ci" / "run").read_text()
+    (named,) = [line for line in script.splitlines() if "tools.tiers summary" in line]
+    asked = named.partition("summary ")[2].partition(" ||")[0].split()
+    assert asked == [name for name in tiers.TIERS if name != "gpu"]
 
 
 def test_without_a_gpu_its_tier_says_so(monkeypatch, capsys):
