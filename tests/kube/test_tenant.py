@@ -202,6 +202,34 @@ def test_a_pod_that_runs_keeps_the_rules(alice: Space) -> None:
     alice.notebook.run("delete", "pod", name, "--wait=false")
 
 
+def test_what_is_added_to_a_pod_that_runs_keeps_the_rules(alice: Space) -> None:
+    """Users may add nothing; what an administrator adds is held to the same rules."""
+    name = f"added-{uuid.uuid4().hex[:6]}"
+    alice.notebook.run("create", "-f", "-", text=yaml.safe_dump(alice.pod(name)))
+    rights = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
+    image = alice.state["images"]["base"]
+
+    def added(**changes: Any) -> list[str]:
+        container = {"name": "more", "image": image, "command": ["true"], "securityContext": rights}
+        body = {"spec": {"ephemeralContainers": [container | changes]}}
+        words = ["patch", "pod", name, "--subresource=ephemeralcontainers", "--dry-run=server"]
+        return [*words, "-p", json.dumps(body)]
+
+    assert "cannot patch resource" in alice.notebook.run(*added(), fail=True)
+    foreign = added(image="evil.example/x:1")
+    assert "an image is not permitted: evil.example/x:1" in alice.admin.run(*foreign, fail=True)
+    bold = added(securityContext={**rights, "privileged": True, "allowPrivilegeEscalation": True})
+    assert "violates PodSecurity" in alice.admin.run(*bold, fail=True)
+    alice.admin.run(*added())
+    # Larger than it was made: a quota counts that too.
+    more = {"resources": {"limits": {"cpu": "900"}, "requests": {"cpu": "900"}}}
+    body = json.dumps({"spec": {"containers": [{"name": "main", **more}]}})
+    resize = ["patch", "pod", name, "--subresource=resize", "-p", body]
+    assert "cannot patch resource" in alice.notebook.run(*resize, fail=True)
+    assert "exceeded quota: all" in alice.admin.run(*resize, fail=True)
+    alice.notebook.run("delete", "pod", name, "--wait=false")
+
+
 # --- through a Deployment, as the operator makes them ------------------------------------------
 
 
@@ -383,10 +411,21 @@ NEVER = [
     "create endpoints",
     "create endpointslices.discovery.k8s.io",
     "create pods/exec",
+    "get pods/exec",
+    "create pods/attach",
+    "create pods/proxy",
     "create pods/binding",
+    "create bindings",
     "create pods/eviction",
     "patch pods",
+    "update pods",
     "patch pods/ephemeralcontainers",
+    "update pods/ephemeralcontainers",
+    "patch pods/resize",
+    "update pods/resize",
+    "patch pods/status",
+    "create services/proxy",
+    "patch daskclusters.kubernetes.dask.org/status",
     "create services",
     "create deployments.apps",
     "create jobs.batch",

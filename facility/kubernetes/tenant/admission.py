@@ -49,13 +49,14 @@ def _pods(release: Release) -> Manifest:
     return _policy(
         release,
         "pods",
-        _resources("", "pods"),
+        _resources("", ["pods", "pods/ephemeralcontainers"]),
         [
             *rules.variables(release, POD),
             {"name": "reserved", "expression": json.dumps(reserved)},
         ],
         [
             *rules.pod_rules(POD),
+            rules.images_of(f"{POD}.?ephemeralContainers.orValue([])"),
             {
                 # Later the scheduler of Kubernetes sets it, as is its task.
                 "expression": "request.operation != 'CREATE' || "
@@ -82,7 +83,7 @@ def _deployments(release: Release) -> Manifest:
     return _policy(
         release,
         "deployments",
-        _resources("apps", "deployments"),
+        _resources("apps", ["deployments"]),
         rules.variables(release, TEMPLATE),
         [*rules.pod_rules(TEMPLATE), *_scheduler_alone(release, TEMPLATE)],
     )
@@ -92,7 +93,7 @@ def _dask_clusters(release: Release) -> Manifest:
     return _policy(
         release,
         "daskclusters",
-        _resources("kubernetes.dask.org", "daskclusters"),
+        _resources("kubernetes.dask.org", ["daskclusters"]),
         rules.variables(release, DASK_SCHEDULER),
         [
             *rules.pod_rules(DASK_SCHEDULER),
@@ -126,7 +127,7 @@ def _scheduler_alone(release: Release, spec: str) -> list[Manifest]:
 
 def _services(release: Release) -> Manifest:
     return _policy(
-        release, "services", _resources("", "services"), [], _service_rules("object.spec")
+        release, "services", _resources("", ["services"]), [], _service_rules("object.spec")
     )
 
 
@@ -194,7 +195,7 @@ def _hub(release: Release) -> list[Manifest]:
         _policy(
             release,
             f"hub-{resource}",
-            _resources(group, resource, "DELETE"),
+            _resources(group, [resource], "DELETE"),
             variables,
             validations,
             conditions,
@@ -241,12 +242,12 @@ def _binding(release: Release, name: str, where: Manifest) -> Manifest:
     }
 
 
-def _resources(group: str, resource: str, *operations: str) -> list[Manifest]:
+def _resources(group: str, resources: list[str], *operations: str) -> list[Manifest]:
     return [
         {
             "apiGroups": [group],
             "apiVersions": ["v1"],
             "operations": ["CREATE", "UPDATE", *operations],
-            "resources": [resource],
+            "resources": resources,
         }
     ]

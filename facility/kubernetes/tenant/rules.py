@@ -124,14 +124,25 @@ def pod_rules(spec: str) -> list[Manifest]:
             f"'the ServiceAccount ' + {spec}.?serviceAccountName.orValue('default') + ' is not "
             "permitted; valid are ' + variables.accounts.join(', ')",
         ),
-        _rule(
-            "variables.containers.all(c, c.?image.orValue('') in variables.images || "
-            "variables.imagePrefixes.exists(p, c.?image.orValue('').startsWith(p)))",
-            "'an image is not permitted: ' + variables.containers.map(c, "
-            "c.?image.orValue('none')).join(', ') + '; permitted are ' + "
-            "(variables.images + variables.imagePrefixes.map(p, p + '*')).join(', ')",
-        ),
+        images_of("variables.containers"),
     ]
+
+
+def images_of(containers: str) -> Manifest:
+    """Return the rule of what containers run.
+
+    Parameters
+    ----------
+    containers
+        Expression of a list of containers.
+    """
+    return _rule(
+        f"{containers}.all(c, c.?image.orValue('') in variables.images || "
+        "variables.imagePrefixes.exists(p, c.?image.orValue('').startsWith(p)))",
+        f"'an image is not permitted: ' + {containers}.map(c, "
+        "c.?image.orValue('none')).join(', ') + '; permitted are ' + "
+        "(variables.images + variables.imagePrefixes.map(p, p + '*')).join(', ')",
+    )
 
 
 def images(release: Release) -> tuple[list[str], list[str]]:
