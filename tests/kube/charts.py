@@ -132,7 +132,11 @@ class Facility:
             stderr=subprocess.DEVNULL,
             text=True,
         )
-        until(self._answers, 60)
+        self.wait_until_it_answers()
+
+    def wait_until_it_answers(self) -> None:
+        """After what has the hub begin anew."""
+        until(self._answers, 120)
 
     def _answers(self) -> bool:
         if self.forward is not None and self.forward.poll() is not None:

@@ -20,7 +20,7 @@ def facility(state: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) ->
     tenants = {"users": {"tiny": {"memory": "1Gi"}}, "quota": quota}
     with installed_chart(state, tmp_path_factory.mktemp("chart")) as found:
         found.upgrade(tenants={**found.values["tenants"], **tenants})
-        until(found._answers, 120)
+        found.wait_until_it_answers()
         yield found
 
 
@@ -156,7 +156,7 @@ def test_a_pool_added_by_an_upgrade_is_usable_in_a_running_notebook(ada: User) -
     before = ada.space.get("pod", "notebook")["metadata"]["uid"]
     extra = {**SMALL, "description": "new", "nodeSelector": {"facility.test/pool": "cpu"}}
     facility.upgrade(pools={**POOLS, "extra": extra})
-    until(facility._answers, 120)
+    facility.wait_until_it_answers()
     until(lambda: "extra" in ada.python("from facility import pools; print(pools())"), 200)
     said = ada.python(
         "from facility import cluster\n"
