@@ -62,6 +62,7 @@ kube-down: $(READY) ## take it down, and say what is left of it
 	@.venv/bin/python -m tests.kube.bringup down
 
 test-kube: images ## tests on that Kubernetes, from kube-up to kube-down
+	@tools/chromium >/dev/null
 	@.venv/bin/python -m tools.tiers kube
 
 lint: $(READY) ## style, types and import layers

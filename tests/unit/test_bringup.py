@@ -269,13 +269,37 @@ def test_registry_settings_are_json():
     assert json.loads(control.registry_config(WHERE))["http"]["addr"] == "10.243.0.1:5000"
 
 
-@pytest.mark.parametrize(("code", "left", "ends"), [(0, [], 0), (1, [], 1), (0, ["mount /x"], 1)])
-def test_the_tier_fails_if_anything_is_left(monkeypatch, code, left, ends):
-    monkeypatch.setattr(tier, "up", lambda *_: None)
+@pytest.mark.parametrize(
+    ("codes", "left", "ends"),
+    [
+        ((0, 0, 0), [], 0),
+        ((0, 1, 0), [], 1),
+        ((0, 0, 1), [], 1),
+        ((5, 0, 5), [], 0),
+        ((5, 5, 5), [], 5),
+        ((0, 0, 0), ["mount /x"], 1),
+    ],
+)
+def test_the_tier_fails_if_a_part_does_or_anything_is_left(monkeypatch, codes, left, ends):
+    ran, modes, results = [], [], iter(codes)
+
+    def run(command, **_):
+        ran.append(command[command.index("-m", 3) + 1 :])
+        return SimpleNamespace(returncode=next(results))
+
+    monkeypatch.setattr(tier, "up", lambda _, mode: modes.append(mode))
     monkeypatch.setattr(tier, "put_images_here", lambda _: None)
     monkeypatch.setattr(tier, "down", lambda _: left)
-    monkeypatch.setattr(tier.subprocess, "run", lambda *_, **__: SimpleNamespace(returncode=code))
-    assert tier.test_here(WHERE, "nodes", []) == ends
+    monkeypatch.setattr(tier.subprocess, "run", run)
+    assert tier.test_here(WHERE, ["--junitxml=/there/kube.xml"]) == ends
+    assert modes == ["nodes", "none"]
+    assert [command[0] for command in ran] == [
+        "kube and not last and not cilium",
+        "kube and last",
+        "kube and cilium",
+    ]
+    reports = [command[-1].rpartition("/")[2] for command in ran]
+    assert reports == ["kube.xml", "kube-last.xml", "kube-cilium.xml"]
 
 
 def test_another_kubernetes_needs_a_registry(monkeypatch, tmp_path):

@@ -37,7 +37,7 @@ def main(arguments: list[str]) -> int:
         if chosen.action == "test" and other:
             return tier.test_there(where, other, rest)
         if chosen.action == "test":
-            return tier.test_here(where, mode, rest)
+            return tier.test_here(where, rest)
         with alone(where):
             if chosen.action == "up":
                 up(where, mode)

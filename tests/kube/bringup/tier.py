@@ -5,11 +5,12 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 
-from tests.kube.bringup import external, site
+from tests.kube.bringup import external, network, site
 from tests.kube.bringup.build import helm_programs
 from tests.kube.bringup.down import down
 from tests.kube.bringup.hold import alone
@@ -21,6 +22,9 @@ from tools.images import catalog, engine
 NOTHING_RAN = pytest.ExitCode.NO_TESTS_COLLECTED
 SIDE_BY_SIDE = ("-n", "2", "--dist", "loadgroup")
 """More would wait for each other on two cores; which share a process says `conftest.py`."""
+LAST, CILIUM = PARTS = ("last", "cilium")
+"""Markers of tests that run after all others: they take the Kubernetes away; they need Cilium as it
+is by default, for which no address of an ipBlock is that of a node or the API server."""
 ROOT = Path(__file__).resolve().parents[3]
 STATE = "KUBE_TEST_STATE"
 """Variable that tells the tests which file says what runs."""
@@ -66,32 +70,45 @@ def put_images_here(where: Places) -> None:
     put_images(where.state, site.REGISTRY_URL, site.REGISTRY)
 
 
-def run(state: Path, arguments: list[str]) -> int:
-    """Run the tests, last those that take the Kubernetes away; the code to exit with."""
-    found = set()
-    for which, more in (("kube and not last", SIDE_BY_SIDE), ("kube and last", ())):
-        command = [sys.executable, "-m", "pytest", "tests/kube", "-m", which, *more, *arguments]
-        if not more:
-            command = [re.sub(r"^(--junitxml=.*)\.xml$", r"\1-last.xml", word) for word in command]
-        environment = os.environ | {STATE: str(state)}
-        found.add(subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode)
-    # Where some tests are chosen, one of the two may be left without any.
-    return max(found - {NOTHING_RAN}, default=int(NOTHING_RAN))
+def run(state: Path, arguments: list[str], part: str = "") -> int:
+    """Run a part of the tests; the code to exit with.
+
+    Parameters
+    ----------
+    part
+        Marker of the tests; without one, all that have none of `PARTS`.
+    """
+    which = part or " and ".join(f"not {each}" for each in PARTS)
+    more = () if part else SIDE_BY_SIDE
+    if part:
+        report = r"^(--junitxml=.*)\.xml$"
+        arguments = [re.sub(report, rf"\1-{part}.xml", word) for word in arguments]
+    command = [sys.executable, "-m", "pytest", "tests/kube", "-m", f"kube and {which}", *more]
+    command += arguments
+    environment = os.environ | {STATE: str(state)}
+    return subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode
 
 
-def test_here(where: Places, cidr_mode: str, arguments: list[str]) -> int:
+def code_of(found: Iterable[int]) -> int:
+    """Return the code for all parts; where some tests are chosen, parts are left without any."""
+    return max(set(found) - {NOTHING_RAN}, default=int(NOTHING_RAN))
+
+
+def test_here(where: Places, arguments: list[str]) -> int:
     """Bring up, run the tests, and take down, also when they fail."""
-    code, left = 1, []
+    found, left = [], []
     try:
-        with alone(where):
-            up(where, cidr_mode)
-            put_images_here(where)
-        # Not held meanwhile: a test of what a killed run leaves brings it up again.
-        code = run(where.state, arguments)
+        for mode in network.CIDR_MODES:
+            with alone(where):
+                up(where, mode)
+                put_images_here(where)
+            # Not held meanwhile: a test of what a killed run leaves brings it up again.
+            parts = ("", LAST) if mode == network.CIDR_MODES[0] else (CILIUM,)
+            found += [run(where.state, arguments, part) for part in parts]
     finally:
         with alone(where):
             left = down(where)
-    return code or int(bool(left))
+    return code_of(found) or int(bool(left))
 
 
 def test_there(where: Places, config: str, arguments: list[str]) -> int:
@@ -121,6 +138,7 @@ def test_there(where: Places, config: str, arguments: list[str]) -> int:
         # What tests of other things than images run their scripts in.
         there["images"][site.BASE] = there["images"].get("analysis", "")
         state.write_text(json.dumps(there))
-        return run(state, ["--ignore=tests/kube/test_bringup.py", *arguments])
+        chosen = ["--ignore=tests/kube/test_bringup.py", *arguments]
+        return code_of(run(state, chosen, part) for part in ("", LAST))
     finally:
         state.unlink()
