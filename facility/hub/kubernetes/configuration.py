@@ -25,6 +25,11 @@ INHERITED = (
 """Variables of the hub's pod that the keeper needs too."""
 ACTIVITY_INTERVAL = 300
 """Seconds between two reports of a server about its user's work."""
+ROUTES_INTERVAL = 20
+"""Seconds until a proxy that started anew is told again where all servers are, which JupyterHub
+does when it looks for activity."""
+OUTAGE_SECONDS = 90
+"""Seconds for which a start asks again while the API server does not answer."""
 
 
 def configure(c: Any, site: Site, secrets: Mapping[str, str]) -> None:
@@ -78,7 +83,7 @@ def _hub(c: Any, site: Site, secrets: Mapping[str, str]) -> None:
     hub.concurrent_spawn_limit = values.concurrent_spawn_limit
     hub.active_server_limit = values.active_server_limit
     hub.log_level = "DEBUG" if site.values.debug else "INFO"
-    hub.last_activity_interval = ACTIVITY_INTERVAL
+    hub.last_activity_interval = ROUTES_INTERVAL
     c.Spawner.consecutive_failure_limit = values.consecutive_failure_limit
 
 
@@ -115,6 +120,7 @@ def _spawner(c: Any, site: Site) -> None:
     spawner.cmd = ["python", "-m", "facility.hub.kubernetes.server"]
     spawner.ip, spawner.port = "0.0.0.0", names.USER_SERVER_PORT
     spawner.start_timeout, spawner.http_timeout = servers.start_timeout, HTTP_TIMEOUT
+    spawner.k8s_api_request_retry_timeout = OUTAGE_SECONDS
     spawner.cpu_limit, spawner.cpu_guarantee = servers.cpu_limit, servers.cpu_guarantee
     spawner.mem_limit, spawner.mem_guarantee = servers.memory_limit, servers.memory_guarantee
     spawner.node_selector = dict(servers.node_selector)

@@ -1,16 +1,19 @@
 """Users' servers as pods in namespaces of their own."""
 
 import asyncio
+import json
 import logging
 from collections.abc import AsyncIterator, Mapping
 from typing import Any, ClassVar
 
 from jupyterhub.spawner import SpawnException
+from kubernetes_asyncio.client import ApiException
 from kubespawner import KubeSpawner
 
 from facility.errors import FacilityError, KubernetesError
 from facility.hub.kubernetes import progress, room
 from facility.hub.kubernetes.tenants import Tenants
+from facility.hub.kubernetes.watch import LastingPods
 from facility.kubernetes.kinds import EVENT, POD, QUOTA
 from facility.kubernetes.tenant import slug
 
@@ -36,6 +39,30 @@ class TenantSpawner(KubeSpawner):
         super().__init__(*args, **kwargs)
         release = self.tenants.release
         self.namespace = release.prefix + slug(self.user.name, 63 - len(release.prefix))
+
+    async def _start(self) -> Any:
+        """Start the pod, as KubeSpawner does.
+
+        Raises
+        ------
+        SpawnException
+            Where Kubernetes refuses some of it: with its own reason, as no failure of the hub.
+        """
+        try:
+            return await super()._start()
+        except ApiException as error:
+            if error.status == 429 or not 400 <= error.status < 500:
+                raise
+            raise SpawnException(refused(error), reason="kubernetes") from error
+
+    async def _start_watching_pods(self, replace: bool = False) -> Any:
+        return await self._start_reflector(
+            kind="pods",
+            reflector_class=LastingPods,
+            labels={"component": self.component_label},
+            omit_namespace=True,
+            replace=replace,
+        )
 
     async def _ensure_namespace(self) -> None:
         """Make the user's namespace what it should be; KubeSpawner calls it before each start.
@@ -93,8 +120,7 @@ class TenantSpawner(KubeSpawner):
             fields = f"involvedObject.uid={pod['metadata']['uid']}"
             events = (await inside.list(EVENT, fields=fields))["items"]
         except KubernetesError as error:
-            # Before the namespace is there, the hub has no rights in it.
-            return progress.stage(None, ()) if error.status == 403 else (0, "")
+            return 0, f"{error}. The hub tries again." if error.status == 403 else ""
         return progress.stage(pod, events)
 
     async def poll(self) -> int | None:
@@ -114,3 +140,15 @@ class TenantSpawner(KubeSpawner):
         found: Mapping[str, Any] | None
         found = self.pod_reflector.pods.get(f"{self.namespace}/{self.pod_name}")
         return found
+
+
+def refused(error: ApiException) -> str:
+    """Say what Kubernetes has refused, and what to do."""
+    try:
+        said = json.loads(error.body or "")["message"]
+    except (TypeError, ValueError, KeyError):
+        said = f"{error.status} {error.reason}"
+    return (
+        f"Kubernetes refuses to start this server: {said}. Show this to the administrators, and "
+        "start the server again once it is mended."
+    )

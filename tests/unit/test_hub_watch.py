@@ -1,0 +1,85 @@
+"""How the hub follows users' servers, and what it says when Kubernetes refuses one."""
+
+import asyncio
+import json
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from kubernetes_asyncio.client import ApiException
+from kubespawner import reflector
+from kubespawner.spawner import PodReflector
+
+from facility.hub.kubernetes.spawner import refused
+from facility.hub.kubernetes.watch import LastingPods
+
+POD = {"metadata": {"namespace": "af-ada", "name": "notebook"}}
+
+
+class Refusing:
+    """An API server that refuses the list of pods so many times."""
+
+    def __init__(self, times: int) -> None:
+        self.left = times
+
+    async def list_pod_for_all_namespaces(self, **_: Any) -> Any:
+        self.left -= 1
+        listed = {"metadata": {"resourceVersion": "1"}, "items": [POD]}
+
+        async def read() -> str:
+            return json.dumps(listed)
+
+        async def said() -> dict[str, str]:
+            return {"message": "pods is forbidden"}
+
+        fine = self.left < 0
+        # A watch of it tells nothing more.
+        silent = SimpleNamespace(readline=asyncio.Event().wait)
+        return SimpleNamespace(
+            ok=fine,
+            status=200 if fine else 403,
+            reason="Forbidden",
+            read=read,
+            json=said,
+            content=silent,
+            release=lambda: None,
+        )
+
+
+def following(
+    kind: type[PodReflector], server: Refusing, monkeypatch: pytest.MonkeyPatch
+) -> tuple[PodReflector, list[str]]:
+    async def at_once(_: float, sleep: Any = asyncio.sleep) -> None:
+        await sleep(0)
+
+    monkeypatch.setattr(reflector, "shared_client", lambda _: server)
+    monkeypatch.setattr(reflector.asyncio, "sleep", at_once)
+    ended: list[str] = []
+    labels = {"component": "user-server"}
+    return kind(labels=labels, omit_namespace=True, on_failure=lambda: ended.append("")), ended
+
+
+async def test_the_hub_outlives_every_refusal(monkeypatch: pytest.MonkeyPatch) -> None:
+    pods, ended = following(LastingPods, Refusing(30), monkeypatch)
+    await pods.start()
+    await pods.first_load_future
+    assert list(pods.pods) == ["af-ada/notebook"]
+    assert ended == []
+    await pods.stop()
+
+
+async def test_kubespawners_own_gives_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Why there is another one."""
+    pods, ended = following(PodReflector, Refusing(30), monkeypatch)
+    with pytest.raises(ApiException):
+        await pods.start()
+    assert isinstance(pods.first_load_future.exception(), ApiException)
+    await pods._watch_and_update()
+    assert ended == [""]
+
+
+def test_a_refusal_is_told_with_kubernetes_own_reason() -> None:
+    error = ApiException(status=403, reason="Forbidden")
+    assert "start this server: 403 Forbidden." in refused(error)
+    error.body = json.dumps({"message": 'pods "notebook" is forbidden: exceeded quota: all'})
+    assert "exceeded quota: all. Show this to the administrators" in refused(error)
