@@ -16,9 +16,11 @@ import requests
 import yaml
 
 from facility import names
+from facility.kubernetes.tenant import slug
+from facility.kubernetes.tenant.settings import NAME_LENGTH
 from tests.kube.bringup import site
 from tests.kube.conftest import Kubernetes, until
-from tests.kube.tenancy import SCOPED
+from tests.kube.tenancy import SCOPED, with_token
 from tests.local.hub_driver import Visitor
 
 CHART = Path(__file__).resolve().parents[2] / "helm" / "facility"
@@ -86,7 +88,16 @@ class Facility:
 
     def space(self, user: str) -> Kubernetes:
         """With all rights, in a user's namespace."""
-        return Kubernetes(self.state, self.prefix + user)
+        return Kubernetes(self.state, self.prefix + slug(user, NAME_LENGTH - len(self.prefix)))
+
+    def with_token(self, token: str, namespace: str) -> Kubernetes:
+        """With somebody's token alone."""
+        path = self.folder / f"{uuid.uuid4().hex}.json"
+        return with_token(self.state, path, token, namespace)
+
+    def account(self, name: str) -> Kubernetes:
+        """With the token of a ServiceAccount beside the hub."""
+        return self.with_token(self.kube.run("create", "token", name).strip(), self.namespace)
 
     def helm(self, *words: str, fail: bool = False) -> str:
         kubeconfig = f"--kubeconfig={self.state['kubeconfig']}"
@@ -122,6 +133,12 @@ class Facility:
         self.address = f"http://{names.LOOPBACK}:{port}/"
         self._port = port
         self._forward()
+
+    def open_inside(self) -> None:
+        """Reach it past the API server, as from the nodes' network."""
+        service = self.kube.get("service", "proxy-public")["spec"]
+        self.address = f"http://{service['clusterIP']}:{service['ports'][0]['port']}/"
+        until(self._answers, 60)
 
     def _forward(self) -> None:
         command = [self.state["kubectl"], f"--kubeconfig={self.state['kubeconfig']}"]
@@ -173,6 +190,12 @@ class Facility:
             self.forward.wait()
         admin = Kubernetes(self.state)
         label = f"{names.HUB_LABEL}={self.name}"
+        # An operator still has to let Dask clusters go; a release that comes next is refused while
+        # it is there.
+        for space in admin.run("get", "namespaces", "-l", label, "-o", "name").split():
+            words = ("--all", "--timeout=20s", f"--namespace={space.partition('/')[2]}")
+            admin.say("delete", "daskclusters", *words)
+        self.kube.run("delete", "deployment", "operator", "--ignore-not-found")
         admin.run("delete", "namespace", "-l", label, "--wait=false")
         admin.run("delete", "namespace", self.namespace, "--wait=false", "--ignore-not-found")
         admin.run("delete", SCOPED, "-l", label, "--wait=false")

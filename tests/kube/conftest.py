@@ -17,6 +17,9 @@ STATE = "KUBE_TEST_STATE"
 SHELL = ["/bin/sh", "-c"]
 OTHER_GROUP = {"test_a_gpu_is_given_out_once": "test_cluster"}
 """Tests that run after those of another module: the nodes have one GPU."""
+HUBS = "test_hub"
+"""What modules begin with that install the chart, one after the other: a Kubernetes has one operator
+of dask-kubernetes."""
 
 
 class Kubernetes:
@@ -96,7 +99,8 @@ def until(check: Callable[[], bool], seconds: float = 30) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep a module's tests in one process and in order: they share a user's server."""
     for item in items:
-        group = OTHER_GROUP.get(getattr(item, "originalname", ""), item.path.stem)
+        module = HUBS if item.path.stem.startswith(HUBS) else item.path.stem
+        group = OTHER_GROUP.get(getattr(item, "originalname", ""), module)
         item.add_marker(pytest.mark.xdist_group(group))
 
 

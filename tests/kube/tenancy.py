@@ -120,15 +120,8 @@ class Space:
     def account(self, name: str, namespace: str = "") -> Kubernetes:
         """With a real token of an account, in the user's namespace."""
         namespace = namespace or self.namespace
-        content = json.loads(Path(self.state["kubeconfig"]).read_text())
-        token = self.token(name, namespace)
-        content["users"] = [{**user, "user": {"token": token}} for user in content["users"]]
-        for context in content["contexts"]:
-            context["context"]["namespace"] = self.namespace
         path = self.folder / f"{namespace}-{name}.json"
-        path.write_text(json.dumps(content))
-        path.chmod(0o600)
-        return Kubernetes({**self.state, "kubeconfig": str(path)}, self.namespace)
+        return with_token(self.state, path, self.token(name, namespace), self.namespace)
 
     def pod(
         self, name: str, script: str = "sleep 600", pool: str = "cpu", **spec: Any
@@ -160,6 +153,17 @@ class Space:
             | spec,
         )
         return {**pod, "spec": {key: each for key, each in pod["spec"].items() if each is not None}}
+
+
+def with_token(state: dict[str, Any], path: Path, token: str, namespace: str) -> Kubernetes:
+    """With a token alone, in a namespace; its kubeconfig is written to a path."""
+    content = json.loads(Path(state["kubeconfig"]).read_text())
+    content["users"] = [{**user, "user": {"token": token}} for user in content["users"]]
+    for context in content["contexts"]:
+        context["context"]["namespace"] = namespace
+    path.write_text(json.dumps(content))
+    path.chmod(0o600)
+    return Kubernetes({**state, "kubeconfig": str(path)}, namespace)
 
 
 def release(pools: Config = POOLS, **changes: Any) -> Release:

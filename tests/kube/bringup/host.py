@@ -27,6 +27,8 @@ PACKAGES = {
     "mmdebstrap": "/usr/bin/mmdebstrap",
     "gcc": "/usr/bin/gcc",
     "libc6-dev": "/usr/include/stdio.h",
+    # A database for the hub.
+    "postgresql-15": "/usr/lib/postgresql/15/bin/postgres",
 } | emulation.PACKAGES
 """Debian packages that are needed, and a file of each by which it is known."""
 GO = (1, 25)
