@@ -14,6 +14,7 @@ from facility.errors import FacilityError, KubernetesError
 from facility.hub.kubernetes import progress, room
 from facility.hub.kubernetes.tenants import Tenants
 from facility.hub.kubernetes.watch import LastingPods
+from facility.kubernetes.explain import placed
 from facility.kubernetes.kinds import EVENT, POD, QUOTA
 from facility.kubernetes.tenant import slug
 
@@ -114,9 +115,11 @@ class TenantSpawner(KubeSpawner):
     async def _stage(self) -> tuple[int, str]:
         inside = self.tenants.api.within(self.namespace)
         try:
-            pod = await inside.get(POD, self.pod_name)
-            if pod is None:
-                return progress.stage(None, ())
+            # Asked for while none is seen, so that a refusal is told.
+            pod = self._seen() or await inside.get(POD, self.pod_name)
+            if pod is None or placed(pod):
+                return progress.stage(pod, ())
+            # Not more often than needed: Kubernetes reads all events of the namespace for it.
             fields = f"involvedObject.uid={pod['metadata']['uid']}"
             events = (await inside.list(EVENT, fields=fields))["items"]
         except KubernetesError as error:
@@ -137,8 +140,11 @@ class TenantSpawner(KubeSpawner):
         return status
 
     def _seen(self) -> Mapping[str, Any] | None:
-        found: Mapping[str, Any] | None
-        found = self.pod_reflector.pods.get(f"{self.namespace}/{self.pod_name}")
+        """Return the server's pod as it was when Kubernetes last told of it."""
+        found: Mapping[str, Any] | None = None
+        # Before the first start of any server nothing is followed.
+        if self.pod_reflector is not None:
+            found = self.pod_reflector.pods.get(f"{self.namespace}/{self.pod_name}")
         return found
 
 
