@@ -68,10 +68,15 @@ def test_the_api_servers_addresses_in_a_lasting_order() -> None:
 
 
 def test_images_of_servers_and_profiles_are_permitted() -> None:
-    small = {"displayName": "Small", "image": {"name": "b/small"}}
+    other = {"displayName": "Next", "image": {"name": "b/next", "tag": "2"}}
+    small = {"displayName": "Small", "image": {"name": "b/small"}, "images": {"next": other}}
     servers = {"image": {"name": "a/analysis"}, "profiles": {"small": small}}
     chosen = site(singleuser=servers, images={"permitted": ["c/"]})
-    assert permitted_images(chosen.values) == ["a/analysis", "b/small", "c/"]
+    assert permitted_images(chosen.values) == ["a/analysis", "b/small", "b/next", "c/"]
+    (profile,) = profiles(chosen.values, "1.2")
+    choices = profile["profile_options"]["image"]["choices"]
+    assert choices["default"]["kubespawner_override"] == {}
+    assert choices["next"]["kubespawner_override"]["image"] == "b/next:2"
 
 
 def test_shared_volumes_are_claims_that_servers_and_workers_mount() -> None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from facility import names
+from facility.hub.kubernetes.servers import Profile
 from facility.hub.kubernetes.spawner import TenantSpawner
 from facility.hub.kubernetes.tenancy import Site
 from facility.hub.kubernetes.values import Values
@@ -197,16 +198,31 @@ def profiles(values: Values, version: str) -> list[dict[str, Any]]:
             count = {gpu or "nvidia.com/gpu": str(profile.gpus)}
             override["extra_resource_limits"] = count
             override["extra_resource_guarantees"] = count
-        found.append(
-            {
-                "slug": name,
-                "display_name": profile.display_name,
-                "description": profile.description,
-                "default": profile.default,
-                "kubespawner_override": override,
-            }
-        )
+        entry: dict[str, Any] = {
+            "slug": name,
+            "display_name": profile.display_name,
+            "description": profile.description,
+            "default": profile.default,
+            "kubespawner_override": override,
+        }
+        if profile.images:
+            entry["profile_options"] = {"image": _choices(profile, version)}
+        found.append(entry)
     return found
+
+
+def _choices(profile: Profile, version: str) -> dict[str, Any]:
+    """Return the images of a profile, its own first."""
+    choices: dict[str, Any] = {
+        "default": {"display_name": "Default", "default": True, "kubespawner_override": {}}
+    }
+    for name, choice in profile.images.items():
+        override = {
+            "image": choice.image.reference(version),
+            "image_pull_policy": choice.image.pull_policy,
+        }
+        choices[name] = {"display_name": choice.display_name, "kubespawner_override": override}
+    return {"display_name": "Image", "choices": choices}
 
 
 def services(values: Values) -> list[dict[str, Any]]:

@@ -26,6 +26,13 @@ class Storage(Strict):
     home_mount_path: str = Field("/home/jovyan", pattern="^/", description="Where it is seen.")
 
 
+class ImageChoice(Strict):
+    """One image that a user may choose."""
+
+    display_name: str = Field(description="What the user sees.")
+    image: Image = Field(description="The image.")
+
+
 class Profile(Placed):
     """One kind of server that a user may choose; what it does not say is as for all."""
 
@@ -33,6 +40,10 @@ class Profile(Placed):
     description: str = Field("", description="More of that.")
     default: bool = Field(False, description="Whether it is chosen already.")
     image: Image | None = Field(None, description="Its image.")
+    images: dict[str, ImageChoice] = Field(
+        default_factory=dict,
+        description="Other images that the user may choose for it, under their names.",
+    )
     cpu_limit: Cores | None = Field(None, description="Cores at most.")
     memory_limit: Memory | None = Field(None, description="Memory at most.")
     gpus: int = Field(0, ge=0, description="Devices of the pools' first GPU resource.")

@@ -95,7 +95,10 @@ def _said(quota: QuotaValues) -> dict[str, Any]:
 def permitted_images(values: Values) -> list[str]:
     """Return the repositories that users' pods may run, in the order of the values."""
     servers = values.singleuser
-    images = [servers.image, *(each.image for each in servers.profiles.values() if each.image)]
+    images = [servers.image]
+    for profile in servers.profiles.values():
+        images += [profile.image] if profile.image else []
+        images += [choice.image for choice in profile.images.values()]
     return list(dict.fromkeys([*(image.name for image in images), *values.images.permitted]))
 
 

@@ -95,6 +95,9 @@ tests/chart compares them.
 {{- with $profile.image -}}
 {{- $found = append $found .name -}}
 {{- end -}}
+{{- range $profile.images -}}
+{{- $found = append $found .image.name -}}
+{{- end -}}
 {{- end -}}
 {{ toRawJson (concat $found .Values.images.permitted) }}
 {{- end }}
