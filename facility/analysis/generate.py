@@ -6,10 +6,11 @@ momenta are smeared and lost as in a detector. Energies, momenta and masses are 
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import awkward as ak
 import numpy as np
+import numpy.typing as npt
 
 from facility.analysis.kinematics import (
     ELECTRON_MASS,
@@ -39,6 +40,15 @@ JETS = 4.0
 MET_TERMS = 5
 
 Columns = dict[str, Any]
+Integers = npt.NDArray[np.int64]
+
+
+class Particles(NamedTuple):
+    """Leptons of some events: the event of each, momenta, charges."""
+
+    events: Integers
+    momenta: Momenta
+    charges: Floats
 
 
 def columns(rng: np.random.Generator, n: int, *, first_event: int, run: int) -> Columns:
@@ -68,6 +78,20 @@ def columns(rng: np.random.Generator, n: int, *, first_event: int, run: int) -> 
         rng, kind == 0, kind == 2, mass=ELECTRON_MASS, resolution=ELECTRON_RESOLUTION
     )
     muons = _leptons(rng, kind == 1, kind == 3, mass=MUON_MASS, resolution=MUON_RESOLUTION)
+    return collisions(rng, electrons, muons, first_event=first_event, run=run)
+
+
+def collisions(
+    rng: np.random.Generator, electrons: ak.Array, muons: ak.Array, *, first_event: int, run: int
+) -> Columns:
+    """Complete events of which the leptons are there, as `leptons` returns them.
+
+    Returns
+    -------
+    dict of str to array
+        As that of `columns`.
+    """
+    n = len(electrons)
     electrons = _with_columns(
         electrons,
         lambda size: {
@@ -117,28 +141,63 @@ def _leptons(
     charge = rng.choice([-1.0, 1.0], pairs.size)
     unrelated = np.repeat(np.arange(n), rng.poisson(UNRELATED_LEPTONS, n))
 
-    events, momenta, charges = [], [], []
-    for daughter, sign in zip(decay(rng, parent, mass), (charge, -charge), strict=True):
-        seen = (
-            (np.abs(daughter.eta) < MAX_LEPTON_ETA)
-            & (daughter.pt > MIN_LEPTON_PT)
-            & (rng.uniform(size=pairs.size) < EFFICIENCY)
-        )
-        events.append(pairs[seen])
-        momenta.append(Momenta(*(values[seen] for values in daughter)))
-        charges.append(sign[seen])
-    events.append(unrelated)
-    momenta.append(
+    found = [
+        detected(rng, pairs, daughter, sign)
+        for daughter, sign in zip(decay(rng, parent, mass), (charge, -charge), strict=True)
+    ]
+    return leptons(rng, n, found, unrelated, resolution)
+
+
+def detected(
+    rng: np.random.Generator, events: Integers, momenta: Momenta, charges: Floats
+) -> Particles:
+    """Lose leptons as a detector does.
+
+    Parameters
+    ----------
+    events
+        Number of the event that each belongs to.
+    """
+    seen = (
+        (np.abs(momenta.eta) < MAX_LEPTON_ETA)
+        & (momenta.pt > MIN_LEPTON_PT)
+        & (rng.uniform(size=events.size) < EFFICIENCY)
+    )
+    return Particles(events[seen], Momenta(*(values[seen] for values in momenta)), charges[seen])
+
+
+def leptons(
+    rng: np.random.Generator,
+    n: int,
+    found: list[Particles],
+    unrelated: Integers,
+    resolution: float,
+) -> ak.Array:
+    """Reconstructed leptons of one flavour in `n` events, sorted by falling pt within each.
+
+    Parameters
+    ----------
+    found
+        Those that were detected.
+    unrelated
+        Numbers of events that get one more which belongs to no pair.
+    resolution
+        Relative resolution of the transverse momentum.
+    """
+    more = Particles(
+        unrelated,
         Momenta(
             MIN_LEPTON_PT + rng.exponential(10e3, unrelated.size),
             rng.uniform(-MAX_LEPTON_ETA, MAX_LEPTON_ETA, unrelated.size),
             rng.uniform(-np.pi, np.pi, unrelated.size),
-        )
+        ),
+        rng.choice([-1.0, 1.0], unrelated.size),
     )
-    charges.append(rng.choice([-1.0, 1.0], unrelated.size))
-
-    event = np.concatenate(events)
-    pt, eta, phi = (np.concatenate(values) for values in zip(*momenta, strict=True))
+    every = [*found, more]
+    event = np.concatenate([each.events for each in every])
+    momenta = zip(*(each.momenta for each in every), strict=True)
+    pt, eta, phi = (np.concatenate(values) for values in momenta)
+    charges = np.concatenate([each.charges for each in every])
     pt = pt * rng.normal(1, resolution, pt.size)
     order = np.lexsort((-pt, event))
     return _collection(
@@ -147,7 +206,7 @@ def _leptons(
             "pt": _float32(pt[order]),
             "eta": _float32(eta[order]),
             "phi": _float32(phi[order]),
-            "charge": _float32(np.concatenate(charges)[order]),
+            "charge": _float32(charges[order]),
         },
     )
 

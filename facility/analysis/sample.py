@@ -4,17 +4,24 @@ The files are read like real PHYSLITE (`CollectionTree`, units MeV), by coffea's
 too. Their content depends on the seed and the number of the file only.
 """
 
+import asyncio
+import os
+import pickle
 import shutil
-from collections.abc import Iterator
+import tempfile
+import uuid
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 import awkward as ak
 import numpy as np
 import uproot
+from distributed import Client, Worker, WorkerPlugin
 
 from facility.analysis.generate import Columns, columns
 from facility.analysis.progress import track
+from facility.backend import runs_in_pod
 from facility.errors import SampleError, nearest
 from facility.names import data_folder
 
@@ -43,6 +50,7 @@ def write_files(
     codec: str = "ZSTD",
     level: int = 5,
     progress: bool = True,
+    make: Callable[..., Columns] = columns,
 ) -> list[Path]:
     """Write synthetic PHYSLITE files, each one whole or not at all.
 
@@ -63,6 +71,9 @@ def write_files(
         Compression level of the codec.
     progress
         Tell on stderr how far it is when it takes more than two seconds.
+    make
+        What generates events; called as `facility.analysis.generate.columns` is. It can be
+        pickled, since by it too a file is told from others.
 
     Returns
     -------
@@ -81,12 +92,12 @@ def write_files(
         raise SampleError("The synthetic files cannot be written", problems)
     _make(folder, files * events * BYTES_PER_EVENT)
     compression = CODECS[codec][0](level)
-    paths = [folder / f"DAOD_PHYSLITE.synthetic._{index:06d}.pool.root.1" for index in range(files)]
+    paths = _paths(folder, files)
     baskets = -(-events // BASKET_EVENTS)
     work = (
         step
         for index, path in enumerate(paths)
-        for step in _write(path, index, events, seed, compression)
+        for step in _write(path, index, events, seed, compression, make)
     )
     for _ in track(work, files * baskets, f"Writing {files} files", unit="parts", show=progress):
         pass
@@ -96,6 +107,9 @@ def write_files(
 def example_files(files: int = 4, events: int = 100_000) -> list[Path]:
     """Give synthetic files in the user's data folder, written when they are first asked for.
 
+    In a pod they are in the folder for temporary files, the only one that all pods of a user have
+    and may write; see `bring_examples`.
+
     Parameters
     ----------
     files
@@ -103,11 +117,45 @@ def example_files(files: int = 4, events: int = 100_000) -> list[Path]:
     events
         Events in each; the defaults make some 80 MB in a few seconds.
     """
-    folder = data_folder() / "samples" / f"{events}-events"
+    folder = Path(tempfile.gettempdir()) / "facility" if runs_in_pod() else data_folder()
+    return _examples(folder / "samples" / f"{events}-events", files, events)
+
+
+def _examples(folder: Path, files: int, events: int, progress: bool = True) -> list[Path]:
     paths = _paths(folder, files)
     if all(path.exists() for path in paths):
         return paths
-    return write_files(folder, files, events)
+    return write_files(folder, files, events, progress=progress)
+
+
+def bring_examples(client: Client, paths: Sequence[Path]) -> None:
+    """Have each worker, present or future, that does not see the example files make them too.
+
+    On one machine all see them. In pods each worker makes its own, which are the same: only for
+    files this small is that quicker than a folder that all of them share.
+
+    Parameters
+    ----------
+    client
+        Of the Dask cluster.
+    paths
+        What `example_files` has returned.
+    """
+    client.register_plugin(_Examples(paths))
+
+
+class _Examples(WorkerPlugin):
+    """What `bring_examples` does in each worker process."""
+
+    name = "facility-examples"
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        self.folder, self.files = paths[0].parent, len(paths)
+        self.events = int(self.folder.name.partition("-")[0])
+
+    async def setup(self, worker: Worker) -> None:
+        # Elsewhere than in the worker's event loop, which answers meanwhile.
+        await asyncio.to_thread(_examples, self.folder, self.files, self.events, progress=False)
 
 
 def _paths(folder: Path, files: int) -> list[Path]:
@@ -152,16 +200,26 @@ def _make(folder: Path, needed: int) -> None:
 
 
 def _write(
-    path: Path, index: int, events: int, seed: int, compression: uproot.compression.Compression
+    path: Path,
+    index: int,
+    events: int,
+    seed: int,
+    compression: uproot.compression.Compression,
+    make: Callable[..., Columns],
 ) -> Iterator[int]:
     """Write one file under a temporary name, basket by basket, and then rename it."""
     rng = np.random.default_rng([seed, index])
-    unfinished = path.with_name(f".{path.name}.part")
+    # Several processes may write the same file.
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}.part")
+    # The same content is the same file, on whichever machine it was written.
+    maker = pickle.dumps(make).hex()
+    identity = uuid.uuid5(uuid.NAMESPACE_OID, f"facility {seed} {index} {events} {maker}")
+    options = {"compression": compression, "uuid_function": lambda: identity}
     try:
-        with uproot.recreate(unfinished, compression=compression) as file:
+        with uproot.recreate(unfinished, **options) as file:
             tree = None
             for start in range(0, events, BASKET_EVENTS):
-                block = columns(
+                block = make(
                     rng,
                     min(BASKET_EVENTS, events - start),
                     first_event=index * MAX_EVENTS + start,

@@ -11,6 +11,7 @@ from nbclient import NotebookClient
 from nbformat import NotebookNode
 
 from facility.analysis.sample import write_files
+from facility.analysis.search import TOP_EXCESS
 
 NOTEBOOKS = sorted((Path(__file__).parents[2] / "notebooks").glob("*.ipynb"))
 MOST_LINES = 12
@@ -58,8 +59,8 @@ def values(notebook: NotebookNode) -> list[Any]:
     return [o.data["text/plain"] for o in outputs(notebook) if o.output_type == "execute_result"]
 
 
-def test_there_are_three() -> None:
-    assert [path.name[:2] for path in NOTEBOOKS] == ["01", "02", "03"]
+def test_there_are_four() -> None:
+    assert [path.name[:2] for path in NOTEBOOKS] == ["01", "02", "03", "04"]
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
@@ -119,3 +120,17 @@ def test_z_peak_in_a_real_file(
     assert "100 events in 1 file(s)" in printed(done)
     assert "ee: no fit. 32 pairs between 70 and 110 GeV are too few" in printed(done)
     assert len(pictures(done)) == 1
+
+
+def test_small_search(tmp_path: Path) -> None:
+    done = execute(NOTEBOOKS[3], tmp_path)
+    assert_quiet(done)
+    assert "338,950 events in 4 datasets" in printed(done)
+    found = re.findall(r"(signal strength|top rate): (\S+) ± (\S+)", printed(done))
+    assert [name for name, *_ in found] == ["signal strength", "top rate"]
+    for (_, value, uncertainty), truth in zip(found, (1.0, TOP_EXCESS), strict=True):
+        assert abs(float(value) - truth) < 3 * float(uncertainty) < 0.6
+    significance = re.search(r"are (\S+) standard deviations away", printed(done))
+    assert significance
+    assert float(significance[1]) > 5
+    assert len(pictures(done)) == 3
