@@ -7,13 +7,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import uproot
 from coffea import processor
 from distributed import Client
 
 from facility import cluster
 from facility.analysis.fileset import Fileset, fileset
 from facility.analysis.physlite import GC_THRESHOLD, PhysliteSchema, prepare
-from facility.analysis.sample import write_files
+from facility.analysis.sample import bring_examples, example_files, write_files
 from facility.analysis.zpeak import ZPeak
 from facility.pooled import PooledCluster
 from tests.local.pools import until
@@ -54,6 +55,24 @@ def test_a_dask_cluster_gives_what_one_process_gives(client: Client, files: File
     alone = run(processor.IterativeExecutor(status=False), files, ZPeak())
     assert dask["events"] == alone["events"] == {"data": files.total}
     assert np.array_equal(dask["mass"].values(flow=True), alone["mass"].values(flow=True))
+
+
+def test_workers_make_example_files_that_they_do_not_see(client: Client, home: Path) -> None:
+    paths = example_files(2, 100)
+    assert all(path.is_relative_to(home) for path in paths)
+    written = [identity_and_momenta(path) for path in paths]
+    assert written[0] != written[1]
+    for path in paths:
+        path.unlink()
+    bring_examples(client, paths)
+    # What was found out about a file holds on every worker.
+    assert [identity_and_momenta(path) for path in paths] == written
+
+
+def identity_and_momenta(path: Path) -> tuple[str, list[list[float]]]:
+    with uproot.open(path) as file:
+        momenta = file["CollectionTree/AnalysisMuonsAuxDyn.pt"].array()
+        return str(file.file.uuid), momenta.tolist()
 
 
 def test_a_processor_in_a_file_beside_the_notebook(

@@ -175,6 +175,15 @@ def test_files_that_are_there_are_used_again(home: Path) -> None:
     assert [path.stat().st_mtime_ns for path in first] == written
 
 
+@pytest.mark.usefixtures("home")
+def test_in_a_pod_they_are_where_all_pods_of_a_user_can_have_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("facility.analysis.sample.runs_in_pod", lambda: True)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    assert example_files(1, 100)[0].is_relative_to(tmp_path)
+
+
 def test_slow_work_tells_how_far_it_is(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
