@@ -32,6 +32,15 @@ POOLS: dict[str, Any] = {
 }
 
 
+def merged(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
+    """Values and changes to them, as Helm merges files of values."""
+    found = {**first, **second}
+    for key, value in second.items():
+        if isinstance(value, dict) and isinstance(first.get(key), dict):
+            found[key] = merged(first[key], value)
+    return found
+
+
 class Facility:
     """An installed release.
 
@@ -54,7 +63,7 @@ class Facility:
         self.name = f"t{uuid.uuid4().hex[:8]}"
         self.namespace = f"hub-{self.name}"
         self.prefix = f"{self.name}-"
-        self.values = {**self.common(), **values}
+        self.values = merged(self.common(), values)
         self.visitors: list[Visitor] = []
         self.forward: subprocess.Popen[str] | None = None
 
@@ -136,9 +145,10 @@ class Facility:
 
     def open_inside(self) -> None:
         """Reach it past the API server, as from the nodes' network."""
+        self._end_forward()
         service = self.kube.get("service", "proxy-public")["spec"]
         self.address = f"http://{service['clusterIP']}:{service['ports'][0]['port']}/"
-        until(self._answers, 60)
+        self.wait_until_it_answers()
 
     def _forward(self) -> None:
         command = [self.state["kubectl"], f"--kubeconfig={self.state['kubeconfig']}"]
@@ -150,6 +160,12 @@ class Facility:
             text=True,
         )
         self.wait_until_it_answers()
+
+    def _end_forward(self) -> None:
+        if self.forward is not None:
+            self.forward.terminate()
+            self.forward.wait()
+            self.forward = None
 
     def wait_until_it_answers(self) -> None:
         """After what has the hub begin anew."""
@@ -165,7 +181,8 @@ class Facility:
         return answer.status_code == 200
 
     def password(self) -> str:
-        secret = self.kube.get("secret", "hub-secrets")
+        name = self.values["hub"].get("existingSecret") or "hub-secrets"
+        secret = self.kube.get("secret", name)
         return base64.b64decode(secret["data"]["password"]).decode()
 
     def visitor(self, user: str) -> "User":
@@ -185,16 +202,14 @@ class Facility:
         """Leave nothing, also after a test that failed in the middle."""
         for visitor in self.visitors:
             visitor.http.close()
-        if self.forward is not None:
-            self.forward.terminate()
-            self.forward.wait()
+        self._end_forward()
         admin = Kubernetes(self.state)
         label = f"{names.HUB_LABEL}={self.name}"
         # An operator still has to let Dask clusters go; a release that comes next is refused while
         # it is there.
         for space in admin.run("get", "namespaces", "-l", label, "-o", "name").split():
-            words = ("--all", "--timeout=20s", f"--namespace={space.partition('/')[2]}")
-            admin.say("delete", "daskclusters", *words)
+            inside = Kubernetes(self.state, space.partition("/")[2])
+            inside.say("delete", "daskclusters", "--all", "--timeout=20s")
         self.kube.run("delete", "deployment", "operator", "--ignore-not-found")
         admin.run("delete", "namespace", "-l", label, "--wait=false")
         admin.run("delete", "namespace", self.namespace, "--wait=false", "--ignore-not-found")
@@ -214,31 +229,41 @@ class User(Visitor):
     def space(self) -> Kubernetes:
         return self.facility.space(self.user)
 
-    def spawn(self, **options: str) -> list[str]:
-        """Start the server as the page does; return what the progress page says."""
-        token = self.http.cookies.get("_xsrf", path="/hub/")
-        asked = self.http.post(
-            f"{self.base}/hub/api/users/{self.user}/server",
-            params={"_xsrf": token},
+    def api(self, method: str, path: str, **more: Any) -> requests.Response:
+        """What the hub's own page asks the hub."""
+        return self.http.request(
+            method,
+            f"{self.base}/hub/api/{path}",
+            params={"_xsrf": self.http.cookies.get("_xsrf", path="/hub/")},
             headers={"Referer": f"{self.base}/hub/home"},
-            json=options,
-            timeout=120,
+            **{"timeout": 120, **more},
         )
-        if not asked.ok:
-            return [asked.json()["message"]]
-        said: list[str] = []
-        with self.http.get(
-            f"{self.base}/hub/api/users/{self.user}/server/progress",
-            params={"_xsrf": token},
-            headers={"Referer": f"{self.base}/hub/home"},
-            stream=True,
-            timeout=300,
-        ) as answer:
+
+    def server(self) -> dict[str, Any] | None:
+        """What the hub knows of the user's server."""
+        answer = self.api("GET", f"users/{self.user}")
+        assert answer.ok, answer.text
+        found: dict[str, Any] | None = answer.json()["servers"].get("")
+        return found
+
+    def begin(self, **options: str) -> str:
+        """Start the server as the page does; return why it is refused at once."""
+        asked = self.api("POST", f"users/{self.user}/server", json=options)
+        return "" if asked.ok else str(asked.json()["message"])
+
+    def progress(self) -> Iterator[str]:
+        """What the progress page says."""
+        path = f"users/{self.user}/server/progress"
+        with self.api("GET", path, stream=True, timeout=300) as answer:
             for line in answer.iter_lines(decode_unicode=True):
                 found = re.match(r"data: ?(.*)", line or "")
                 if found:
-                    said.append(json.loads(found[1])["message"])
-        return said
+                    yield json.loads(found[1])["message"]
+
+    def spawn(self, **options: str) -> list[str]:
+        """Start the server as the page does; return all that the progress page says."""
+        refused = self.begin(**options)
+        return [refused] if refused else list(self.progress())
 
     def python(self, code: str) -> str:
         """What code prints in a new kernel of the user's server."""

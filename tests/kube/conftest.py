@@ -18,8 +18,8 @@ SHELL = ["/bin/sh", "-c"]
 OTHER_GROUP = {"test_a_gpu_is_given_out_once": "test_cluster"}
 """Tests that run after those of another module: the nodes have one GPU."""
 HUBS = "test_hub"
-"""What modules begin with that install the chart, one after the other: a Kubernetes has one operator
-of dask-kubernetes."""
+"""What modules begin with that install the chart, one after the other: a Kubernetes has one
+operator of dask-kubernetes."""
 
 
 class Kubernetes:
