@@ -115,18 +115,19 @@ class Facility:
         assert (done.returncode != 0) == fail, f"{' '.join(words)}\n{done.stdout}\n{done.stderr}"
         return done.stderr if fail else done.stdout
 
-    def _file(self) -> str:
+    def write_values(self) -> str:
+        """Write them where Helm can read them; return the path."""
         path = self.folder / "values.yaml"
         path.write_text(yaml.safe_dump(self.values))
         return str(path)
 
     def install(self, *, fail: bool = False) -> str:
-        words = ("install", self.name, str(CHART), "-f", self._file(), "--create-namespace")
+        words = ("install", self.name, str(CHART), "-f", self.write_values(), "--create-namespace")
         return self.helm(*words, "--wait", "--timeout=8m", fail=fail)
 
     def upgrade(self, **values: Any) -> str:
         self.values |= values
-        words = ("upgrade", self.name, str(CHART), "-f", self._file())
+        words = ("upgrade", self.name, str(CHART), "-f", self.write_values())
         return self.helm(*words, "--wait", "--timeout=8m")
 
     def uninstall(self) -> str:
