@@ -154,8 +154,10 @@ def test_the_hubs_end_leaves_servers_running(ada: User) -> None:
 def test_a_pool_added_by_an_upgrade_is_usable_in_a_running_notebook(ada: User) -> None:
     facility = ada.facility
     before = ada.space.get("pod", "notebook")["metadata"]["uid"]
+    secrets = facility.kube.get("secret", "hub-secrets")["data"]
     extra = {**SMALL, "description": "new", "nodeSelector": {"facility.test/pool": "cpu"}}
     facility.upgrade(pools={**POOLS, "extra": extra})
+    assert facility.kube.get("secret", "hub-secrets")["data"] == secrets
     facility.wait_until_it_answers()
     until(lambda: "extra" in ada.python("from facility import pools; print(pools())"), 200)
     said = ada.python(

@@ -15,12 +15,14 @@ import requests
 
 from facility import names
 from tests.kube import outside
+from tests.kube.bringup import site
 from tests.kube.charts import Facility, User, installed_chart, wait_for_gone
 from tests.kube.conftest import Kubernetes, until
 from tests.kube.test_tenant import asks, binding, may, refused
 
 pytestmark = [pytest.mark.kube, pytest.mark.timeout(600)]
 SITE = {"cidr": f"{outside.OF_THE_SITE}/32", "ports": [outside.PORTS[0]]}
+KUBELET = 10250
 REACH = """
 import json, socket, sys
 from concurrent.futures import ThreadPoolExecutor
@@ -333,7 +335,8 @@ def test_with_the_network_open_a_scheduler_refuses_another_users_certificate(
 
 @pytest.mark.usefixtures("here")
 def test_metadata_and_foreign_networks_are_not_reached(alice: User) -> None:
-    private = outside.targets(outside.METADATA, *outside.PRIVATE)
+    nodes = [f"{site.FIRST.address}:{port}" for port in (KUBELET, site.REGISTRY_PORT)]
+    private = [*outside.targets(outside.METADATA, *outside.PRIVATE), *nodes]
     open_ = outside.targets(outside.PUBLIC)
     of_the_site = outside.targets(outside.OF_THE_SITE)
     expected = [of_the_site[0], *open_]
