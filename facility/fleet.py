@@ -13,7 +13,6 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from distributed.core import Status, rpc
-from distributed.objects import SchedulerInfo
 
 from facility import explain, modules
 from facility.adaptive import Bounds, Demand
@@ -22,6 +21,7 @@ from facility.crew import Crew, crews, routes
 from facility.errors import ClusterFailedError, ClusterTimeoutError
 from facility.provision import Backend
 from facility.request import Ended, Request
+from facility.roster import Roster
 from facility.table import Text
 
 logger = logging.getLogger("facility")
@@ -63,13 +63,14 @@ class Fleet:
         self.crews: dict[str, Crew] = crews(request.pools)
         self.status = Status.created
         self.ended_because: str | None = None
-        self.info: Any = SchedulerInfo({"workers": {}})
         self.scheduler: Any = None
+        self._following: asyncio.Task[Any] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._ending: str | None = None
         self._told: set[str] = set()
         self._lock = asyncio.Lock()
         self._wake = asyncio.Event()
+        self.roster = Roster(self._joined, self._wake.set)
         self._tasks: set[asyncio.Task[Any]] = set()
 
     # Start.
@@ -104,6 +105,7 @@ class Fleet:
         await asyncio.sleep(0)
         self._act()
         answer = await self._started(start, started)
+        self.roster.services = answer.get("services", {})
         await self._connect(answer["address"], started)
         if not self.backend.shares_files:
             await modules.send(self.scheduler)
@@ -138,7 +140,7 @@ class Fleet:
         """Wait for the workers, saying so when it takes long."""
         wanted = self.request.wait
         told = SLOW
-        while len(self.info["workers"]) < wanted:
+        while len(self.roster.info["workers"]) < wanted:
             elapsed = time.monotonic() - started
             if self.status in (Status.failed, Status.closed):
                 raise ClusterFailedError(f"It ended while it started: {self.ended_because}.")
@@ -147,15 +149,16 @@ class Fleet:
             if elapsed > self.request.timeout:
                 raise ClusterTimeoutError(
                     f"Waited {elapsed:.0f} s for {wanted} workers and got "
-                    f"{len(self.info['workers'])}; nothing is left running. "
+                    f"{len(self.roster.info['workers'])}; nothing is left running. "
                     f"{self.explain('was starting')}\n"
                     "Ask for fewer with wait=, or for more time with timeout=."
                 )
             if elapsed > told:
                 told += max(SLOW, elapsed / 2)
+                found = len(self.roster.info["workers"])
                 self.say(
-                    f"Dask cluster {self.name}: {len(self.info['workers'])} of {wanted} workers "
-                    f"after {elapsed:.0f} s" + (f". {self.explain()}" if elapsed > EXPLAIN else "")
+                    f"Dask cluster {self.name}: {found} of {wanted} workers after {elapsed:.0f} s"
+                    + (f". {self.explain()}" if elapsed > EXPLAIN else "")
                 )
             await asyncio.sleep(0.01)
 
@@ -185,27 +188,11 @@ class Fleet:
                     ) from error
 
     async def _subscribe(self) -> None:
-        """Follow which workers there are, for the widget and the panel."""
-        comm = await self.scheduler.live_comm()
-        comm.name = "facility worker status"
-        await comm.write({"op": "subscribe_worker_status"})
-        self.info = SchedulerInfo(await comm.read())
-        self._tell_once("software", explain.other_software(self.name, self.info["workers"]))
-        self._run(self._follow(comm))
+        comm = await self.roster.subscribe(self.scheduler)
+        self._following = self._run(self.roster.follow(comm))
 
-    async def _follow(self, comm: Any) -> None:
-        with contextlib.suppress(OSError):
-            while True:
-                for operation, message in await comm.read():
-                    if operation == "add":
-                        workers = message.pop("workers")
-                        self._tell_once("software", explain.other_software(self.name, workers))
-                        self.info["workers"].update(workers)
-                        self.info.update(message)
-                    else:
-                        self.info["workers"].pop(message, None)
-                self._wake.set()
-        await comm.close()
+    def _joined(self, workers: Mapping[str, Any]) -> None:
+        self._tell_once("software", explain.other_software(self.name, workers))
 
     # Run.
 
@@ -226,6 +213,9 @@ class Fleet:
                 logger.debug("no answer from the scheduler of %s: %r", self.name, error)
 
     async def _beat(self) -> None:
+        if self._following is not None and self._following.done():
+            # The way to the scheduler was closed, as a gateway does, and not the scheduler.
+            await asyncio.wait_for(self._subscribe(), ANSWER_SECONDS)
         beat = self.scheduler.facility_beat(owner=self.owner, pools=routes(self.crews.values()))
         reply = await asyncio.wait_for(beat, ANSWER_SECONDS)
         self._ending = reply["ending"] or self._ending
@@ -353,7 +343,7 @@ class Fleet:
                 f"Dask cluster {self.name} has failed: its scheduler {how}. What it had not "
                 "finished is lost; start a new one with cluster(...). c.logs() is its log."
             )
-        self.info["workers"].clear()
+        self.roster.info["workers"].clear()
         close_clients(self.scheduler.address)
         await self._cancel()
         await self.backend.close(keep_logs=self.status == Status.failed)
@@ -366,7 +356,7 @@ class Fleet:
             failed = self.status == Status.failed
             self.status = Status.closing
             await self._cancel()
-            self.info["workers"].clear()
+            self.roster.info["workers"].clear()
             if self.scheduler is not None:
                 await self.scheduler.close_rpc()
             await self.backend.close()
@@ -389,10 +379,11 @@ class Fleet:
             task.cancel()
         await asyncio.gather(*others, return_exceptions=True)
 
-    def _run(self, coroutine: Any) -> None:
-        task = asyncio.ensure_future(coroutine)
+    def _run(self, coroutine: Any) -> "asyncio.Task[Any]":
+        task: asyncio.Task[Any] = asyncio.ensure_future(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._done)
+        return task
 
     def _done(self, task: "asyncio.Task[Any]") -> None:
         self._tasks.discard(task)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import dask
 
 from facility import config as configuration
+from facility import counts
 from facility.backend import LOCAL, choose_backend, runs_in_pod
 from facility.certificates import Authority
 from facility.config import Config
@@ -42,7 +43,8 @@ def cluster(
     """Start a private Dask cluster with the pools asked for.
 
     Without any number it is the default pool, from 0 workers to all that the
-    pool and the machine allow.
+    pool and the machine allow. In a script that `facility submit --pool` has started, the
+    numbers of pools named there stand above those of the call.
 
     Parameters
     ----------
@@ -52,7 +54,8 @@ def cluster(
         A pools.yaml, or what stands in one; by default `FACILITY_CONFIG`,
         /etc/facility/pools.yaml, or pools that fit this machine.
     backend
-        Where to run; by default Kubernetes in a pod, else this machine.
+        Where to run; by default Kubernetes in a pod, else this machine. Outside of a pod
+        ``"kubernetes"`` works with the namespace of your kubeconfig's context.
     memory
         Memory of each worker, by pool, as in ``{"cpu": "8Gi"}``.
     wait
@@ -86,14 +89,15 @@ def cluster(
     >>> with cluster(cpu=(0, 200), gpu=2) as c, c.get_client() as client:  # doctest: +SKIP
     ...     future = client.submit(sum, [1, 2])
     """
-    loaded = configuration.load(config)
     site = _site(backend)
+    loaded = site.pools(config)
     allowed = site.limits(loaded)
+    number, asked, above = counts.over(n, pools, loaded.default.name, os.environ)
     checked = request(
         loaded,
         allowed,
-        n,
-        pools=pools,
+        number,
+        pools=asked,
         memory=memory,
         wait=wait,
         timeout=timeout,
@@ -101,7 +105,7 @@ def cluster(
         untagged=untagged,
         name=name,
     )
-    for note in (*checked.notes, *site.notes(loaded, pools)):
+    for note in (*above, *checked.notes, *site.notes(loaded, asked)):
         PooledCluster.say(note)
     name = checked.name or f"dask-{secrets.token_hex(3)}"
     chosen = site.start(name, loaded)
@@ -111,6 +115,19 @@ def cluster(
     if not found.called_from_running_loop:
         found.start()
     return found
+
+
+def check(pools: Mapping[str, int | tuple[int, int]]) -> None:
+    """Refuse counts of workers that `cluster` would not grant; nothing is started.
+
+    Raises
+    ------
+    RequestError
+        With everything that is wrong with them.
+    """
+    site = _site(None)
+    loaded = site.pools(None)
+    request(loaded, site.limits(loaded), pools=pools)
 
 
 _trusted: set[str] = set()
@@ -130,6 +147,10 @@ def _trust(authority: Authority) -> None:
 
 class ThisMachine:
     """Dask clusters as processes of this machine."""
+
+    def pools(self, source: "str | Path | Mapping[str, Any] | Config | None") -> Config:
+        """Read the pools."""
+        return configuration.load(source)
 
     def limits(self, config: Config) -> dict[str, Limit]:
         """Return how many workers of each pool there can be."""
@@ -185,8 +206,9 @@ def pools(config: "str | Path | Mapping[str, Any] | Config | None" = None) -> Ta
     ConfigError
         With everything that is wrong with pools.yaml.
     """
-    loaded = configuration.load(config)
-    allowed = _site(None).limits(loaded)
+    site = _site(None)
+    loaded = site.pools(config)
+    allowed = site.limits(loaded)
     return configuration.pools_table(
         loaded, {name: found.workers for name, found in allowed.items()}
     )

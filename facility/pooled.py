@@ -99,13 +99,13 @@ class PooledCluster(Cluster):
     @property
     def scheduler_info(self) -> Any:
         """The scheduler's description of itself and its workers."""
-        return self._fleet.info
+        return self._fleet.roster.info
 
     @scheduler_info.setter
     def scheduler_info(self, info: Any) -> None:
         """Take what the base class has asked for; at first there is nothing to ask."""
         if info.get("address"):
-            self._fleet.info = info
+            self._fleet.roster.info = info
 
     @property
     def scheduler_comm(self) -> Any:

@@ -5,6 +5,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from facility import names
@@ -15,16 +16,19 @@ from facility.kubernetes import ends, explain, manifests
 from facility.kubernetes.api import Api
 from facility.kubernetes.belongings import Belongings
 from facility.kubernetes.calls import Call, Object
+from facility.kubernetes.forward import Forward
 from facility.kubernetes.kinds import (
     DASK_CLUSTER,
     DASK_GROUP,
     DEPLOYMENT,
     EVENT,
+    LEASE,
     POD,
     SECRET,
     SERVICE,
     Kind,
 )
+from facility.kubernetes.outside import Lease
 from facility.kubernetes.place import Place
 from facility.kubernetes.pods import WorkerPods, is_worker, trimmed
 from facility.kubernetes.software import software
@@ -52,13 +56,18 @@ class KubernetesBackend:
         Where its pods come from.
     config
         The pools that it may have.
+    lease
+        What owns its objects, where this process does not run in a pod that could.
     """
 
     shares_files = False
 
-    def __init__(self, name: str, api: Api, place: Place, config: Config) -> None:
+    def __init__(
+        self, name: str, api: Api, place: Place, config: Config, lease: Lease | None = None
+    ) -> None:
         self.name = name
         self.api = api
+        self.lease = lease
         self.authority: Authority = authority()
         self.cluster = manifests.DaskCluster(name, place, software())
         self._ready = asyncio.Event()
@@ -73,6 +82,7 @@ class KubernetesBackend:
         self._ended: str | None = None
         self._orderly = False
         self._tasks: list[asyncio.Task[None]] = []
+        self._forwards: list[Forward] = []
 
     @property
     def security(self) -> "Security":
@@ -93,9 +103,11 @@ class KubernetesBackend:
         RequestError
             Where a Dask cluster of that name runs.
         """
-        objects = ends.as_settings(ends.deletions(self.api.namespace, self.name))
-        body = manifests.dask_cluster(self.cluster, {**settings, "objects": objects})
         try:
+            if self.lease is not None:
+                self._belongs_to(await self.lease.take())
+            objects = ends.as_settings(self._deletions())
+            body = manifests.dask_cluster(self.cluster, {**settings, "objects": objects})
             self._resource = await self.api.create(DASK_CLUSTER, body)
             self._created = time.monotonic()
             issued = (self._issue(role) for role in ("scheduler", "worker"))
@@ -103,7 +115,8 @@ class KubernetesBackend:
         except KubernetesError as error:
             raise self._not_made(error) from error
         self._ready.set()
-        work = (self._follow(), self._look(), self.belongings.keep())
+        work = [self._follow(), self._look(), self.belongings.keep()]
+        work += [self.lease.keep()] if self.lease is not None else []
         self._tasks = [asyncio.ensure_future(each) for each in work]
         while not self._serves:
             await self._changed.wait()
@@ -114,7 +127,26 @@ class KubernetesBackend:
                     f"The scheduler of Dask cluster {self.name!r} did not start: it "
                     f"{self._ended}." + (f" Its log ends with:\n{tail}" if tail else "")
                 )
+        if self.lease is not None:
+            return await self._forwarded()
         return {"address": await self._address()}
+
+    def _belongs_to(self, owner: Mapping[str, str]) -> None:
+        place = replace(self.cluster.place, owner=owner)
+        self.cluster = replace(self.cluster, place=place)
+        self.pods.cluster = self.belongings.cluster = self.cluster
+
+    def _deletions(self) -> list[Call]:
+        lease = self.lease.deletions() if self.lease is not None else []
+        return [*lease, *ends.deletions(self.api.namespace, self.name)]
+
+    async def _forwarded(self) -> dict[str, Any]:
+        """Open ways from outside to the scheduler and its dashboard."""
+        pod = next(iter(self._schedulers))
+        both = (names.SCHEDULER_PORT, names.DASHBOARD_PORT)
+        self._forwards = [Forward(self.api, pod, port) for port in both]
+        port, dashboard = [await each.open() for each in self._forwards]
+        return {"address": f"tls://{names.LOOPBACK}:{port}", "services": {"dashboard": dashboard}}
 
     async def _address(self) -> str:
         """Return the Service's address by number: a name that is new may take a while to know."""
@@ -284,12 +316,16 @@ class KubernetesBackend:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.pods.settle()
+        for forward in self._forwards:
+            await forward.close()
         if self._created is None:
+            # Nothing of that name is ours, but for what was to own it.
+            for call in self.lease.deletions() if self.lease is not None else ():
+                await self._end(call)
             await self.api.aclose()
             return
         try:
-            calls = ends.deletions(self.api.namespace, self.name)
-            await asyncio.gather(*(self._end(call) for call in calls))
+            await asyncio.gather(*(self._end(call) for call in self._deletions()))
             # Only now: where this is cut off, the next call begins again.
             self._created = None
             await self._wait_until_gone()
@@ -328,6 +364,8 @@ class KubernetesBackend:
         resource = await self.api.get(DASK_CLUSTER, self.name)
         if resource is not None:
             found.append((DASK_CLUSTER, resource))
+        if self.lease is not None and (lease := await self.api.get(LEASE, self.lease.name)):
+            found.append((LEASE, lease))
         for kind in (POD, SERVICE, DEPLOYMENT, DASK_GROUP, SECRET):
             try:
                 listed = await self.api.list(kind, self.cluster.selector)
@@ -344,7 +382,7 @@ class KubernetesBackend:
             return
         self._created = None
         try:
-            ends.end_now(self.api, self.name)
+            ends.end_now(self.api, self._deletions())
         except KubernetesError as error:
             logger.warning("%s", error)
 

@@ -1,14 +1,14 @@
 """The user's Dask clusters in a namespace: found, and ended from wherever."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from facility import names
 from facility.errors import ClusterFailedError, KubernetesError, nearest
 from facility.kubernetes.api import Api
 from facility.kubernetes.calls import Call, Object, deletion
-from facility.kubernetes.kinds import DASK_CLUSTER, POD, SECRET
+from facility.kubernetes.kinds import DASK_CLUSTER, LEASE, POD, SECRET
 
 WORKER_GRACE = 1
 """Seconds that workers have to end in, whose results nobody asks for any more."""
@@ -49,6 +49,14 @@ def released(namespace: str, name: str) -> Call:
     )
 
 
+def owner_lease(namespace: str, cluster: Object) -> list[Call]:
+    """Return the call that ends the Lease which owns a DaskCluster, if one does."""
+    owners = cluster["metadata"].get("ownerReferences", ())
+    return [
+        deletion(namespace, LEASE, owner["name"]) for owner in owners if owner["kind"] == LEASE.name
+    ]
+
+
 def as_settings(calls: Iterable[Call]) -> list[dict[str, Any]]:
     """Write the calls for a scheduler, which makes them where nobody else does."""
     found = []
@@ -83,7 +91,7 @@ def stop(api: Api, name: str) -> None:
             f"There is no Dask cluster {name!r} in namespace {api.namespace}"
             f"{nearest(name, found)}{listed}."
         )
-    end_now(api, name)
+    end_now(api, [*owner_lease(api.namespace, found[name]), *deletions(api.namespace, name)])
     began = time.monotonic()
     while name in (left := {one["metadata"]["name"]: one for one in dask_clusters(api)}):
         waits = left[name]["metadata"].get("finalizers")
@@ -97,8 +105,13 @@ def stop(api: Api, name: str) -> None:
         time.sleep(0.2)
 
 
-def end_now(api: Api, name: str) -> None:
+def end_now(api: Api, calls: Sequence[Call]) -> None:
     """Ask for the end of a Dask cluster from any thread, also while the interpreter exits.
+
+    Parameters
+    ----------
+    calls
+        Of `deletions`, and that of what owns it.
 
     Raises
     ------
@@ -107,7 +120,7 @@ def end_now(api: Api, name: str) -> None:
     """
     refused: KubernetesError | None = None
     # The DaskCluster first, by which its owner sees that the workers are not to be replaced.
-    for call in reversed(deletions(api.namespace, name)):
+    for call in reversed(calls):
         try:
             api.now(call)
         except KubernetesError as error:

@@ -87,7 +87,7 @@ def own_pod(api: Api) -> Place:
     """
     name = os.environ.get("FACILITY_POD") or os.environ.get("HOSTNAME") or ""
     try:
-        return place_of(api.now(api.reading(POD, name)), _release(api))
+        return place_of(api.now(api.reading(POD, name)), release_of(api))
     except KubernetesError as error:
         raise FacilityError(
             f"This process looks for its own pod {name!r} in namespace {api.namespace}, whose "
@@ -96,7 +96,7 @@ def own_pod(api: Api) -> Place:
         ) from error
 
 
-def _release(api: Api) -> str:
+def release_of(api: Api) -> str:
     """Name of the hub's release, from the ConfigMap that it keeps in each user's namespace."""
     try:
         found = api.now(api.reading(CONFIG_MAP, names.POOLS_CONFIG_MAP))

@@ -1,32 +1,65 @@
-"""Dask clusters as pods of the namespace that this process runs in."""
+"""Dask clusters as pods of a namespace: the one that this process runs in, or a kubeconfig's."""
 
 from collections import Counter
 from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
+import yaml
+
+from facility import config as configuration
 from facility import names
+from facility.backend import runs_in_pod
 from facility.config import Config
 from facility.errors import KubernetesError
 from facility.kubernetes import ends, room
 from facility.kubernetes.account import pod_account
 from facility.kubernetes.api import Api
 from facility.kubernetes.backend import KubernetesBackend
-from facility.kubernetes.kinds import POD, QUOTA
-from facility.kubernetes.place import own_pod
+from facility.kubernetes.kinds import CONFIG_MAP, POD, QUOTA
+from facility.kubernetes.kubeconfig import kubeconfig_account
+from facility.kubernetes.outside import Lease, outside
+from facility.kubernetes.place import Place, own_pod
 from facility.request import Limit
 from facility.table import Table
 
 
 class ThisNamespace:
-    """Dask clusters as pods, asked for with this pod's service account.
+    """Dask clusters as pods, asked for with this pod's service account or with a kubeconfig.
 
     Raises
     ------
     FacilityError
-        Where there is no service account.
+        Where there is neither, or what there is cannot be used.
     """
 
     def __init__(self) -> None:
-        self.api = Api(pod_account())
+        self.outside = not runs_in_pod()
+        self.api = Api(kubeconfig_account() if self.outside else pod_account())
+
+    def pools(self, source: "str | Path | Mapping[str, Any] | Config | None") -> Config:
+        """Read the pools; those of the namespace where a process outside names none.
+
+        Raises
+        ------
+        ConfigError
+            With every mistake found.
+        """
+        found = configuration.load(source)
+        if not self.outside or found.source != configuration.BUILTIN_SOURCE:
+            return found
+        try:
+            kept = self.api.now(self.api.reading(CONFIG_MAP, names.POOLS_CONFIG_MAP))
+        except KubernetesError as error:
+            if error.status not in (403, 404):
+                raise
+            return found
+        pools = configuration.load(yaml.safe_load(kept["data"][names.POOLS_KEY]))
+        where = f"ConfigMap {names.POOLS_CONFIG_MAP} of namespace {self.api.namespace}"
+        return pools.model_copy(update={"source": where})
+
+    def _place(self) -> Place:
+        return outside(self.api) if self.outside else own_pod(self.api)
 
     def facts(self) -> list[tuple[str, str]]:
         """Return what a diagnosis names.
@@ -36,7 +69,7 @@ class ThisNamespace:
         FacilityError
             Where Dask clusters could not be made here.
         """
-        place = own_pod(self.api)
+        place = self._place()
         running = len(ends.dask_clusters(self.api))
         return [
             ("Namespace", f"{place.namespace}, with {running} Dask clusters"),
@@ -64,9 +97,10 @@ class ThisNamespace:
         Raises
         ------
         FacilityError
-            Where the own pod cannot be found.
+            Where the own pod cannot be found, or outside of one no image is named.
         """
-        return KubernetesBackend(name, self.api, own_pod(self.api), config)
+        lease = Lease(self.api, name) if self.outside else None
+        return KubernetesBackend(name, self.api, self._place(), config, lease)
 
     def clusters(self) -> Table:
         """List the DaskClusters of the namespace."""
@@ -77,7 +111,7 @@ class ThisNamespace:
             counted = workers.setdefault(labels.get(names.CLUSTER_LABEL, ""), Counter())
             counted[labels[names.POOL_LABEL]] += 1
         return Table(
-            ("name", "workers", "started", "scheduler", "owner (pod)"),
+            ("name", "workers", "started", "scheduler", "owner"),
             tuple(
                 (
                     one["metadata"]["name"],
