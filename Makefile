@@ -26,12 +26,14 @@ run: $(READY) ## start the hub; ARGS= goes to `facility hub`
 
 test: $(READY) lint ## lint, types, layers, unit, local and browser tests
 	@tools/chromium >/dev/null
+	@tools/xrootd >/dev/null
 	@.venv/bin/python -m tools.tiers unit local browser
 
 test-unit: $(READY) ## tests without processes or network: seconds
 	@.venv/bin/python -m tools.tiers unit
 
 test-local: $(READY) ## tests with real Dask clusters and a real hub
+	@tools/xrootd >/dev/null
 	@.venv/bin/python -m tools.tiers local
 
 test-browser: $(READY) ## tests in a real Chromium

@@ -7,6 +7,12 @@ CONFIG_VARIABLE = "FACILITY_CONFIG"
 """Environment variable with the path of a pools.yaml."""
 BACKEND_VARIABLE = "FACILITY_BACKEND"
 """Environment variable that overrides where Dask clusters run."""
+XCACHE_VARIABLE = "FACILITY_XCACHE"
+"""Environment variable with the caches through which files are read."""
+POOLS_VARIABLE = "FACILITY_POOLS"
+"""Environment variable with counts of workers that stand above those of a call: cpu=0:200,gpu=2."""
+JOB_VARIABLE = "FACILITY_JOB"
+"""Environment variable with the name of the job that a process belongs to."""
 SYSTEM_CONFIG = Path("/etc/facility/pools.yaml")
 """Where images and administrators put the pools.yaml."""
 
@@ -32,9 +38,20 @@ def data_folder() -> Path:
     return Path(base) / "facility"
 
 
+def cache_folder() -> Path:
+    """Folder of what can be made again (what is known of files)."""
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "facility"
+
+
 def clusters_folder() -> Path:
     """Folder with one folder for each Dask cluster of this user on this machine."""
     return data_folder() / "clusters"
+
+
+def jobs_folder() -> Path:
+    """Folder with one folder for each job of this user on this machine."""
+    return data_folder() / "jobs"
 
 
 def certificates_folder() -> Path:
@@ -50,6 +67,9 @@ HUB_LABEL = "facility/hub"
 """Label of a user's namespace, and of what is in it and of user servers: the release of the hub."""
 USER_ANNOTATION = "facility/user"
 """Annotation of a user's namespace: the user's name as the hub knows it."""
+UID_ANNOTATION, GID_ANNOTATION = "facility/uid", "facility/gid"
+GIDS_ANNOTATION = "facility/gids"
+"""Annotations of a user's namespace: as whom its pods run, and of which groups they may be."""
 APP_COMPONENT_LABEL = "app.kubernetes.io/component"
 """Label by which network policies know the pods of the hub, the proxy and user servers."""
 HUB_COMPONENT = "hub"

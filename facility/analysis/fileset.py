@@ -5,26 +5,33 @@ and knows how many events each file holds, so that what was processed can be che
 """
 
 import json
-import re
+import os
+import time
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from glob import glob, has_magic
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
 
+from facility import credentials
+from facility.analysis import xcache as caching
+from facility.analysis import xrootd
+from facility.analysis.known import Known, local_identity
 from facility.analysis.progress import track
-from facility.analysis.rootfile import LONGEST_LIST, Inspection, inspect, is_address
+from facility.analysis.rootfile import Inspection, inspect, is_address
+from facility.analysis.sources import File, expand
 from facility.errors import FilesetError
 
-ROOT_NAME = re.compile(r"\.root(\.\d+)?$")
-"""How the names of ROOT files end, with the attempt number that ATLAS' production adds."""
 LIST_NAMES = (".json", ".yaml", ".yml")
 """How the names of files end that hold a list of inputs."""
 THREADS = 8
+UNREADABLE = "cannot be read"
+"""What is said of a file that another try, or another place, may give."""
+PAUSE = 1.0
+"""Seconds before all places of a file on a server are tried once more."""
 
 Source = str | Path
 Sources = Source | Iterable[Source] | Mapping[str, Any]
@@ -45,6 +52,8 @@ class Fileset(dict[str, dict[str, Any]]):
         One sentence for each file that was left out.
     found
         What each file was found to be, by path and tree.
+    replicas
+        Other addresses of the same content, by path.
     """
 
     def __init__(
@@ -53,14 +62,17 @@ class Fileset(dict[str, dict[str, Any]]):
         events: Mapping[str, int],
         skipped: Iterable[str] = (),
         found: Mapping[tuple[str, str], Inspection] | None = None,
+        replicas: Mapping[str, tuple[str, ...]] | None = None,
     ) -> None:
         super().__init__(datasets)
         self.events = dict(events)
         self.skipped = tuple(skipped)
         self.found = dict(found or {})
+        self.replicas = dict(replicas or {})
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (dict(self), self.events, self.skipped, self.found)
+        parts = (dict(self), self.events, self.skipped, self.found, self.replicas)
+        return type(self), parts
 
     @property
     def total(self) -> int:
@@ -75,6 +87,7 @@ def fileset(
     on_error: Literal["raise", "skip"] = "raise",
     *,
     metadata: Mapping[str, Any] | None = None,
+    xcache: caching.Caches | None = None,
     progress: bool = True,
 ) -> Fileset:
     """Find and check the files of an analysis.
@@ -82,11 +95,12 @@ def fileset(
     Parameters
     ----------
     sources
-        A file, a folder (its files named ``*.root`` or ``*.root.1``), a glob, an address
-        (``root://...``), a list of these; or a mapping of dataset names to any of these or to
-        coffea's form ``{"files": [...], "treename": ..., "metadata": {...}}``, in which `files`
-        may also map paths to tree names. A single file named ``*.json``, ``*.yaml`` or ``*.yml``
-        is read and holds any of these; paths in it are relative to the current folder.
+        A file, a folder (its files named ``*.root`` or ``*.root.1``), a glob, the same on an
+        XRootD server (``root://host//folder/``), another address, a list of these; or a mapping
+        of dataset names to any of these or to coffea's form ``{"files": [...], "treename": ...,
+        "metadata": {...}}``, in which `files` may also map paths to tree names. A single file
+        named ``*.json``, ``*.yaml`` or ``*.yml`` is read and holds any of these; paths in it are
+        relative to the current folder.
     dataset
         Name of the dataset where `sources` is not a mapping.
     treename
@@ -96,13 +110,16 @@ def fileset(
         files, warns, and keeps the reasons in `Fileset.skipped`.
     metadata
         What coffea hands to the processor as `events.metadata`, for each dataset.
+    xcache
+        Caches to read through, as `facility.run` takes them.
     progress
         Tell on stderr how far it is when it takes more than two seconds.
 
     Returns
     -------
     Fileset
-        Absolute paths, sorted within each glob and folder.
+        Absolute paths, sorted within each glob and folder. What was found of good files is kept
+        in the user's cache folder, and a file that has not changed is not opened again.
 
     Raises
     ------
@@ -114,10 +131,19 @@ def fileset(
     if on_error not in ("raise", "skip"):
         raise FilesetError("The fileset cannot be made", [_wrong_on_error(on_error)])
     problems: list[str] = []
-    wanted = dict(_datasets(sources, dataset, treename, dict(metadata or {}), problems))
+    try:
+        hosts = caching.caches(xcache)
+    except ValueError as error:
+        raise FilesetError("The fileset cannot be made", [f"xcache: {error}."]) from None
+    files: dict[str, File] = {}
+    wanted = dict(_datasets(sources, dataset, treename, dict(metadata or {}), problems, files))
     tasks = sorted({item for data in wanted.values() for item in data["files"].items()})
-    found = {(item.path, tree): item for item, tree in _inspect_all(tasks, progress)}
+    found = {(item.path, tree): item for item, tree in _inspect_all(tasks, files, hosts, progress)}
     problems += [item.problem for item in found.values() if item.problem]
+    if any(item.problem and UNREADABLE in item.problem and is_address(path)
+           for (path, _), item in found.items()):  # fmt: skip
+        # What servers say of a credential that has ended is rarely that.
+        problems += credentials.remarks(credentials.find(os.environ), time.time())
     result: dict[str, dict[str, Any]] = {}
     for name, data in wanted.items():
         good = {path: tree for path, tree in data["files"].items() if found[path, tree].events}
@@ -133,7 +159,8 @@ def fileset(
             f"{_count(len(problems), 'input')} left out:\n{text}", SkippedFilesWarning, stacklevel=2
         )
     counts = {path: item.events for (path, _), item in found.items()}
-    return Fileset(result, counts, problems, found)
+    replicas = {path: file.replicas for path, file in files.items() if file.replicas}
+    return Fileset(result, counts, problems, found, replicas)
 
 
 def _wrong_on_error(value: object) -> str:
@@ -144,10 +171,50 @@ def _count(number: int, noun: str) -> str:
     return f"{number} {noun}" + ("s" if number != 1 else "")
 
 
-def _inspect_all(tasks: list[tuple[str, str]], progress: bool) -> Iterator[tuple[Inspection, str]]:
+def _inspect_all(
+    tasks: list[tuple[str, str]], files: Mapping[str, File], hosts: tuple[str, ...], progress: bool
+) -> Iterator[tuple[Inspection, str]]:
+    known, fresh = Known(), []
+    xrootd.forget_handles(close=True)
+
+    def look(task: tuple[str, str]) -> tuple[Inspection, str]:
+        path, tree = task
+        identity = files[path].identity or _identity(path)
+        item = known.find(path, tree, identity)
+        if item is None:
+            item = _inspect(files[path], tree, hosts)
+            fresh.append((tree, identity, item))
+        return item, tree
+
     with ThreadPoolExecutor(THREADS, thread_name_prefix="fileset") as threads:
-        results = threads.map(lambda task: (inspect(*task), task[1]), tasks)
+        results = threads.map(look, tasks)
         yield from track(results, len(tasks), "Checking files", unit="files", show=progress)
+    known.keep(fresh)
+
+
+def _identity(path: str) -> str | None:
+    """Ask which version of a file is there."""
+    if not is_address(path):
+        return local_identity(path)
+    if not xrootd.is_xrootd(path):
+        return None
+    try:
+        entry = xrootd.look(path)
+    except xrootd.XRootDError:
+        return None
+    return entry and entry.identity
+
+
+def _inspect(file: File, tree: str, hosts: tuple[str, ...]) -> Inspection:
+    """Look into a file, wherever it can be read."""
+    places = caching.places(file.path, file.replicas, hosts)
+    for turn in range(2 if is_address(file.path) else 1):
+        time.sleep(PAUSE * turn)
+        for place in places:
+            found = inspect(place, tree)
+            if not found.problem or UNREADABLE not in found.problem:
+                return found._replace(path=file.path)
+    return found._replace(path=file.path)
 
 
 def _datasets(
@@ -156,8 +223,12 @@ def _datasets(
     treename: str,
     metadata: dict[str, Any],
     problems: list[str],
+    found: dict[str, File],
 ) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Bring every form of `sources` to ``{dataset: {"files": {path: tree}, "metadata": {}}}``."""
+    """Bring every form of `sources` to ``{dataset: {"files": {path: tree}, "metadata": {}}}``.
+
+    What is to be known of each file goes into `found`.
+    """
     if isinstance(sources, str | Path) and str(sources).endswith(LIST_NAMES):
         listing = _listing(Path(sources).expanduser().absolute(), problems)
         if listing is None:
@@ -174,11 +245,20 @@ def _datasets(
             pairs = list(listed.items())
         else:
             pairs = [(source, form.get("treename") or treename) for source in _as_list(listed)]
-        files = [(path, tree) for source, tree in pairs for path in _expand(source, problems)]
+        files: list[tuple[str, str]] = []
+        told: dict[str, Any] = {}
+        for source, tree in pairs:
+            given = expand(source, problems)
+            told |= given.metadata
+            found |= {file.path: file for file in given.files}
+            files += [(file.path, tree) for file in given.files]
         for path, times in Counter(path for path, _ in files).items():
             if times > 1:
                 problems.append(f"{path} is {times} times in dataset {name!r}.")
-        yield name, {"files": dict(files), "metadata": metadata | dict(form.get("metadata") or {})}
+        yield (
+            name,
+            {"files": dict(files), "metadata": told | metadata | dict(form.get("metadata") or {})},
+        )
 
 
 def _listing(path: Path, problems: list[str]) -> Sources | None:
@@ -202,38 +282,3 @@ def _as_list(sources: Any) -> list[Any]:
     if isinstance(sources, str | Path) or not isinstance(sources, Iterable):
         return [sources]
     return list(sources)
-
-
-def _expand(source: object, problems: list[str]) -> list[str]:
-    """Turn a file, folder, glob or address into paths; keep a sentence where there are none."""
-    if not isinstance(source, str | Path):
-        problems.append(f"{source!r} is neither a path nor an address.")
-        return []
-    if is_address(str(source)):
-        return [str(source)]
-    path = Path(source).expanduser().absolute()
-    if path.is_dir():
-        inside = sorted(str(entry) for entry in path.iterdir() if ROOT_NAME.search(entry.name))
-        if not inside:
-            problems.append(f"the folder {path} has no file named *.root; {_content(path)}.")
-        return inside
-    if has_magic(str(path)) and not path.exists():
-        matches = sorted(glob(str(path), recursive=True))  # noqa: PTH207 - absolute patterns
-        if not matches:
-            folder = next(parent for parent in path.parents if not has_magic(str(parent)))
-            problems.append(f"no file matches {path}; {_content(folder)}.")
-        return matches
-    return [str(path)]
-
-
-def _content(folder: Path) -> str:
-    """Say what a folder holds, for somebody who expected something else."""
-    if not folder.is_dir():
-        return f"the folder {folder} does not exist"
-    names = sorted(entry.name for entry in folder.iterdir())
-    if not names:
-        return f"the folder {folder} is empty"
-    more = len(names) - LONGEST_LIST
-    return f"{folder} holds {', '.join(names[:LONGEST_LIST])}" + (
-        f" and {more} more" if more > 0 else ""
-    )

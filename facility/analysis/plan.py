@@ -6,7 +6,7 @@ Everything here is computed from what `facility.analysis.fileset` has read of th
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from facility.analysis.fileset import Fileset
@@ -27,6 +27,12 @@ class Chunk:
         Identity of the file: what ROOT wrote into it, and its bytes.
     entries
         Events of the whole file.
+    replicas
+        Other addresses of the same content.
+    turn
+        How often reading it has failed before, so that another place is tried.
+    at
+        Where it is read, if not at its path.
     """
 
     index: int
@@ -38,6 +44,14 @@ class Chunk:
     uuid: str
     size: int
     entries: int
+    replicas: tuple[str, ...] = field(default=(), kw_only=True)
+    turn: int = field(default=0, kw_only=True)
+    at: str = field(default="", kw_only=True)
+
+    @property
+    def place(self) -> str:
+        """Where it is read."""
+        return self.at or self.path
 
     @property
     def events(self) -> int:
@@ -104,7 +118,9 @@ def plan(files: Fileset, chunksize: int) -> Plan:
             found = files.found[path, tree]
             for start, stop in ranges(found.events, chunksize, found.cluster):
                 place = (dataset, path, tree, start, stop)
-                chunks.append(Chunk(len(chunks), *place, found.uuid, found.size, found.events))
+                identity = (found.uuid, found.size, found.events)
+                others = files.replicas.get(path, ())
+                chunks.append(Chunk(len(chunks), *place, *identity, replicas=others))
     metadata = {dataset: dict(data.get("metadata") or {}) for dataset, data in files.items()}
     return Plan(tuple(chunks), metadata, files.skipped)
 

@@ -1,0 +1,186 @@
+"""Where files are read from, and what is remembered of them."""
+
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from facility import names
+from facility.analysis import fileset as filesets
+from facility.analysis import known as remembered
+from facility.analysis import xcache
+from facility.analysis.fileset import fileset
+from facility.analysis.known import KEPT_SECONDS, Known
+from facility.analysis.plan import plan
+from facility.analysis.rootfile import Inspection
+from facility.analysis.sample import write_files
+from facility.analysis.xcache import Shunned, caches, places
+from facility.errors import FilesetError
+
+HOSTS = tuple(f"root://cache-{number}:1094" for number in range(5))
+ADDRESSES = [f"root://origin//atlas/file_{number}.root" for number in range(500)]
+
+# Caches.
+
+
+@pytest.mark.parametrize(
+    "given", ["a:1094,b", "a:1094 b", ["a:1094", "root://b/"], ("root://a:1094//", "b", "b")]
+)
+def test_caches_in_every_form(given: object) -> None:
+    assert caches(given) == ("root://a:1094", "root://b")  # type: ignore[arg-type]
+
+
+def test_caches_of_the_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert caches(None) == ()
+    monkeypatch.setenv(names.XCACHE_VARIABLE, "one:1094, roots://two")
+    assert caches(None) == ("root://one:1094", "roots://two")
+    assert caches([]) == ()
+
+
+@pytest.mark.parametrize("wrong", ["https://cache", "cache/folder", "ca che:x//y", ["a", "b c/d"]])
+def test_what_is_no_cache_is_told(wrong: object) -> None:
+    with pytest.raises(ValueError, match="is not a cache; give host:port"):
+        caches(wrong)  # type: ignore[arg-type]
+    with pytest.raises(FilesetError, match="xcache: .* is not a cache"):
+        fileset("any", xcache=wrong)  # type: ignore[arg-type]
+
+
+def test_a_file_goes_to_one_cache_then_another_then_its_origins() -> None:
+    first = {}
+    for address in ADDRESSES:
+        found = places(address, ("root://second//x.root",), HOSTS)
+        assert len(found) == 4
+        assert [place.endswith(f"//{address}") for place in found] == [True, True, False, False]
+        assert found[2:] == (address, "root://second//x.root")
+        assert len({place.partition("//root")[0] for place in found[:2]}) == 2
+        first[address] = found[0]
+        assert places(address, (), HOSTS[::-1])[0] == found[0]
+    shares = [sum(place.startswith(host + "//") for place in first.values()) for host in HOSTS]
+    assert min(shares) > 60
+    # Without one host only its files move, and to those that were second.
+    for address in ADDRESSES:
+        rest = places(address, (), HOSTS[1:])
+        before = places(address, (), HOSTS)
+        assert rest[0] == (before[1] if before[0].startswith(HOSTS[0]) else before[0])
+
+
+def test_caches_are_for_xrootd_only() -> None:
+    assert places("/data/a.root", (), HOSTS) == ("/data/a.root",)
+    assert places("https://host/a.root", (), HOSTS) == ("https://host/a.root",)
+    assert places("root://host//a.root", (), ()) == ("root://host//a.root",)
+
+
+def test_each_try_goes_elsewhere_and_failed_servers_come_last() -> None:
+    possible = places(ADDRESSES[0], (), HOSTS)
+    shunned = Shunned()
+    assert [shunned.choose(possible, turn) for turn in range(4)] == [*possible, possible[0]]
+    shunned.add(possible[0])
+    shunned.add("/a/path/has/no/server")
+    assert shunned.choose(possible, 0) == possible[1]
+    for place in possible:
+        shunned.add(place)
+    assert [shunned.choose(possible, turn) for turn in range(3)] == list(possible)
+
+
+# What is remembered.
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Give the folder of what is known, a new one."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "facility" / "files"
+
+
+@pytest.fixture
+def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """List the files that are opened."""
+    found: list[str] = []
+
+    def inspect(path: str, tree: str) -> Inspection:
+        found.append(path)
+        return real(path, tree)
+
+    real = filesets.inspect
+    monkeypatch.setattr(filesets, "inspect", inspect)
+    return found
+
+
+def test_a_second_plan_opens_no_file(cache: Path, opened: list[str], tmp_path: Path) -> None:
+    paths = [str(path) for path in write_files(tmp_path / "data", 3, 40)]
+    first = fileset(tmp_path / "data")
+    assert opened == paths
+    opened.clear()
+    second = fileset(tmp_path / "data")
+    assert opened == []
+    assert second.found == first.found
+    assert plan(second, 20).hash == plan(first, 20).hash
+    # A file that changed is opened, the others are not; nor is another tree what is known.
+    os.utime(paths[1], (1, 1))
+    assert fileset(tmp_path / "data").found == first.found
+    assert opened == [paths[1]]
+    with pytest.raises(FilesetError, match="has no tree 'other'"):
+        fileset(paths[0], treename="other")
+    assert len(list(cache.iterdir())) == 1
+
+
+def test_bad_files_are_looked_at_again(cache: Path, opened: list[str], tmp_path: Path) -> None:
+    path = write_files(tmp_path / "data", 1, 40)[0]
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-100])
+    for _ in range(2):
+        with pytest.raises(FilesetError, match="truncated"):
+            fileset(path)
+    assert len(opened) == 2
+    path.write_bytes(whole)
+    assert fileset(path).total == 40
+
+
+@pytest.mark.parametrize(
+    "damage",
+    ["", "[1, 2", "[]", '{"layout": 0, "files": {}}', '{"layout": 1, "files": {"KEY": ["x"]}}'],
+)
+def test_a_damaged_memory_costs_no_more_than_the_time(
+    cache: Path, opened: list[str], tmp_path: Path, damage: str
+) -> None:
+    path = write_files(tmp_path / "data", 1, 40)[0]
+    fileset(path)
+    [page] = cache.iterdir()
+    key = next(iter(json.loads(page.read_text())["files"]))
+    page.write_text(damage.replace("KEY", key))
+    assert fileset(path).total == 40
+    assert fileset(path).total == 40
+    assert len(opened) == 2
+
+
+def test_a_memory_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    assert fileset(write_files(tmp_path / "data", 1, 40)[0]).total == 40
+
+
+def test_what_nobody_asks_for_is_forgotten(tmp_path: Path) -> None:
+    known = Known(tmp_path)
+    good = Inspection("/a/x.root", 5, None, "uuid", 10, 2)
+    known.keep([("tree", "1", good), ("tree", None, good._replace(path="/c/y.root"))])
+    [page] = tmp_path.iterdir()
+    os.utime(page, (0, page.stat().st_mtime - KEPT_SECONDS - 1))
+    known.keep([("tree", "1", good._replace(path="/b/x.root"))])
+    fresh = remembered.Known(tmp_path)
+    assert fresh.find("/a/x.root", "tree", "1") is None
+    assert fresh.find("/b/x.root", "tree", "1") == good._replace(path="/b/x.root")
+    assert fresh.find("/b/x.root", "tree", None) is None
+
+
+def test_replicas_are_in_the_plan(tmp_path: Path) -> None:
+    paths = write_files(tmp_path, 1, 40)
+    found = fileset(paths[0])
+    found.replicas[str(paths[0])] = ("root://b//x.root",)
+    assert plan(found, 100).chunks[0].replicas == ("root://b//x.root",)
+    assert plan(found, 100).hash == plan(fileset(paths[0]), 100).hash
+    [chunk] = plan(found, 100).chunks
+    assert [xcache.routed(replace(chunk, turn=turn), ("root://c",)).place for turn in range(2)] == [
+        str(paths[0]), "root://b//x.root"
+    ]  # fmt: skip
