@@ -5,7 +5,7 @@ import os
 import subprocess
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -135,11 +135,31 @@ def kube(state: dict[str, Any], request: pytest.FixtureRequest) -> Iterator[Kube
 def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
     """Add a failing test's pods, events and logs to its output."""
     report = yield
-    kube = getattr(item, "funcargs", {}).get("kube")
-    if report.when != "teardown" and report.failed and kube is not None:
-        pods = kube.say("get", "pods", "-o", "wide")
-        report.sections += [("pods", pods), ("events", kube.say("get", "events"))]
-        for line in pods.splitlines()[1:]:
-            name = line.split()[0]
-            report.sections.append((f"log of {name}", kube.say("logs", "--tail=50", name)))
+    if report.when != "teardown" and report.failed:
+        for kube in namespaces_of(getattr(item, "funcargs", {})):
+            where = kube.namespace
+            pods = kube.say("get", "pods", "-o", "wide")
+            report.sections.append((f"pods of {where}", pods))
+            events = kube.say("get", "events", "--sort-by=.lastTimestamp")
+            report.sections.append((f"events of {where}", "\n".join(events.splitlines()[-100:])))
+            for line in pods.splitlines()[1:]:
+                name = line.split()[0]
+                said = kube.say("logs", "--tail=50", "--all-containers", name)
+                report.sections.append((f"log of {where}/{name}", said))
     return report
+
+
+def namespaces_of(fixtures: Mapping[str, Any]) -> list[Kubernetes]:
+    """The namespaces that a test works in: its fixtures', and that of the operator beside them."""
+    found: dict[str, Kubernetes] = {}
+    values = [each for value in fixtures.values() for each in _several(value)]
+    for value in values:
+        for name in ("admin", "operator"):
+            kube = value if isinstance(value, Kubernetes) else getattr(value, name, None)
+            if isinstance(kube, Kubernetes):
+                found[kube.namespace] = kube
+    return list(found.values())
+
+
+def _several(value: object) -> Iterable[object]:
+    return value.values() if isinstance(value, dict) else (value,)

@@ -1,11 +1,17 @@
 """cluster() on a real Kubernetes: in a pod of a user's namespace, with the notebook's own token."""
 
+import datetime
 import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
 
 import pytest
 
 from facility import names
-from tests.kube.notebooks import Notebook, facility_of, notebook
+from tests.kube.conftest import until
+from tests.kube.notebooks import QUOTA, Notebook, facility_of, notebook
 
 __all__ = ["notebook"]
 pytestmark = [pytest.mark.kube, pytest.mark.timeout(300)]
@@ -140,6 +146,182 @@ def test_a_used_up_quota_is_told_and_filled_later(notebook: Notebook) -> None:
     )
     assert "gpu: no room for more: the quota pool-gpu is used up" in said
     assert said.splitlines()[-1] == "filled"
+
+
+def test_what_is_partly_granted_says_what_it_got(
+    state: dict[str, object], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """At once where the quota alone is too small, and later where others have the rest."""
+    quota = replace(QUOTA, pools={"cpu": 3, "gpu": 1})
+    folder = tmp_path_factory.mktemp("small")
+    with facility_of(dict(state), folder, quota=quota) as small:
+        said = small.python(
+            """
+            import time
+            from facility import cluster
+            from facility.errors import ClusterTimeoutError
+            from facility.pooled import PooledCluster
+            said = []
+            PooledCluster.say = staticmethod(said.append)
+            with cluster(gpu=3, name="less", wait=1) as c:
+                print(said)
+                print(c.explain())
+            with cluster(cpu=2, name="first", wait=2) as first:
+                try:
+                    cluster(cpu=2, name="second", wait=2, timeout=30)
+                except ClusterTimeoutError as error:
+                    print(error)
+                with cluster(cpu=3, name="third", wait=0.1) as third:
+                    while "1 of 3 workers run" not in third.explain():
+                        time.sleep(0.2)
+                    while "no room" not in third.explain():
+                        time.sleep(0.2)
+                    print(third.explain())
+            """
+        )
+    assert "pool gpu gets at most 1 workers instead of 3: the quota pool-gpu allows 1" in said
+    assert "gpu: 1 of 1 worker run" in said
+    assert "for 2 workers and got 1; nothing is left running" in said
+    assert "cpu: 1 of 3 workers run" in said
+    assert "no room for more: the quota pool-cpu is used up" in said
+
+
+def test_a_policy_that_refuses_workers_is_told(notebook: Notebook) -> None:
+    """Pools of the user's own, which are not what the facility's PriorityClasses allow."""
+    said = notebook.python(
+        """
+        from facility import cluster
+        from facility.errors import ClusterFailedError
+        def pool(**more):
+            return {"pools": {"cpu": {"default": True, "cpu": "100m", "memory": "256Mi",
+                                      "maxWorkers": 2, **more}}}
+        import yaml
+        mine = yaml.safe_load(open("/etc/facility/pools.yaml"))["pools"]["cpu"]
+        good = {"priorityClass": mine["priorityClass"], "nodeSelector": mine["nodeSelector"]}
+        for name, change in {
+            "selector": {"nodeSelector": {}},
+            "class": {"priorityClass": "system-node-critical"},
+            "toleration": {"tolerations": [{"operator": "Exists"}]},
+            "image": {"image": "evil.example/miner:1"},
+        }.items():
+            try:
+                cluster(1, config=pool(**good | change), name=f"bold-{name}", timeout=100)
+            except ClusterFailedError as error:
+                print(name, str(error).replace(chr(10), " "))
+        """
+    )
+    lines = said.splitlines()
+    assert len(lines) == 4, said
+    for line, words in zip(
+        lines,
+        (
+            "needs the nodeSelector facility.test/pool: cpu",
+            '"system-node-critical" is not one of this facility',
+            "has a toleration that its pool has not",
+            "an image is not permitted: evil.example/miner:1",
+        ),
+        strict=True,
+    ):
+        assert "-pods refuses it: " in line
+        assert words in line
+
+
+def test_workers_that_end_at_their_start_are_told_with_their_log(notebook: Notebook) -> None:
+    said = notebook.python(
+        """
+        import yaml
+        from facility import cluster
+        from facility.errors import ClusterFailedError
+        mine = yaml.safe_load(open("/etc/facility/pools.yaml"))["pools"]["cpu"]
+        mine["env"] = {"DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT": "many"}
+        try:
+            cluster(1, config={"pools": {"cpu": mine}}, name="broken", timeout=200)
+        except ClusterFailedError as error:
+            print(error)
+        """
+    )
+    assert "no more workers are started, since 5 workers were lost within 60 s" in said
+    assert "the last log lines are:" in said
+    assert "'many'" in said
+    notebook.gone("broken", 30)
+
+
+def test_an_autoscaler_that_adds_a_node_is_told(notebook: Notebook) -> None:
+    """It says so in an event of the pod; here the test is the autoscaler."""
+    started = notebook.start(
+        """
+        import time
+        from facility import cluster
+        with cluster(nowhere=1, name="grows", wait=0) as c:
+            print("here", flush=True)
+            while "autoscaler" not in c.explain():
+                time.sleep(0.2)
+            print(c.explain())
+        """
+    )
+    assert started.stdout is not None
+    assert started.stdout.readline() == "here\n"
+    kube = notebook.admin
+    until(
+        lambda: any("PodScheduled" in json.dumps(pod) for pod in notebook.pods("grows", "nowhere"))
+    )
+    (pod,) = notebook.pods("grows", "nowhere")
+    about = {key: pod["metadata"][key] for key in ("name", "namespace", "uid")}
+    now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    kube.apply(
+        {
+            "apiVersion": "v1",
+            "kind": "Event",
+            "metadata": {"name": f"{about['name']}.scale-up"},
+            "involvedObject": {"apiVersion": "v1", "kind": "Pod", **about},
+            "reason": "TriggeredScaleUp",
+            "message": "pod triggered scale-up: [{nodes 1->2 (max: 8)}]",
+            "source": {"component": "cluster-autoscaler"},
+            "type": "Normal",
+            "firstTimestamp": now,
+            "lastTimestamp": now,
+        }
+    )
+    said, _ = started.communicate(timeout=60)
+    assert "nowhere: 1 pod waits: no node has room, and the autoscaler is adding one" in said
+
+
+def test_dask_kubernetes_own_tools_see_it(notebook: Notebook) -> None:
+    """Its discovery, which looks everywhere, as an administrator; its labels, as the user."""
+    started = notebook.start(
+        """
+        import time
+        from facility import cluster
+        with cluster(cpu=1, name="seen", wait=1) as c:
+            print("here", flush=True)
+            time.sleep(30)
+        """
+    )
+    assert started.stdout is not None
+    assert started.stdout.readline() == "here\n"
+    script = """
+import asyncio, os
+from dask_kubernetes.operator.kubecluster.discovery import discover
+async def found():
+    return [name async for name, _ in discover()]
+print(asyncio.run(found()))
+"""
+    environment = {**os.environ, "KUBECONFIG": str(notebook.space.state["kubeconfig"])}
+    done = subprocess.run(
+        [sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=False
+    )
+    assert "'seen'" in done.stdout, done.stderr
+    user = notebook.space.notebook
+    assert "seen" in user.run("get", "daskclusters")
+    listed = user.run("get", "pods", "-l", "dask.org/cluster-name=seen", "-o", "name").split()
+    assert sorted("scheduler" in name for name in listed) == [False, True]
+    started.communicate(timeout=90)
+
+
+def test_the_doctor_says_why_it_is_kubernetes(notebook: Notebook) -> None:
+    said = notebook.admin.run("exec", "notebook", "--", "facility", "doctor")
+    assert "this process runs in a pod with a service account" in said
+    assert notebook.space.namespace in said
 
 
 def test_a_name_is_taken_once(notebook: Notebook) -> None:

@@ -112,32 +112,41 @@ def test_a_stock_operators_finalizer_holds_nothing(
     started.communicate()
 
 
-def test_an_evicted_notebook_leaves_nothing(notebook: Notebook) -> None:
+@pytest.mark.parametrize("operator", ["there", "away"])
+def test_an_evicted_notebook_leaves_nothing(
+    notebook: Notebook, no_operator: None, operator: str
+) -> None:
     """Its node ends it, as Failed, since it wrote more than its volume may hold."""
-    kube = notebook.admin
-    pod = server(notebook.space, "greedy")
+    kube, name = notebook.admin, f"greedy-{operator}"
+    pod = server(notebook.space, name)
     pod["spec"]["volumes"][0]["emptyDir"] = {"sizeLimit": "50Mi"}
     kube.apply(pod)
-    kube.run("wait", "--for=condition=Ready", "pod/greedy", "--timeout=120s")
-    started = Notebook(notebook.space, "greedy").start(
-        """
-    import time
+    kube.run("wait", "--for=condition=Ready", f"pod/{name}", "--timeout=120s")
+    source = Notebook(notebook.space, name)
+    started = source.start(
+        f"""
+    import os, time
     from facility import cluster, fleet
     fleet.OWNER_SECONDS = 20.0
-    c = cluster(cpu=1, name="greedy", wait=1)
+    {WAIT.format(name=name)}
+    c = cluster(cpu=1, name="{name}", wait=1)
     print("here", flush=True)
+    wait()
     open("/tmp/large", "wb").write(bytes(2**27))
     time.sleep(300)
     """
     )
     assert started.stdout is not None
     assert started.stdout.readline() == "here\n"
-    until(lambda: kube.get("pod", "greedy")["status"].get("reason") == "Evicted", 150)
+    if operator == "away":
+        away(notebook)
+    go_on(source, name)
+    until(lambda: kube.get("pod", name)["status"].get("reason") == "Evicted", 150)
     started.communicate()
     # Its pod is still there, as Failed; the scheduler has missed it by itself.
-    notebook.gone("greedy", 90)
-    assert kube.get("pod", "greedy")["status"]["phase"] == "Failed"
-    kube.run("delete", "pod", "greedy")
+    notebook.gone(name, 90)
+    assert kube.get("pod", name)["status"]["phase"] == "Failed"
+    kube.run("delete", "pod", name)
 
 
 @pytest.mark.parametrize("operator", ["there", "away"])
