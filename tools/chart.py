@@ -5,6 +5,7 @@ policies are those of `facility.kubernetes.tenant`; what differs between release
 as what Helm fills in.
 """
 
+import dataclasses
 import json
 import re
 import sys
@@ -16,12 +17,15 @@ import yaml
 
 from facility.config import json_schema, load
 from facility.hub.kubernetes.values import Values
-from facility.kubernetes.tenant import Release, release_set
+from facility.kubernetes.tenant import Release, SharedVolume, release_set
 
 CHART = Path(__file__).resolve().parents[1] / "helm" / "facility"
 BEGIN, END = "<!-- values -->", "<!-- end of values -->"
-DATA = ("selectors", "tolerated", "gpus", "gpusOf", "runtimes", "images", "imagePrefixes")
-"""Variables of the policies that templates/_pools.tpl makes from the pools."""
+DATA = (
+    *("selectors", "tolerated", "gpus", "gpusOf", "runtimes", "images", "imagePrefixes"),
+    *("sources", "attributes", "mountOptions"),
+)
+"""Variables of the policies that templates/_pools.tpl makes from the values."""
 FILLED = {
     "zzname": "{{ .Release.Name }}",
     "zzhub": "{{ .Release.Namespace }}",
@@ -72,17 +76,31 @@ def release_template(kinds: tuple[str, ...]) -> str:
         operator_namespace="zzoperator",
         prefix="zzprefix-",
     )
-    found = [each for each in release_set(release) if each["kind"] in kinds]
-    for manifest in found:
+    always = {_name(each) for each in release_set(release)}
+    template = {"nfs": {"server": "none", "path": "/"}}
+    volume = SharedVolume("none", 1, ("ReadOnlyMany",), source=template)
+    texts = ["{{- /* Written by `make chart`. */}}\n"]
+    for manifest in release_set(dataclasses.replace(release, volumes=(volume,))):
+        if manifest["kind"] not in kinds:
+            continue
         for variable in manifest.get("spec", {}).get("variables", ()):
             if variable["name"] in DATA:
                 variable["expression"] = f"zzdata.{variable['name']}"
-    text = yaml.safe_dump_all(found, sort_keys=False, width=10_000, explicit_start=True)
-    assert "{{" not in text, "Helm would take it for its own"
-    for word, filled in FILLED.items():
-        text = text.replace(word, filled)
-    text = re.sub(r"zzdata\.(\w+)", r'{{ include "facility.data.\1" . | squote }}', text)
-    return "{{- /* Written by `make chart`. */}}\n" + text
+        text = yaml.safe_dump(manifest, sort_keys=False, width=10_000, explicit_start=True)
+        assert "{{" not in text, "Helm would take it for its own"
+        for word, filled in FILLED.items():
+            text = text.replace(word, filled)
+        # A quote is doubled within quotes.
+        data = """{{ include "facility.data.\\1" . | replace "'" "''" | squote }}"""
+        text = re.sub(r"zzdata\.(\w+)", data, text)
+        if _name(manifest) not in always:
+            text = f'{{{{- if include "facility.templates" . }}}}\n{text}{{{{- end }}}}\n'
+        texts.append(text)
+    return "".join(texts)
+
+
+def _name(manifest: Mapping[str, Any]) -> tuple[str, str]:
+    return manifest["kind"], manifest["metadata"]["name"]
 
 
 def table() -> str:

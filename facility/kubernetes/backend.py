@@ -214,7 +214,7 @@ class KubernetesBackend:
     def absent(self, pool: Pool) -> Iterable[str]:
         """Return the volumes of the notebook that a pool's workers do not have at the same path."""
         there = {volume.mount_path for volume in pool.volumes}
-        return [path for path in self.cluster.place.folders if path not in there]
+        return [each.path for each in self.cluster.place.unshared if each.path not in there]
 
     def note_work(self) -> None:
         """Do nothing: the hub sees a kernel that waits for results as busy."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from facility import names
 from facility.config import Pool
-from facility.config.shapes import Volume
+from facility.kubernetes import mounts
 from facility.kubernetes.place import Place
 from facility.kubernetes.received import BELONGINGS_FOLDER
 from facility.outfit import library_settings, resources, spilling
@@ -149,8 +149,10 @@ def dask_cluster(cluster: DaskCluster, settings: Mapping[str, Any]) -> Manifest:
             {"name": "http-dashboard", "containerPort": names.DASHBOARD_PORT, "protocol": "TCP"},
         ],
         "resources": SCHEDULER_RESOURCES,
-        **_confined(cluster, "scheduler"),
+        **_confined(),
     }
+    shared, mounted = mounts.shared(cluster.place, [SCRATCH, TLS_FOLDER])
+    container["volumeMounts"] += mounted
     return {
         "apiVersion": "kubernetes.dask.org/v1",
         "kind": "DaskCluster",
@@ -164,7 +166,7 @@ def dask_cluster(cluster: DaskCluster, settings: Mapping[str, Any]) -> Manifest:
                     "priorityClassName": names.scheduler_priority_class(cluster.place.release),
                     "terminationGracePeriodSeconds": 5,
                     "tolerations": _node_gone(),
-                    **_pod_settings(cluster, "scheduler"),
+                    **_pod_settings(cluster, "scheduler", shared),
                 },
                 "service": {
                     "type": "ClusterIP",
@@ -211,7 +213,9 @@ def worker_pod(
     # It may come, and go, while the worker runs.
     belongings = {"secretName": cluster.belongings_name, "optional": True}
     volumes = [{"name": "belongings", "secret": belongings}]
-    volumes += [_volume(volume) for volume in pool.volumes]
+    volumes += [mounts.volume_of(volume) for volume in pool.volumes]
+    own = (volume.mount_path for volume in pool.volumes)
+    shared, mounted = mounts.shared(cluster.place, [SCRATCH, TLS_FOLDER, BELONGINGS_FOLDER, *own])
     grace = max(5, round(pool.grace))
     settings = {
         "scheduler": cluster.address,
@@ -226,9 +230,9 @@ def worker_pod(
         "client": dict(cluster.client),
         "grace": grace,
     }
-    confined = _confined(cluster, "worker")
+    confined = _confined()
     mount = {"name": "belongings", "mountPath": BELONGINGS_FOLDER, "readOnly": True}
-    confined["volumeMounts"] += [mount, *map(_mount, pool.volumes)]
+    confined["volumeMounts"] += [mount, *map(mounts.mount_of, pool.volumes), *mounted]
     container = {
         "name": "worker",
         "image": pool.image or cluster.place.image,
@@ -262,7 +266,7 @@ def worker_pod(
         "priorityClassName": pool.priority_class
         or names.pool_priority_class(pool.name, cluster.place.release),
         "tolerations": _node_gone() + [_plain(toleration) for toleration in pool.tolerations],
-        **_pod_settings(cluster, "worker", volumes),
+        **_pod_settings(cluster, "worker", [*volumes, *shared]),
     }
     if pool.runtime_class:
         spec["runtimeClassName"] = pool.runtime_class
@@ -317,7 +321,7 @@ def _tls_environment(role: str) -> dict[str, str]:
     return found
 
 
-def _confined(cluster: DaskCluster, role: str) -> Manifest:
+def _confined() -> Manifest:
     """Return what every container of a Dask cluster has; Pod Security asks for most of it."""
     return {
         "securityContext": {
@@ -339,6 +343,7 @@ def _pod_settings(cluster: DaskCluster, role: str, volumes: Iterable[Manifest] =
         "securityContext": {
             "runAsNonRoot": True,
             "seccompProfile": {"type": "RuntimeDefault"},
+            **cluster.place.identity,
         },
         "volumes": [
             {"name": "scratch", "emptyDir": {}},
@@ -366,22 +371,3 @@ def _node_gone() -> list[Manifest]:
 def _plain(model: Any) -> Manifest:
     """Write a part of pools.yaml as Kubernetes does."""
     return dict(model.model_dump(by_alias=True, exclude_none=True, mode="json"))
-
-
-def _volume(volume: Volume) -> Manifest:
-    found = _plain(volume)
-    for key in ("mountPath", "subPath", "readOnly"):
-        found.pop(key, None)
-    limit = volume.empty_dir.size_limit if volume.empty_dir else None
-    if limit is not None:
-        found["emptyDir"]["sizeLimit"] = format_memory(limit)
-    return found
-
-
-def _mount(volume: Volume) -> Manifest:
-    found: Manifest = {"name": volume.name, "mountPath": volume.mount_path}
-    if volume.sub_path:
-        found["subPath"] = volume.sub_path
-    if volume.read_only:
-        found["readOnly"] = True
-    return found

@@ -16,7 +16,7 @@ from facility.config import load
 from facility.kubernetes import manifests, room
 from facility.kubernetes.ends import as_settings, deletions
 from facility.kubernetes.manifests import DaskCluster, dask_cluster, tls_secret, worker_pod
-from facility.kubernetes.place import Place, by_digest, place_of
+from facility.kubernetes.place import ClaimMount, Place, by_digest, place_of
 from facility.request import PoolRequest
 
 GOLDEN = Path(__file__).resolve().parents[1] / "data/kubernetes"
@@ -85,6 +85,16 @@ PLACE = Place(
     owner={"apiVersion": "v1", "kind": "Pod", "name": "jupyter-ada", "uid": "1-2-3"},
     pull_secrets=("site",),
     release="atlas",
+    shared=(
+        ClaimMount("home", {"mountPath": "/home/jovyan"}),
+        ClaimMount(
+            "cvmfs",
+            {"mountPath": "/cvmfs", "mountPropagation": "HostToContainer", "readOnly": True},
+        ),
+        # The pool gpu mounts another claim there.
+        ClaimMount("data", {"mountPath": "/data"}),
+    ),
+    identity={"runAsUser": 5001, "runAsGroup": 5000, "supplementalGroups": [77, 88]},
 )
 CLUSTER = DaskCluster("dask-1", PLACE, {"python": "3.11.9", "packages": {"dask": "1"}})
 SETTINGS = {"pools": [], "objects": as_settings(deletions("af-ada", "dask-1"))}
@@ -166,8 +176,11 @@ def test_the_image_that_runs_is_taken_and_not_what_its_tag_means_now(
 
 
 MOUNTS = [
-    {"name": "home", "mountPath": "/home/jovyan"},
+    {"name": "home", "mountPath": "/home/jovyan", "recursiveReadOnly": "Disabled"},
     {"name": "tmp", "mountPath": "/tmp"},
+    {"name": "shared", "mountPath": "/data", "subPath": "atlas"},
+    {"name": "shared", "mountPath": "/all", "mountPropagation": "HostToContainer"},
+    {"name": "unknown", "mountPath": "/other"},
 ]
 
 
@@ -177,20 +190,52 @@ def test_the_place_is_the_container_called_notebook() -> None:
         "spec": {
             "containers": [
                 {"name": "proxy", "image": "p"},
-                {"name": "notebook", "image": "n:1", "volumeMounts": MOUNTS},
+                {
+                    "name": "notebook",
+                    "image": "n:1",
+                    "volumeMounts": MOUNTS,
+                    "securityContext": {"runAsUser": 5001, "readOnlyRootFilesystem": True},
+                },
             ],
             "imagePullSecrets": [{"name": "site"}],
+            "securityContext": {"runAsUser": 1000, "fsGroup": 100, "runAsNonRoot": True},
             "volumes": [
                 {"name": "home", "persistentVolumeClaim": {"claimName": "home"}},
                 {"name": "tmp", "emptyDir": {}},
+                {"name": "shared", "persistentVolumeClaim": {"claimName": "a", "readOnly": True}},
+                {"name": "unknown", "persistentVolumeClaim": {"claimName": "x"}},
             ],
         },
         "status": {"containerStatuses": [{"name": "notebook", "imageID": f"n@{DIGEST}"}]},
     }
-    place = place_of(pod, "atlas")
+    claims = {
+        "home": {"spec": {"accessModes": ["ReadWriteOnce"]}},
+        "a": {"spec": {"accessModes": ["ReadWriteOnce", "ReadOnlyMany"]}},
+    }
+    place = place_of(pod, "atlas", claims)
     assert (place.image, place.pull_secrets, place.release) == (f"n@{DIGEST}", ("site",), "atlas")
-    # The other ends with the pod.
-    assert place.folders == ("/home/jovyan",)
+    # What is in no claim ends with the pod; a claim that may not be read is taken for its own.
+    assert [each.path for each in place.unshared] == ["/home/jovyan", "/other"]
+    assert [(each.claim, dict(each.mount)) for each in place.shared] == [
+        ("a", {"mountPath": "/data", "subPath": "atlas", "readOnly": True}),
+        ("a", {"mountPath": "/all", "mountPropagation": "HostToContainer", "readOnly": True}),
+    ]
+    # What a container says outweighs its pod.
+    assert place.identity == {"runAsUser": 5001, "fsGroup": 100}
+
+
+def test_a_home_that_many_nodes_may_mount_is_one_volume_and_what_the_pool_mounts_comes_first() -> (
+    None
+):
+    spec = worker_pod(CLUSTER, "gpu-0", ["gpu-0"], asked("gpu"))["spec"]
+    mounts = {each["mountPath"]: each["name"] for each in spec["containers"][0]["volumeMounts"]}
+    volumes = {each["name"]: each for each in spec["volumes"]}
+    assert len(mounts) == len(spec["containers"][0]["volumeMounts"])
+    assert volumes[mounts["/home/jovyan"]]["persistentVolumeClaim"]["claimName"] == "home"
+    assert volumes[mounts["/data"]]["persistentVolumeClaim"]["claimName"] == "shared"
+    scheduler = made()["daskcluster"]["spec"]["scheduler"]["spec"]
+    paths = [each["mountPath"] for each in scheduler["containers"][0]["volumeMounts"]]
+    assert paths == ["/tmp", "/etc/facility/tls", "/home/jovyan", "/cvmfs", "/data"]
 
 
 # Quotas.

@@ -4,6 +4,7 @@ Golden files lie in tests/data/tenant; REFRESH_GOLDEN=1 writes them anew. That t
 tested on a real Kubernetes: tests/kube/test_tenant.py.
 """
 
+import dataclasses
 import json
 import os
 import re
@@ -22,12 +23,15 @@ from facility.kubernetes.tenant import (
     Quota,
     Release,
     Shape,
+    SharedVolume,
     Tenant,
     is_counted,
+    is_ours,
     refusal,
     release_set,
     slug,
     tenant_set,
+    volume_set,
 )
 from facility.kubernetes.tenant.rules import images
 
@@ -61,6 +65,21 @@ ARM = Pool(
     ),
 )
 POOLS = Config(pools={"cpu": CPU, "gpu": GPU, "arm": ARM})
+CSI = {
+    "csi": {
+        "driver": "cephfs.csi.ceph.com",
+        "volumeHandle": "scratch-{namespace}",
+        "readOnly": False,
+        "nodeStageSecretRef": {"name": "scratch", "namespace": "ceph-csi"},
+        "volumeAttributes": {"rootPath": "/scratch/{namespace}", "staticVolume": "true"},
+    }
+}
+NFS = {"nfs": {"server": "nfs.example.org", "path": "/atlas", "readOnly": True}}
+VOLUMES = (
+    SharedVolume("atlas", GIB, ("ReadOnlyMany",), source=NFS, mount_options=("nodev", "nosuid")),
+    SharedVolume("scratch", 2 * GIB, ("ReadWriteMany",), source=CSI),
+    SharedVolume("tools", GIB, ("ReadOnlyMany",), storage_class="tools"),
+)
 SIMPLE = Release("facility", "jupyter", Config(pools={"cpu": CPU}), ("registry.example/images/",))
 FULL = Release(
     "site",
@@ -72,6 +91,7 @@ FULL = Release(
     prefix="af-site-",
     notebook=Shape({"hub.jupyter.org/node-purpose": "user"}),
     scheduler=Shape({"hub.jupyter.org/node-purpose": "user"}),
+    volumes=VOLUMES,
 )
 API = (Address("192.0.2.10", (6443,)), Address("192.0.2.11", (6443,)))
 STORAGE = (Address("10.1.2.0/24", (1094, 1095)), Address("2001:db8::7"))
@@ -101,6 +121,7 @@ def of_kind(manifests: list[dict[str, Any]], kind: str) -> dict[str, dict[str, A
         ("tenant-simple", tenant_set(tenant())),
         ("tenant-full", tenant_set(full())),
         ("tenant-cilium", tenant_set(full("cilium"))),
+        ("tenant-volumes", volume_set(full())),
     ],
 )
 def test_whole_manifests(name: str, manifests: list[dict[str, Any]]) -> None:
@@ -247,6 +268,8 @@ NOTEBOOK = """
     coordination.k8s.io leases create, delete, get, patch
     core configmaps/facility-pools get
     core events get, list, watch
+    core namespaces get
+    core persistentvolumeclaims get, list
     core pods create, delete, deletecollection, get, list, watch
     core pods/log get
     core pods/portforward create, get
@@ -264,10 +287,10 @@ SCHEDULER = """
 """
 
 
-def rights(role: str) -> list[str]:
+def rights(role: str, release: Release = SIMPLE) -> list[str]:
     """Each resource of a ClusterRole with what may be done to it."""
     found = []
-    for rule in of_kind(release_set(SIMPLE), "ClusterRole")[f"facility-{role}"]["rules"]:
+    for rule in of_kind(release_set(release), "ClusterRole")[release.role(role)]["rules"]:
         only = "".join(f"/{name}" for name in rule.get("resourceNames", ()))
         for group in rule["apiGroups"]:
             for resource in rule["resources"]:
@@ -293,6 +316,66 @@ def test_cluster_wide_hub_and_operator_write_nothing_but_what_a_policy_confines(
     assert "/facility-hub " not in bind[0]
     everywhere = of_kind(release_set(SIMPLE), "ClusterRoleBinding")
     assert set(everywhere) == {"facility-hub", "facility-operator"}
+
+
+def test_a_right_on_volumes_is_there_with_a_template_of_one_alone() -> None:
+    assert rights("hub-volumes", FULL) == [
+        "core persistentvolumes create, delete, get, list, patch"
+    ]
+    text = json.dumps(release_set(dataclasses.replace(FULL, volumes=VOLUMES[2:])))
+    assert "persistentvolumes" not in text
+    assert volume_set(tenant()) == []
+
+
+def test_a_volume_is_for_one_claim_of_one_user_and_is_kept() -> None:
+    made = volume_set(full())
+    claims = of_kind(made, "PersistentVolumeClaim")
+    assert {each["metadata"]["namespace"] for each in claims.values()} == {full().namespace}
+    for name, volume in of_kind(made, "PersistentVolume").items():
+        reference = volume["spec"]["claimRef"]
+        assert claims[reference["name"]]["spec"]["volumeName"] == name
+        assert reference["namespace"] == full().namespace
+        assert volume["spec"]["persistentVolumeReclaimPolicy"] == "Retain"
+        assert is_ours(name, full().namespace)
+        assert not is_ours(name, full().namespace + "-x")
+        assert not is_ours(name, full().namespace[:-1])
+    handles = {
+        each["spec"]["csi"]["volumeHandle"]
+        for user in ("alice", "Alice", "bob")
+        for each in volume_set(tenant(user, FULL))
+        if "csi" in each["spec"]
+    }
+    assert len(handles) == 3
+    assert "{" not in json.dumps([each["spec"]["claimRef"] for each in made if "claimRef" in each])
+    assert claims["tools"]["spec"]["storageClassName"] == "tools"
+
+
+def test_another_template_makes_another_volume() -> None:
+    def name(**changes: Any) -> str:
+        volume = dataclasses.replace(VOLUMES[0], **changes)
+        release = dataclasses.replace(FULL, volumes=(volume,))
+        return str(volume_set(tenant("alice", release))[0]["metadata"]["name"])
+
+    assert name() == name()
+    other = {"nfs": {**NFS["nfs"], "server": "other.example.org"}}
+    found = {name(), name(source=other), name(mount_options=()), name(capacity=2 * GIB)}
+    assert len(found) == 4
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"source": {"hostPath": {"path": "/"}}}, "has the sources hostPath, and needs exactly"),
+        ({"source": {"local": {"path": "/"}}}, "has the sources local"),
+        ({"source": {**NFS, **CSI}}, "has the sources nfs, csi"),
+        ({"source": {}}, "has the sources none"),
+        ({"source": NFS, "storage_class": "fast"}, "a storageClass and a volume"),
+        ({"source": {"csi": {"driver": "d", "volumeHandle": "one"}}}, "must differ between users"),
+    ],
+)
+def test_a_shared_volume_that_cannot_be(changes: dict[str, Any], problem: str) -> None:
+    with pytest.raises(ProblemsError, match=problem):
+        SharedVolume("data", GIB, ("ReadOnlyMany",), **changes)
 
 
 def test_no_role_has_wildcards_or_may_raise_itself() -> None:

@@ -4,12 +4,13 @@ import datetime
 from typing import Any
 
 import pytest
+from jupyterhub.crypto import CryptKeeper
 from traitlets.config import Config as Traits
 
 from facility import names
-from facility.errors import ConfigError
+from facility.errors import ConfigError, ProblemsError
 from facility.hub.dashboards import is_dashboard, own_namespace
-from facility.hub.kubernetes import progress, room, sweep
+from facility.hub.kubernetes import login, progress, room, sweep
 from facility.hub.kubernetes.configuration import configure, database, profiles
 from facility.hub.kubernetes.site import read_values
 from facility.hub.kubernetes.tenancy import Site, api_server, manifests, permitted_images
@@ -17,7 +18,12 @@ from facility.kubernetes.tenant import Tenant
 
 CPU = {"default": True, "cpu": 1, "memory": "4Gi", "maxWorkers": 200}
 GPU = {"cpu": 8, "memory": "64Gi", "gpus": 1, "maxWorkers": 8, "scarce": True}
-SECRETS = {"proxy-token": "t", "cookie-secret": "ab" * 32, "password": "only for tests"}
+SECRETS = {
+    "proxy-token": "t",
+    "cookie-secret": "ab" * 32,
+    "crypt-key": "cd" * 32,
+    "password": "only for tests",
+}
 SLICE = {
     "endpoints": [{"addresses": ["192.0.2.9"]}, {"addresses": ["192.0.2.8"]}],
     "ports": [{"port": 6443}],
@@ -79,18 +85,139 @@ def test_images_of_servers_and_profiles_are_permitted() -> None:
     assert choices["next"]["kubespawner_override"]["image"] == "b/next:2"
 
 
-def test_shared_volumes_are_claims_that_servers_and_workers_mount() -> None:
-    chosen = site(sharedVolumes={"cvmfs": {"mountPath": "/cvmfs", "storageClass": "cvmfs"}})
+def volumes_of(chosen: Site) -> list[dict[str, Any]]:
     tenant = Tenant("ada", chosen.release, chosen.quota("ada", ()), chosen.network([SLICE]))
-    (claim,) = (
-        each for each in manifests(tenant, chosen.values) if each["kind"] == "PersistentVolumeClaim"
-    )
+    return [each for each in manifests(tenant) if each["kind"].startswith("PersistentVolume")]
+
+
+def test_shared_volumes_are_claims_that_servers_mount() -> None:
+    chosen = site(sharedVolumes={"cvmfs": {"mountPath": "/cvmfs", "storageClass": "cvmfs"}})
+    (claim,) = volumes_of(chosen)
     assert claim["spec"]["storageClassName"] == "cvmfs"
+    assert claim["spec"]["accessModes"] == ["ReadOnlyMany"]
     assert claim["metadata"]["namespace"] == "af-ada"
-    (volume,) = chosen.release.config.pools["gpu"].volumes
-    assert (volume.name, volume.mount_path, volume.read_only) == ("cvmfs", "/cvmfs", True)
     spawner = configured(chosen).KubeSpawner
     assert {"name": "cvmfs", "mountPath": "/cvmfs", "readOnly": True} in spawner.volume_mounts
+    # Workers mount what the server does: pools have volumes of their own alone.
+    assert chosen.release.config.pools["gpu"].volumes == ()
+
+
+def test_what_nobody_may_write_is_mounted_read_only_on_the_node() -> None:
+    """Else a pod that a user makes without the library could write it."""
+    nfs = {"nfs": {"server": "nfs.example.org", "path": "/a"}}
+    csi = {"csi": {"driver": "d.example.org", "volumeHandle": "a-{namespace}"}}
+    shared = {
+        "a": {"mountPath": "/a", "volume": nfs},
+        "b": {"mountPath": "/b", "volume": {**csi, "mountOptions": ["nodev"]}, "readOnly": False},
+    }
+    chosen = site(sharedVolumes=shared)
+    first, _, second, claim = volumes_of(chosen)
+    assert first["spec"]["nfs"] == {**nfs["nfs"], "readOnly": True}
+    assert second["spec"]["csi"]["readOnly"] is False
+    assert second["spec"]["csi"]["volumeHandle"] == "a-af-ada"
+    assert second["spec"]["mountOptions"] == ["nodev"]
+    assert claim["spec"]["accessModes"] == ["ReadWriteMany"]
+
+
+def test_mounts_on_demand_are_propagated() -> None:
+    cvmfs = {"mountPath": "/cvmfs", "mountPropagation": "HostToContainer"}
+    mounts = configured(site(sharedVolumes={"cvmfs": cvmfs})).KubeSpawner.volume_mounts
+    (mount,) = (each for each in mounts if each["name"] == "cvmfs")
+    assert mount["mountPropagation"] == "HostToContainer"
+
+
+@pytest.mark.parametrize(
+    ("name", "shared", "told"),
+    [
+        ("home", {"mountPath": "/x"}, "cannot have the shared volume 'home'"),
+        ("A", {"mountPath": "/x"}, "cannot have the shared volume 'A'"),
+        ("a", {"mountPath": "/home/jovyan"}, "mount both the home and the shared volume 'a'"),
+        ("a", {"mountPath": "/tmp"}, "mount both scratch and the shared volume 'a'"),
+        ("a", {"mountPath": "x"}, "sharedVolumes.a.mountPath"),
+        ("a", {"mountPath": "/x", "volume": {"hostPath": {}}}, "hostPath"),
+        ("a", {"mountPath": "/x", "volume": {}}, "has the sources none"),
+        ("a", {"mountPath": "/x", "accessModes": []}, "accessModes"),
+    ],
+)
+def test_shared_volumes_that_cannot_be(name: str, shared: dict[str, Any], told: str) -> None:
+    with pytest.raises(ProblemsError) as caught:
+        site(sharedVolumes={name: shared})
+    assert told in str(caught.value)
+
+
+# As whom pods run.
+
+KEYS = {"uid": "oauth_user.uidNumber", "gid": "oauth_user.gid", "groups": "oauth_user.gids"}
+
+
+def who(state: Any, **keys: str) -> login.Identity:
+    servers = site(singleuser={"identity": keys or KEYS, "fsGid": None}).values.singleuser
+    return login.identity(servers, "ada", state)
+
+
+def test_the_login_says_as_whom_pods_run() -> None:
+    said = {"oauth_user": {"uidNumber": 5001, "gid": "5000", "gids": [88, "77", 88]}}
+    found = who(said)
+    assert (found.uid, found.gid, found.groups) == (5001, 5000, (88, 77))
+    assert found.notes == {
+        "facility/uid": "5001",
+        "facility/gid": "5000",
+        "facility/gids": "77 88 5000",
+    }
+    # Two people may be one on file systems.
+    assert who(said) == found
+
+
+def test_keys_may_count_lists_and_hold_dots() -> None:
+    state = {"user_attributes": {"uid": ["7"]}, "claims": {"https://example.org/gid": 8}}
+    found = who(state, uid="user_attributes.uid.0", gid="claims.https://example.org/gid")
+    assert (found.uid, found.gid, found.groups) == (7, 8, ())
+
+
+@pytest.mark.parametrize(
+    ("state", "told"),
+    [
+        (None, ["holds no oauth_user.uidNumber", "no oauth_user.gid,", "no oauth_user.gids"]),
+        (
+            {"oauth_user": {"uidNumber": 0, "gid": "0", "gids": [0]}},
+            ["uidNumber is 0", "gid is '0'"],
+        ),
+        (
+            {"oauth_user": {"uidNumber": True, "gid": 1.5, "gids": "5"}},
+            ["is true", "1.5", "a list"],
+        ),
+        ({"oauth_user": {"uidNumber": "ada", "gid": -1, "gids": [[]]}}, ["'ada'", "-1", "is []"]),
+        ({"oauth_user": {"uidNumber": 2**31, "gid": "٣", "gids": []}}, ["2147483648", "'٣'"]),
+        ({"oauth_user": [5]}, ["holds no oauth_user.uidNumber"]),
+    ],
+)
+def test_a_login_that_does_not_say_it_is_refused(state: Any, told: list[str]) -> None:
+    with pytest.raises(login.LoginError) as caught:
+        who(state)
+    for each in (*told, "The login of 'ada'", "Log out and in again", "singleuser.identity"):
+        assert each in str(caught.value)
+
+
+def test_without_keys_all_users_are_one_and_it_is_told_to_their_namespaces() -> None:
+    found = login.identity(site().values.singleuser, "ada", None)
+    assert found.notes == {"facility/uid": "1000", "facility/gids": "100"}
+    openshift = site(singleuser={"uid": None, "fsGid": None}).values.singleuser
+    assert login.identity(openshift, "ada", None).notes == {}
+
+
+def test_what_logins_say_is_kept_encrypted() -> None:
+    plain = configured(site())
+    assert "enable_auth_state" not in plain.Authenticator
+    keys = configured(site(singleuser={"identity": KEYS}))
+    assert keys.Authenticator.enable_auth_state is True
+    assert keys.CryptKeeper["keys"] == [SECRETS["crypt-key"]]
+    CryptKeeper.clear_instance()
+    try:
+        keeper = CryptKeeper.instance(config=keys)
+        keeper.check_available()
+        assert keeper._decrypt(keeper._encrypt({"uid": 5})) == {"uid": 5}
+    finally:
+        CryptKeeper.clear_instance()
 
 
 # The hub's configuration.

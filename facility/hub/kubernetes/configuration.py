@@ -43,8 +43,8 @@ def configure(c: Any, site: Site, secrets: Mapping[str, str]) -> None:
     site
         The release.
     secrets
-        Content of the keys ``proxy-token``, ``cookie-secret`` (hexadecimal), ``password`` and
-        ``database-password``.
+        Content of the keys ``proxy-token``, ``cookie-secret`` and ``crypt-key`` (both
+        hexadecimal), ``password`` and ``database-password``.
     """
     _hub(c, site, secrets)
     _spawner(c, site)
@@ -58,6 +58,8 @@ def configure(c: Any, site: Site, secrets: Mapping[str, str]) -> None:
         hub.authenticator_class = "shared-password"
         c.SharedPasswordAuthenticator.user_password = secrets["password"]
         c.Authenticator.allow_all = True
+    if site.values.singleuser.identity is not None:
+        c.Authenticator.enable_auth_state = True
     for class_name, settings in site.values.hub.config.items():
         for key, value in settings.items():
             c[class_name][key] = value
@@ -77,6 +79,7 @@ def _hub(c: Any, site: Site, secrets: Mapping[str, str]) -> None:
     c.ConfigurableHTTPProxy.api_url = f"http://{PROXY_API}.{inside}:{PROXY_API_PORT}"
     c.ConfigurableHTTPProxy.auth_token = secrets["proxy-token"]
     hub.cookie_secret = bytes.fromhex(secrets["cookie-secret"])
+    c.CryptKeeper.keys = [secrets["crypt-key"]]
     hub.db_url = database(site.values, secrets)
     hub.upgrade_db = True
     hub.allow_named_servers = values.allow_named_servers
@@ -169,7 +172,7 @@ def _storage(spawner: Any, values: Values) -> None:
         volumes.append({"name": "home", "emptyDir": {}})
     for name, shared in values.shared_volumes.items():
         volumes.append({"name": name, "persistentVolumeClaim": {"claimName": name}})
-        mounts.append({"name": name, "mountPath": shared.mount_path, "readOnly": shared.read_only})
+        mounts.append(shared.mount(name))
     spawner.volumes, spawner.volume_mounts = volumes, mounts
 
 

@@ -1,4 +1,4 @@
-"""Values about users' servers: their image, size, home and shared folders."""
+"""Values about users' servers: their image, size, home, and as whom they run."""
 
 from typing import Literal
 
@@ -6,6 +6,7 @@ from pydantic import Field
 
 from facility.config.shapes import Cores, Memory, Strict
 from facility.hub.kubernetes.shapes import Image, Placed
+from facility.hub.kubernetes.storage_values import IdentityKeys
 
 
 class Storage(Strict):
@@ -21,7 +22,7 @@ class Storage(Strict):
     access_modes: tuple[str, ...] = Field(
         ("ReadWriteOnce",),
         strict=False,
-        description="Of the claim; with ReadWriteMany workers mount the home too.",
+        description="Of the claim; with ReadWriteMany schedulers and workers mount the home too.",
     )
     home_mount_path: str = Field("/home/jovyan", pattern="^/", description="Where it is seen.")
 
@@ -69,22 +70,20 @@ class SingleUser(Placed):
     )
     extra_env: dict[str, str] = Field(default_factory=dict, description="Variables of the server.")
     start_timeout: int = Field(300, ge=10, description="Seconds that a start may take.")
-    uid: int = Field(1000, ge=1, description="User that it runs as, other than root.")
-    fs_gid: int = Field(100, ge=0, description="Group that may write its volumes.")
-
-
-class SharedVolume(Strict):
-    """A claim in each user's namespace.
-
-    A StorageClass of CVMFS-CSI, of an NFS server's or CephFS's CSI driver makes its volume.
-    """
-
-    mount_path: str = Field(pattern="^/", description="Where server and workers see it.")
-    read_only: bool = Field(True, description="Whether nobody may write it.")
-    storage_class: str | None = Field(
-        None, description="Its StorageClass; by default the cluster's own."
+    uid: int | None = Field(
+        1000,
+        ge=1,
+        description="Number of the user that all its pods run as, other than root; null where "
+        "Kubernetes chooses it, as OpenShift does.",
     )
-    capacity: Memory = Field(2**30, description="What the claim asks for.")
-    access_modes: tuple[str, ...] = Field(
-        ("ReadOnlyMany",), strict=False, description="Of the claim."
+    fs_gid: int | None = Field(
+        100,
+        ge=0,
+        description="Group to which Kubernetes gives all files of its volumes; null where they "
+        "keep their owners, as a file system of the site has to.",
+    )
+    identity: IdentityKeys | None = Field(
+        None,
+        description="Where the login says as whom each user's pods run, instead of uid; a login "
+        "that does not say it is refused.",
     )

@@ -31,7 +31,7 @@ def read_values(content: Mapping[str, Any]) -> Values:
         raise ConfigError(
             "The values of the chart cannot be used", sentences(error.errors(), Values)
         ) from None
-    _ = values.config
+    _ = values.config, values.volumes
     return values
 
 

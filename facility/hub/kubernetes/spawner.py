@@ -11,7 +11,7 @@ from kubernetes_asyncio.client import ApiException
 from kubespawner import KubeSpawner
 
 from facility.errors import FacilityError, KubernetesError
-from facility.hub.kubernetes import progress, room
+from facility.hub.kubernetes import login, progress, room
 from facility.hub.kubernetes.tenants import Tenants
 from facility.hub.kubernetes.watch import LastingPods
 from facility.kubernetes.explain import placed
@@ -75,8 +75,11 @@ class TenantSpawner(KubeSpawner):
             failure of its own.
         """
         groups = [group.name for group in self.user.groups]
+        servers = self.tenants.site.values.singleuser
+        state = await self.user.get_auth_state() if servers.identity is not None else None
         try:
-            tenant = await self.tenants.ensure(self.user.name, groups)
+            who = login.identity(servers, self.user.name, state)
+            tenant = await self.tenants.ensure(self.user.name, groups, who)
             self.namespace = tenant.namespace
             quotas = (await self.tenants.api.within(self.namespace).list(QUOTA))["items"]
         except KubernetesError as error:
@@ -85,6 +88,7 @@ class TenantSpawner(KubeSpawner):
             raise SpawnException(str(error), reason="tenant") from error
         except FacilityError as error:
             raise SpawnException(str(error), reason="tenant") from error
+        self.uid, self.gid, self.supplemental_gids = who.uid, who.gid, list(who.groups)
         problem = room.shortage(quotas, self.wanted())
         if problem:
             raise SpawnException(problem, reason="quota")

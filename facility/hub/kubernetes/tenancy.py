@@ -7,8 +7,16 @@ from typing import Any
 from facility import names
 from facility.hub.kubernetes.tenancy_values import QuotaValues
 from facility.hub.kubernetes.values import Values
-from facility.kubernetes.tenant import Address, Network, Quota, Release, Shape, Tenant, tenant_set
-from facility.quantity import format_memory
+from facility.kubernetes.tenant import (
+    Address,
+    Network,
+    Quota,
+    Release,
+    Shape,
+    Tenant,
+    tenant_set,
+    volume_set,
+)
 
 Manifest = dict[str, Any]
 LIMITS = ("cpu", "memory", "gpus", "pods", "storage", "clusters", "servers")
@@ -48,6 +56,7 @@ class Site:
             prefix=values.tenants.prefix,
             notebook=shapes["notebook"],
             scheduler=shapes["scheduler"],
+            volumes=values.volumes,
         )
 
     def network(self, endpoints: Iterable[Mapping[str, Any]]) -> Network:
@@ -114,31 +123,9 @@ def api_server(endpoints: Iterable[Mapping[str, Any]]) -> Iterable[Address]:
         yield Address(address, ports)
 
 
-def manifests(tenant: Tenant, values: Values) -> list[Manifest]:
-    """Return all that the hub makes in a user's namespace before a server starts there."""
-    return [*tenant_set(tenant), *shared_claims(tenant, values)]
-
-
-def shared_claims(tenant: Tenant, values: Values) -> list[Manifest]:
-    """Return the claims of the shared volumes."""
-    found = []
-    for name, volume in values.shared_volumes.items():
-        spec: Manifest = {
-            "accessModes": list(volume.access_modes),
-            "resources": {"requests": {"storage": format_memory(volume.capacity)}},
-        }
-        if volume.storage_class is not None:
-            spec["storageClassName"] = volume.storage_class
-        metadata = {"name": name, "namespace": tenant.namespace, "labels": tenant.labels}
-        found.append(
-            {
-                "apiVersion": "v1",
-                "kind": "PersistentVolumeClaim",
-                "metadata": metadata,
-                "spec": spec,
-            }
-        )
-    return found
+def manifests(tenant: Tenant) -> list[Manifest]:
+    """Return all that the hub makes for a user before a server starts, volumes last."""
+    return [*tenant_set(tenant), *volume_set(tenant)]
 
 
 def is_tenant_of(namespace: Mapping[str, Any], release: Release) -> bool:

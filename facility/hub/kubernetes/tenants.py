@@ -13,7 +13,9 @@ from typing import Any
 
 from facility import names
 from facility.errors import FacilityError, KubernetesError
+from facility.hub.kubernetes.login import Identity, fixed
 from facility.hub.kubernetes.tenancy import Site, is_tenant_of, manifests
+from facility.hub.kubernetes.volumes import keep_volumes
 from facility.kubernetes.api import Api
 from facility.kubernetes.kinds import (
     ACCOUNT,
@@ -27,7 +29,7 @@ from facility.kubernetes.kinds import (
     Kind,
     kind_of,
 )
-from facility.kubernetes.tenant import Network, Tenant, is_counted, refusal
+from facility.kubernetes.tenant import Network, Tenant, is_counted, refusal, tenant_set
 
 MANAGER = "facility-hub"
 """Owner of the fields that the hub sets."""
@@ -36,6 +38,7 @@ USED_ANNOTATION = "facility/used"
 GROUPS_ANNOTATION = "facility/groups"
 """Annotation of a user's namespace: groups of the last login, for its quota."""
 NOTES = (GROUPS_ANNOTATION, USED_ANNOTATION)
+IDENTITY_NOTES = (names.UID_ANNOTATION, names.GID_ANNOTATION, names.GIDS_ANNOTATION)
 IN_FORCE_SECONDS = 330.0
 """Seconds until all quotas must be counted: Kubernetes looks at all of them every five minutes."""
 RIGHTS_SECONDS = 20.0
@@ -113,8 +116,15 @@ class Tenants:
             )
         return base64.b64decode(content).decode()
 
-    async def ensure(self, user: str, groups: Collection[str] = ()) -> Tenant:
+    async def ensure(
+        self, user: str, groups: Collection[str] = (), identity: Identity | None = None
+    ) -> Tenant:
         """Make or repair a user's namespace, and wait until its limits are in force.
+
+        Parameters
+        ----------
+        identity
+            As whom its pods run; by default as the values say for all.
 
         Returns
         -------
@@ -130,7 +140,9 @@ class Tenants:
         """
         tenant = self.tenant(user, groups, await self.surroundings())
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+        identity = identity or fixed(self.site.values.singleuser)
         notes = {GROUPS_ANNOTATION: json.dumps(sorted(groups)), USED_ANNOTATION: now}
+        notes |= identity.notes
         await self._ensure(tenant, notes)
         return tenant
 
@@ -156,13 +168,13 @@ class Tenants:
             )
 
     async def _apply(self, tenant: Tenant, notes: Mapping[str, str]) -> None:
-        namespace, binding, *others = manifests(tenant, self.site.values)
+        namespace, binding, *others = tenant_set(tenant)
         namespace["metadata"]["annotations"].update(notes)
-        await self.api.apply(namespace, MANAGER)
+        found = await self.api.apply(namespace, MANAGER)
         await self.api.apply(binding, MANAGER)
-        made = [binding]
         started = time.monotonic()
-        for manifest in others:
+
+        async def apply(manifest: Object) -> None:
             while True:
                 try:
                     await self.api.apply(manifest, MANAGER)
@@ -173,9 +185,12 @@ class Tenants:
                         raise
                     await asyncio.sleep(0.2)
                 else:
-                    made.append(manifest)
-                    break
-        await self._remove_others(tenant, made)
+                    return
+
+        for manifest in others:
+            await apply(manifest)
+        await self._remove_others(tenant, [binding, *others])
+        await keep_volumes(self.api, tenant, found["metadata"]["uid"], apply)
 
     async def _remove_others(self, tenant: Tenant, made: list[Object]) -> None:
         """Remove limits and policies that an earlier release or other values have left."""
@@ -242,13 +257,21 @@ class Tenants:
             try:
                 groups = json.loads(notes.get(GROUPS_ANNOTATION, "[]"))
                 tenant = self.tenant(user, groups, around)
-                made = json.dumps(manifests(tenant, self.site.values), sort_keys=True)
+                made = json.dumps(manifests(tenant), sort_keys=True)
                 digest = hashlib.sha256(made.encode()).hexdigest()
                 if known.get(tenant.namespace) != digest:
                     behind += 1
-                    kept = {key: notes[key] for key in NOTES if key in notes}
-                    await self._ensure(tenant, kept)
+                    await self._ensure(tenant, self._kept(notes))
                     known[tenant.namespace] = digest
             except (FacilityError, ValueError) as error:
                 logger.error("The namespace of %s is not up to date: %s", user, error)
         return behind
+
+    def _kept(self, notes: Mapping[str, str]) -> dict[str, str]:
+        """Return what is said of a namespace beside what it is made from."""
+        servers = self.site.values.singleuser
+        kept = {key: notes[key] for key in NOTES if key in notes}
+        if servers.identity is None:
+            return kept | fixed(servers).notes
+        # What a login says is known at a start alone.
+        return kept | {key: notes[key] for key in IDENTITY_NOTES if key in notes}

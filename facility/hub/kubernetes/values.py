@@ -3,6 +3,7 @@
 Names are those of the chart zero-to-jupyterhub where they mean the same.
 """
 
+import re
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -10,9 +11,11 @@ from pydantic import Field, model_validator
 
 from facility.config import Config, load
 from facility.config.shapes import Strict, Toleration
-from facility.hub.kubernetes.servers import SharedVolume, SingleUser
+from facility.hub.kubernetes.servers import SingleUser
 from facility.hub.kubernetes.shapes import Image, Placed, Resources
+from facility.hub.kubernetes.storage_values import TAKEN, VOLUME_NAME, SharedVolumes
 from facility.hub.kubernetes.tenancy_values import Images, NetworkPolicy, Scheduler, Tenants
+from facility.kubernetes.tenant import SharedVolume
 
 
 class Database(Strict):
@@ -139,11 +142,7 @@ class Values(Strict):
     proxy: Proxy = Field(default_factory=Proxy, description="The proxy.")
     ingress: Ingress = Field(default_factory=Ingress, description="The way in from outside.")
     singleuser: SingleUser = Field(default_factory=SingleUser, description="Users' servers.")
-    shared_volumes: dict[str, SharedVolume] = Field(
-        default_factory=dict,
-        description="Claims in each user's namespace, mounted at the same path in the user's "
-        "server and in workers.",
-    )
+    shared_volumes: SharedVolumes
     scheduler: Scheduler = Field(default_factory=Scheduler, description="Dask's schedulers.")
     tenants: Tenants = Field(default_factory=Tenants, description="Users' namespaces.")
     cull: Cull = Field(default_factory=Cull, description="What ends idle servers.")
@@ -155,28 +154,42 @@ class Values(Strict):
 
     @property
     def config(self) -> Config:
-        """The pools, each with the shared volumes.
+        """The pools.
 
         Raises
         ------
         ConfigError
             With every mistake found.
         """
-        return load({"pools": {name: self._shared(pool) for name, pool in self.pools.items()}})
+        return load({"pools": self.pools})
 
-    def _shared(self, pool: Any) -> Any:
-        if not self.shared_volumes or not isinstance(pool, dict):
-            return pool
-        volumes = [
-            {
-                "name": name,
-                "mountPath": volume.mount_path,
-                "readOnly": volume.read_only,
-                "persistentVolumeClaim": {"claimName": name},
-            }
-            for name, volume in self.shared_volumes.items()
-        ]
-        return {**pool, "volumes": [*pool.get("volumes", ()), *volumes]}
+    @property
+    def volumes(self) -> tuple[SharedVolume, ...]:
+        """What all users share.
+
+        Raises
+        ------
+        ProblemsError
+            Where one of them cannot be made.
+        """
+        return tuple(each.shared(name) for name, each in self.shared_volumes.items())
+
+    @model_validator(mode="after")
+    def _volumes_apart(self) -> "Values":
+        paths = {self.singleuser.storage.home_mount_path: "the home", "/tmp": "scratch"}
+        for name, volume in self.shared_volumes.items():
+            if not re.fullmatch(VOLUME_NAME, name) or name in TAKEN:
+                raise ValueError(
+                    f"cannot have the shared volume {name!r}: a name is of lower-case letters, "
+                    f"digits and '-', at most 63, and none of {', '.join(TAKEN)}"
+                )
+            if volume.mount_path in paths:
+                raise ValueError(
+                    f"mount both {paths[volume.mount_path]} and the shared volume {name!r} at "
+                    f"{volume.mount_path}; give one of them another path"
+                )
+            paths[volume.mount_path] = f"the shared volume {name!r}"
+        return self
 
     @property
     def node_shapes(self) -> Mapping[str, tuple[dict[str, str], tuple[Toleration, ...]]]:

@@ -1,7 +1,8 @@
 """Every manifest of a user's namespace, and of what all of them rely on: pure functions.
 
 `release_set` makes the objects of a release that are in no namespace: ClusterRoles,
-PriorityClasses, admission policies. `tenant_set` makes a user's namespace and all that is in it.
+PriorityClasses, admission policies. `tenant_set` makes a user's namespace and all that is in it,
+`volume_set` the claims of what all users share.
 The API server enforces them, whatever runs in the namespace. What they promise is tested on a real
 Kubernetes by trying to get round it (tests/kube/test_tenant.py).
 """
@@ -17,6 +18,8 @@ from facility.kubernetes.tenant.settings import (
     Tenant,
     slug,
 )
+from facility.kubernetes.tenant.shared import SharedVolume
+from facility.kubernetes.tenant.volumes import is_ours, volume_set
 
 __all__ = [
     "Address",
@@ -24,10 +27,13 @@ __all__ = [
     "Quota",
     "Release",
     "Shape",
+    "SharedVolume",
     "Tenant",
     "is_counted",
+    "is_ours",
     "refusal",
     "release_set",
     "slug",
     "tenant_set",
+    "volume_set",
 ]

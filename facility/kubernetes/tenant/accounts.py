@@ -1,8 +1,8 @@
 """Who may do what: accounts and bindings of a user's namespace, ClusterRoles of a release.
 
 All rights in a user's namespace come from RoleBindings in it. Cluster-wide, hub and operator may
-read what they watch; the hub may also make namespaces and RoleBindings, within what an admission
-policy allows it.
+read what they watch; the hub may also make namespaces and RoleBindings and, where the values have
+templates of them, PersistentVolumes, within what an admission policy allows it.
 """
 
 from collections.abc import Iterable
@@ -17,7 +17,7 @@ READ = ("get", "list", "watch")
 DASK_KINDS = ("daskclusters", "daskworkergroups")
 
 NOTEBOOK, SCHEDULER = "notebook", "scheduler"
-HUB, HUB_TENANT = "hub", "hub-tenant"
+HUB, HUB_TENANT, HUB_VOLUMES = "hub", "hub-tenant", "hub-volumes"
 OPERATOR, OPERATOR_TENANT = "operator", "operator-tenant"
 BOUND = (NOTEBOOK, SCHEDULER, HUB_TENANT, OPERATOR_TENANT)
 """ClusterRoles that are bound in each user's namespace, and nowhere else."""
@@ -63,7 +63,7 @@ def role_bindings(tenant: Tenant) -> list[Manifest]:
 
 
 def cluster_roles(release: Release) -> list[Manifest]:
-    """Return the ClusterRoles, and who has two of them everywhere."""
+    """Return the ClusterRoles, and who has some of them everywhere."""
     rules = {
         NOTEBOOK: _notebook(),
         SCHEDULER: _scheduler(),
@@ -72,6 +72,15 @@ def cluster_roles(release: Release) -> list[Manifest]:
         HUB: _hub(release),
         OPERATOR: _operator(),
     }
+    everywhere = {
+        HUB: (release.hub_account, release.namespace),
+        OPERATOR: (release.operator_account, release.operator_namespace or release.namespace),
+    }
+    if release.makes_volumes:
+        rules[HUB_VOLUMES] = [
+            _rule("", ["persistentvolumes"], ["create", "delete", "patch", "get", "list"])
+        ]
+        everywhere[HUB_VOLUMES] = everywhere[HUB]
     roles = [
         {
             "apiVersion": f"{RBAC}/v1",
@@ -81,10 +90,6 @@ def cluster_roles(release: Release) -> list[Manifest]:
         }
         for part, found in rules.items()
     ]
-    everywhere = {
-        HUB: (release.hub_account, release.namespace),
-        OPERATOR: (release.operator_account, release.operator_namespace or release.namespace),
-    }
     bindings = [
         {
             "apiVersion": f"{RBAC}/v1",
@@ -120,7 +125,10 @@ def _notebook() -> list[Manifest]:
         _rule("", ["pods/portforward"], ["create", "get"]),
         _rule("", ["events"], READ),
         _rule("", ["secrets"], ["create", "delete", "deletecollection", "get", "list", "patch"]),
-        _rule("", ["services", "resourcequotas"], ["get", "list"]),
+        # Of claims: which of the notebook's volumes workers can have too.
+        _rule("", ["services", "resourcequotas", "persistentvolumeclaims"], ["get", "list"]),
+        # Of its own alone, by a binding in it: it says as whom pods run.
+        _rule("", ["namespaces"], ["get"]),
         _rule("", ["configmaps"], ["get"], only=[names.POOLS_CONFIG_MAP]),
         _rule("apps", ["deployments"], ["get", "list"]),
         _rule("coordination.k8s.io", ["leases"], ["create", "delete", "get", "patch"]),

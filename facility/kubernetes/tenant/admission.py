@@ -1,8 +1,8 @@
 """What Pod Security does not look at: ValidatingAdmissionPolicies of a release.
 
-They apply in the users' namespaces of that release, whoever asks. One more applies to the hub's
-account alone, wherever it asks: it may make namespaces and RoleBindings, which Kubernetes' own
-roles cannot confine to names with a prefix.
+They apply in the users' namespaces of that release, whoever asks. Others apply to the hub's
+account alone, wherever it asks: it may make namespaces, RoleBindings and PersistentVolumes, which
+Kubernetes' own roles cannot confine to names with a prefix.
 """
 
 import json
@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from facility import names
-from facility.kubernetes.tenant import rules
+from facility.kubernetes.tenant import rules, volumes
 from facility.kubernetes.tenant.accounts import BOUND, RBAC
 from facility.kubernetes.tenant.settings import Release
 
@@ -57,6 +57,7 @@ def _pods(release: Release) -> Manifest:
         [
             *rules.pod_rules(POD),
             rules.images_of(f"{POD}.?ephemeralContainers.orValue([])"),
+            rules.users_of(POD, f"{POD}.?ephemeralContainers.orValue([])"),
             {
                 # Later the scheduler of Kubernetes sets it, as is its task.
                 "expression": "request.operation != 'CREATE' || "
@@ -191,19 +192,23 @@ def _hub(release: Release) -> list[Manifest]:
             "account of the user's namespace, the hub's or the operator's",
         },
     ]
+    parts = [
+        ("", "namespaces", variables, namespaces),
+        (RBAC, "rolebindings", variables, bindings),
+    ]
+    if release.makes_volumes:
+        more = [*variables, *volumes.variables(release)]
+        parts.append(("", "persistentvolumes", more, volumes.rules(release, ours)))
     return [
         _policy(
             release,
             f"hub-{resource}",
             _resources(group, [resource], "DELETE"),
-            variables,
+            spoken_of,
             validations,
             conditions,
         )
-        for group, resource, validations in (
-            ("", "namespaces", namespaces),
-            (RBAC, "rolebindings", bindings),
-        )
+        for group, resource, spoken_of, validations in parts
     ]
 
 

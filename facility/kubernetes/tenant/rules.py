@@ -81,6 +81,11 @@ def variables(release: Release, spec: str) -> list[Manifest]:
         {"name": "class", "expression": f"{spec}.?priorityClassName.orValue('')"},
         {"name": "known", "expression": "variables.class in variables.selectors"},
         {"name": "containers", "expression": containers},
+        {"name": "notes", "expression": "namespaceObject.metadata.?annotations.orValue({})"},
+        {
+            "name": "groups",
+            "expression": f"variables.notes[?'{names.GIDS_ANNOTATION}'].orValue('').split(' ')",
+        },
         {"name": "tolerations", "expression": tolerations},
     ]
 
@@ -125,7 +130,39 @@ def pod_rules(spec: str) -> list[Manifest]:
             "permitted; valid are ' + variables.accounts.join(', ')",
         ),
         images_of("variables.containers"),
+        users_of(spec, "variables.containers"),
+        _rule(
+            f"!('{names.UID_ANNOTATION}' in variables.notes) || "
+            f"({spec}.?securityContext.?supplementalGroups.orValue([]).all(g, "
+            "string(g) in variables.groups) && "
+            f"string({spec}.?securityContext.?fsGroup.orValue(-1)) in variables.groups + ['-1'])",
+            "'pods of this namespace are in no other groups than ' + variables.groups.join(', ')",
+        ),
     ]
+
+
+def users_of(spec: str, containers: str) -> Manifest:
+    """Return the rule of whom containers run as, where the namespace says it.
+
+    On file systems of a site a user is a number, so that another number were another user.
+
+    Parameters
+    ----------
+    containers
+        Expression of a list of containers.
+    """
+    user, group = (
+        f"string(c.?securityContext.?{key}.orValue({spec}.?securityContext.?{key}.orValue(-1)))"
+        for key in ("runAsUser", "runAsGroup")
+    )
+    uid = f"variables.notes['{names.UID_ANNOTATION}']"
+    gid = f"variables.notes[?'{names.GID_ANNOTATION}'].orValue('-1')"
+    return _rule(
+        f"!('{names.UID_ANNOTATION}' in variables.notes) || "
+        f"{containers}.all(c, {user} == {uid} && {group} == {gid})",
+        f"'pods of this namespace have the runAsUser ' + {uid} + ' and ' + ({gid} == '-1' ? "
+        f"'no runAsGroup' : 'the runAsGroup ' + {gid})",
+    )
 
 
 def images_of(containers: str) -> Manifest:

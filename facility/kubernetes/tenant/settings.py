@@ -11,6 +11,7 @@ from facility import names
 from facility.config import Config, Pool
 from facility.config.shapes import Toleration
 from facility.errors import ProblemsError
+from facility.kubernetes.tenant.shared import SharedVolume
 
 PREFIX = "af-"
 NAME_LENGTH = 63
@@ -59,6 +60,8 @@ class Release:
         What the names of users' namespaces begin with, another one for each release.
     notebook, scheduler
         Which nodes user servers and schedulers may run on.
+    volumes
+        What all users share.
 
     Raises
     ------
@@ -76,6 +79,7 @@ class Release:
     prefix: str = PREFIX
     notebook: Shape = Shape()
     scheduler: Shape = Shape()
+    volumes: tuple[SharedVolume, ...] = ()
 
     def __post_init__(self) -> None:
         problems = list(self._problems())
@@ -102,6 +106,11 @@ class Release:
         """All PriorityClasses that pods in users' namespaces may have."""
         pools = [self.pool_class(pool) for pool in self.config.pools.values()]
         return [self.notebook_class, self.scheduler_class, *pools]
+
+    @property
+    def makes_volumes(self) -> bool:
+        """Whether the hub makes PersistentVolumes."""
+        return any(volume.source is not None for volume in self.volumes)
 
     def pool_class(self, pool: Pool) -> str:
         """PriorityClass of a pool's workers."""

@@ -34,6 +34,16 @@ told before anything is changed.
 {{- end -}}
 {{- end -}}
 {{- end -}}
+{{- $paths := dict .Values.singleuser.storage.homeMountPath "the home" "/tmp" "scratch" -}}
+{{- range $name, $shared := .Values.sharedVolumes -}}
+{{- if and $shared.volume $shared.storageClass -}}
+{{- $problems = append $problems (printf "sharedVolumes.%s has a storageClass and a volume; keep one of the two" $name) -}}
+{{- end -}}
+{{- if hasKey $paths $shared.mountPath -}}
+{{- $problems = append $problems (printf "sharedVolumes.%s is mounted at %s, as is %s; give one of them another path" $name $shared.mountPath (get $paths $shared.mountPath)) -}}
+{{- end -}}
+{{- $_ := set $paths $shared.mountPath (printf "sharedVolumes.%s" $name) -}}
+{{- end -}}
 {{- if not (contains "/" .Values.singleuser.image.name) -}}
 {{- $problems = append $problems (printf "singleuser.image.name: %s must be a repository with a '/', such as ghcr.io/example/analysis" .Values.singleuser.image.name) -}}
 {{- end -}}

@@ -1,6 +1,6 @@
 {{- /*
-What the admission policies know of the pools, as JSON. facility/kubernetes/tenant makes the same;
-tests/chart compares them.
+What the admission policies know of pools and shared volumes, as JSON. facility/kubernetes/tenant
+makes the same; tests/chart compares them.
 */}}
 
 {{- define "facility.poolClass" -}}
@@ -127,4 +127,59 @@ tests/chart compares them.
 {{- end -}}
 {{- end -}}
 {{ toRawJson ($found | uniq | sortAlpha) }}
+{{- end }}
+
+{{- /* Shared volumes of which the hub makes PersistentVolumes; nothing where there is none. */}}
+{{- define "facility.templates" -}}
+{{- $found := dict -}}
+{{- range $name, $shared := .Values.sharedVolumes -}}
+{{- if $shared.volume -}}
+{{- $_ := set $found $name $shared -}}
+{{- end -}}
+{{- end -}}
+{{- if $found -}}
+{{ toRawJson $found }}
+{{- end -}}
+{{- end }}
+
+{{- define "facility.readOnly" -}}
+{{- if kindIs "invalid" .readOnly -}}
+true
+{{- else -}}
+{{ .readOnly }}
+{{- end -}}
+{{- end }}
+
+{{- define "facility.data.sources" -}}
+{{- $found := dict -}}
+{{- range $name, $shared := fromJson (include "facility.templates" .) -}}
+{{- $readOnly := include "facility.readOnly" $shared -}}
+{{- with $shared.volume.nfs -}}
+{{- $_ := set $found $name (list "nfs" .server .path $readOnly) -}}
+{{- end -}}
+{{- with $shared.volume.csi -}}
+{{- $stage := default dict .nodeStageSecretRef -}}
+{{- $publish := default dict .nodePublishSecretRef -}}
+{{- $secrets := list (printf "%s/%s" (default "" $stage.namespace) (default "" $stage.name)) (printf "%s/%s" (default "" $publish.namespace) (default "" $publish.name)) -}}
+{{- $_ := set $found $name (concat (list "csi" .driver .volumeHandle $readOnly) $secrets) -}}
+{{- end -}}
+{{- end -}}
+{{ toRawJson $found }}
+{{- end }}
+
+{{- define "facility.data.attributes" -}}
+{{- $found := dict -}}
+{{- range $name, $shared := fromJson (include "facility.templates" .) -}}
+{{- $csi := default dict $shared.volume.csi -}}
+{{- $_ := set $found $name (default dict $csi.volumeAttributes) -}}
+{{- end -}}
+{{ toRawJson $found }}
+{{- end }}
+
+{{- define "facility.data.mountOptions" -}}
+{{- $found := dict -}}
+{{- range $name, $shared := fromJson (include "facility.templates" .) -}}
+{{- $_ := set $found $name (default list $shared.volume.mountOptions) -}}
+{{- end -}}
+{{ toRawJson $found }}
 {{- end }}
