@@ -36,7 +36,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = sys.argv[1:] if argv is None else list(argv)
     try:
         parser = build_parser(words)
-        arguments = parser.parse_args(words)
+        # What follows -- is a script's.
+        own = words[: words.index("--")] if "--" in words[1:] else words
+        arguments = parser.parse_args(own, argparse.Namespace(rest=words[len(own) + 1 :]))
         if arguments.run is None:
             arguments.parser.print_help(sys.stderr)
             return USAGE
@@ -117,6 +119,10 @@ def build_parser(words: Sequence[str]) -> argparse.ArgumentParser:
     sample.add_argument(
         "--level", type=_at_least(0, 9), default=5, help="of compression, 0 to 9 (%(default)s)"
     )
+
+    from facility.jobs import command
+
+    command.add(commands, _command)
 
     hub = _command(commands, "hub", _hub, "run the hub on this machine")
     if "hub" in words[:1]:

@@ -1,5 +1,6 @@
 """Where a run takes place: a Dask cluster that is there, or one of its own."""
 
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +12,7 @@ from distributed.deploy.cluster import Cluster
 from facility import config as configuration
 from facility.analysis.chunk import unseen
 from facility.analysis.plan import Plan
+from facility.counts import standing
 from facility.errors import FilesetError
 from facility.launch import cluster
 from facility.local import limits
@@ -28,6 +30,10 @@ def client_of(place: Cluster | Client | None, pool: str | None, chunks: int) -> 
         return
     if place is not None:
         with Client(place) as client:
+            yield client
+        return
+    if pool is None and standing(os.environ):
+        with cluster() as made, Client(made) as client:
             yield client
         return
     loaded = configuration.load(None)

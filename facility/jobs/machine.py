@@ -1,0 +1,281 @@
+"""Jobs as processes of this machine: one folder for each, with its state and its log."""
+
+import contextlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import psutil
+
+from facility import counts, names
+from facility.errors import FacilityError, RequestError, nearest
+from facility.files import write_private
+from facility.jobs.running import GRACE, Running, environment, told
+from facility.jobs.submission import Submission
+from facility.table import Table
+
+STATE, LOG = "job.json", "log"
+FOLDER_VARIABLE = "FACILITY_JOB_FOLDER"
+"""Set in every process of a job, by which what is left of it is found."""
+PAUSE = 5.0
+"""Seconds before a script is started again."""
+CLOSE = 10.0
+"""Seconds in which what a script has left may end by itself."""
+LOOK = 0.2
+
+
+@dataclass(frozen=True)
+class State:
+    """What is written down of a job.
+
+    Attributes
+    ----------
+    pid, born
+        The process that watches the script, and when it was started, so that no other with its
+        number is taken for it.
+    tries
+        How often the script has been started.
+    ended
+        Seconds since 1970, None before.
+    """
+
+    script: str
+    arguments: tuple[str, ...]
+    folder: str
+    pools: str
+    retries: int
+    started: float
+    pid: int = 0
+    born: float = 0.0
+    tries: int = 0
+    ended: float | None = None
+    code: int | None = None
+    stopped: bool = False
+
+    @property
+    def runs(self) -> bool:
+        """Whether somebody watches the script."""
+        try:
+            process = psutil.Process(self.pid)
+            same = abs(process.create_time() - self.born) < 1
+            return self.ended is None and same and process.status() != psutil.STATUS_ZOMBIE
+        except psutil.Error:
+            return False
+
+    def __str__(self) -> str:
+        if self.stopped:
+            return "stopped"
+        if self.ended is None:
+            return "runs" if self.runs else "lost with its process"
+        return "done" if self.code == 0 else f"failed ({told(self.code or 0)})"
+
+
+class MachineJobs:
+    """The user's jobs on this machine."""
+
+    def __init__(self) -> None:
+        self._folder = names.jobs_folder()
+
+    def submit(self, submission: Submission) -> None:
+        """Start a process that outlives this one.
+
+        Raises
+        ------
+        RequestError
+            There is a job of that name.
+        FacilityError
+            Its folder cannot be made.
+        """
+        folder = self._folder / submission.name
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            folder.mkdir(mode=0o700)
+        except FileExistsError:
+            problem = (
+                f"there is a job {submission.name!r}; choose another name, or forget it with "
+                f"`facility jobs remove {submission.name}`"
+            )
+            raise RequestError(f"{submission.script} cannot be submitted", [problem]) from None
+        except OSError as error:
+            raise FacilityError(
+                f"A job needs a folder of its own and {folder} cannot be made: {error.strerror}. "
+                "Make its parent writable, or set XDG_DATA_HOME to a folder that is."
+            ) from error
+        state = State(
+            str(submission.script),
+            submission.arguments,
+            str(submission.folder),
+            counts.text(submission.pools),
+            submission.retries,
+            time.time(),
+        )
+        _write(folder, state)
+        with (folder / LOG).open("ab") as log:
+            watcher = subprocess.Popen(
+                [sys.executable, "-P", "-m", "facility.jobs.machine", str(folder)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env={**os.environ, FOLDER_VARIABLE: str(folder)},
+                start_new_session=True,
+            )
+        while not _read(folder).pid:
+            if watcher.poll() is not None:
+                last = (folder / LOG).read_text(errors="replace").strip()
+                raise FacilityError(f"The job {submission.name!r} could not begin:\n{last}")
+            time.sleep(0.02)
+        # It goes on when this process has ended, which therefore has nothing to wait for.
+        watcher.returncode = watcher.returncode or 0
+
+    def table(self) -> Table:
+        """List the jobs, the oldest first."""
+        found = []
+        for folder in self._folders():
+            with contextlib.suppress(OSError, ValueError, TypeError):
+                found.append((folder.name, _read(folder)))
+        found.sort(key=lambda each: each[1].started)
+        rows = tuple(
+            (
+                name,
+                str(state),
+                time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(state.started)),
+                f"{(state.ended or time.time()) - state.started:.0f} s",
+                f"{state.tries} of {state.retries + 1}",
+                state.script,
+            )
+            for name, state in found
+        )
+        columns = ("name", "state", "started", "took", "try", "script")
+        return Table(columns, rows, empty="no job of yours is known on this machine")
+
+    def log(self, name: str, *, follow: bool) -> Iterator[str]:
+        """Give what a job has printed; with `follow` until it ends."""
+        folder = self._find(name)
+        with (folder / LOG).open("rb") as log:
+            while True:
+                # Looked at first: what is printed before the end is read after it.
+                over = not follow or not _read(folder).runs
+                found = log.read()
+                if found:
+                    yield found.decode(errors="replace")
+                elif over:
+                    return
+                else:
+                    time.sleep(LOOK)
+
+    def succeeded(self, name: str) -> bool | None:
+        """Whether a job ended well; None while it has not ended."""
+        state = _read(self._find(name))
+        return None if state.runs else state.code == 0 and not state.stopped
+
+    def stop(self, name: str) -> None:
+        """Interrupt a job as Ctrl-C does, and end what is left of it."""
+        folder = self._find(name)
+        state = _read(folder)
+        if state.runs:
+            watcher = psutil.Process(state.pid)
+            watcher.terminate()
+            with contextlib.suppress(psutil.TimeoutExpired):
+                watcher.wait(GRACE + 10)
+        _end(folder)
+        state = _read(folder)
+        if state.ended is None:
+            _write(folder, replace(state, ended=time.time(), stopped=True))
+
+    def remove(self, name: str) -> None:
+        """Forget a job that has ended, and its log.
+
+        Raises
+        ------
+        FacilityError
+            It runs.
+        """
+        folder = self._find(name)
+        if _read(folder).runs:
+            raise FacilityError(f"The job {name!r} runs; stop it first: facility jobs stop {name}")
+        shutil.rmtree(folder)
+
+    def _find(self, name: str) -> Path:
+        known = [folder.name for folder in self._folders()]
+        if name not in known:
+            listed = f"; there are {', '.join(known)}" if known else "; there is none"
+            raise FacilityError(
+                f"There is no job {name!r} of yours on this machine{nearest(name, known)}{listed}."
+            )
+        return self._folder / name
+
+    def _folders(self) -> list[Path]:
+        return sorted(path.parent for path in self._folder.glob(f"*/{STATE}"))
+
+
+def _read(folder: Path) -> State:
+    fields = json.loads((folder / STATE).read_text())
+    return State(**{**fields, "arguments": tuple(fields["arguments"])})
+
+
+def _write(folder: Path, state: State) -> None:
+    write_private(folder / STATE, json.dumps(asdict(state)).encode())
+
+
+def _of_job(folder: Path) -> list[psutil.Process]:
+    """Find what runs of a job, its Dask cluster too."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):  # ended meanwhile, or another user's
+            if process.environ().get(FOLDER_VARIABLE) == str(folder):
+                found.append(process)
+    return found
+
+
+def _end(folder: Path) -> None:
+    """End what is left of a job, but for this process."""
+    left = [process for process in _of_job(folder) if process.pid != os.getpid()]
+    for step in (psutil.Process.terminate, psutil.Process.kill):
+        for process in left:
+            with contextlib.suppress(psutil.Error):
+                step(process)
+        _, left = psutil.wait_procs(left, timeout=CLOSE)
+
+
+def watch(folder: Path) -> None:
+    """Run a job's script until it succeeds, is stopped or has used up its tries."""
+    own = psutil.Process()
+    state = replace(_read(folder), pid=own.pid, born=own.create_time())
+    variables = environment(folder.name, state.pools)
+    with (folder / LOG).open("ab") as log:
+        script = Running(
+            Path(state.script), state.arguments, Path(state.folder), variables, output=log
+        )
+        script.listen()
+        while True:
+            state = replace(state, tries=state.tries + 1)
+            _write(folder, state)
+            code = script.run()
+            # A script that was killed leaves its Dask cluster, for two minutes.
+            _end(folder)
+            if code == 0 or script.stopped or state.tries > state.retries:
+                break
+            text = f"facility: {told(code)}; try {state.tries + 1} of {state.retries + 1} follows"
+            log.write(f"{text} in {PAUSE:.0f} s\n".encode())
+            log.flush()
+            if _pause(script):
+                break
+    _write(folder, replace(state, ended=time.time(), code=code, stopped=script.stopped))
+
+
+def _pause(script: Running) -> bool:
+    """Wait before the next try; whether the end was asked for meanwhile."""
+    until = time.monotonic() + PAUSE
+    while not script.stopped and time.monotonic() < until:
+        time.sleep(LOOK)
+    return script.stopped
+
+
+if __name__ == "__main__":
+    watch(Path(sys.argv[1]))
