@@ -113,11 +113,13 @@ class Lease:
         return [deletion(self.api.namespace, LEASE, self.name)] if self.taken else []
 
 
-def has_run_out(lease: Mapping[str, Any], now: datetime) -> bool:
-    """Tell whether nobody has renewed a Lease in time."""
+def holder(lease: Mapping[str, Any], now: datetime | None = None) -> str:
+    """Say who holds a Lease, and for how long nobody has renewed it where that is too long."""
     spec = lease["spec"]
-    renewed = datetime.fromisoformat(spec["renewTime"])
-    return now - renewed > timedelta(seconds=spec["leaseDurationSeconds"])
+    unseen = (now or datetime.now(UTC)) - datetime.fromisoformat(spec["renewTime"])
+    if unseen <= timedelta(seconds=spec["leaseDurationSeconds"]):
+        return str(spec["holderIdentity"])
+    return f"{spec['holderIdentity']}, unseen for {unseen.total_seconds() / 60:.0f} min"
 
 
 def _written(moment: datetime) -> str:

@@ -16,9 +16,9 @@ from facility.kubernetes import ends, room
 from facility.kubernetes.account import pod_account
 from facility.kubernetes.api import Api
 from facility.kubernetes.backend import KubernetesBackend
-from facility.kubernetes.kinds import CONFIG_MAP, POD, QUOTA
+from facility.kubernetes.kinds import CONFIG_MAP, LEASE, POD, QUOTA
 from facility.kubernetes.kubeconfig import kubeconfig_account
-from facility.kubernetes.outside import Lease, outside
+from facility.kubernetes.outside import Lease, holder, outside
 from facility.kubernetes.place import Place, own_pod
 from facility.request import Limit
 from facility.table import Table
@@ -118,12 +118,23 @@ class ThisNamespace:
                     _counts(workers.get(one["metadata"]["name"], Counter())),
                     one["metadata"]["creationTimestamp"],
                     names.scheduler_address(one["metadata"]["name"], self.api.namespace),
-                    ", ".join(o["name"] for o in one["metadata"].get("ownerReferences", ())),
+                    ", ".join(map(self._owner, one["metadata"].get("ownerReferences", ()))),
                 )
                 for one in ends.dask_clusters(self.api)
             ),
             empty=f"no Dask cluster is in namespace {self.api.namespace}",
         )
+
+    def _owner(self, reference: Mapping[str, str]) -> str:
+        """Name a pod, or for a Lease who holds it and whether they still do."""
+        if reference["kind"] != LEASE.name:
+            return reference["name"]
+        try:
+            return holder(self.api.now(self.api.reading(LEASE, reference["name"])))
+        except KubernetesError as error:
+            if error.status not in (403, 404):
+                raise
+            return reference["name"]
 
     def stop(self, name: str) -> None:
         """End one of them.

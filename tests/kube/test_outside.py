@@ -1,11 +1,14 @@
 """cluster() in a process outside of Kubernetes, with a user's kubeconfig."""
 
+import getpass
 import json
 import os
+import platform
 import signal
 import subprocess
 import sys
 import textwrap
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,11 +25,12 @@ pytestmark = [pytest.mark.kube, pytest.mark.timeout(300)]
 
 @pytest.fixture(scope="module")
 def user(state: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Space]:
-    """A user's namespace with an operator, and no pod of the user's in it."""
+    """The namespace of a user with an odd name of 60 characters, and no pod of the user's in it."""
+    odd = f"Ada Ölçer, {uuid.uuid4().hex[:8]} @Institute.example.org/".ljust(60, "x")
     with (
         installed(state, release(POOLS)) as made,
         operator(state, made),
-        space(state, tmp_path_factory.mktemp("space"), made, quota=QUOTA) as found,
+        space(state, tmp_path_factory.mktemp("space"), made, odd, QUOTA) as found,
     ):
         yield found
 
@@ -101,6 +105,8 @@ def test_it_computes_over_a_way_through_the_api_server(user: Space, tmp_path: Pa
     assert lines[2] == "20000000 20000000"
     assert lines[3] == "3"
     assert "away  2 cpu" in said
+    # The holder of its Lease.
+    assert f"{getpass.getuser()}@{platform.node()}" in said
     assert lines[-2:] == ["True", "200"]
     until(lambda: not left(user, "away"))
 
@@ -244,15 +250,16 @@ def test_a_name_is_taken_once_and_the_lease_goes(user: Space, tmp_path: Path) ->
         """
         from facility import cluster
         from facility.errors import RequestError
-        with cluster(cpu=0, name="same", wait=0):
+        longest = "s" * 40
+        with cluster(cpu=0, name=longest, wait=0):
             try:
-                cluster(cpu=0, name="same", wait=0)
+                cluster(cpu=0, name=longest, wait=0)
             except RequestError as error:
                 print(error)
         """,
     )
-    assert "one named 'same' is in namespace" in said
-    until(lambda: not left(user, "same"))
+    assert f"one named '{'s' * 40}' is in namespace" in said
+    until(lambda: not left(user, "s" * 40))
 
 
 def test_the_doctor_explains(user: Space, tmp_path: Path) -> None:

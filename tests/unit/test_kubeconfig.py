@@ -13,7 +13,7 @@ import yaml
 from facility.certificates import authority
 from facility.errors import FacilityError
 from facility.kubernetes.kubeconfig import PluginAccount, kubeconfig_account
-from facility.kubernetes.outside import has_run_out
+from facility.kubernetes.outside import holder
 
 PLUGIN = """#!{python}
 import json, os, pathlib, sys
@@ -197,8 +197,9 @@ def test_without_one_it_says_where_it_looked(files: Path, home: Path) -> None:
         kubeconfig_account({})
 
 
-def test_a_lease_runs_out() -> None:
+def test_who_holds_a_lease_and_for_how_long_nobody_was_seen() -> None:
     now = datetime.datetime(2026, 1, 1, 12, 0, 0, tzinfo=datetime.UTC)
-    spec = {"renewTime": "2026-01-01T11:58:20.000000Z", "leaseDurationSeconds": 90}
-    assert has_run_out({"spec": spec}, now)
-    assert not has_run_out({"spec": spec | {"leaseDurationSeconds": 110}}, now)
+    spec = {"holderIdentity": "ada@laptop", "renewTime": "2026-01-01T11:40:00.000000Z"}
+    assert holder({"spec": {**spec, "leaseDurationSeconds": 1200}}, now) == "ada@laptop"
+    unseen = holder({"spec": {**spec, "leaseDurationSeconds": 300}}, now)
+    assert unseen == "ada@laptop, unseen for 20 min"
