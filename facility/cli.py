@@ -35,10 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     words = sys.argv[1:] if argv is None else list(argv)
     try:
-        parser = build_parser(words)
-        # What follows -- is a script's.
-        own = words[: words.index("--")] if "--" in words[1:] else words
-        arguments = parser.parse_args(own, argparse.Namespace(rest=words[len(own) + 1 :]))
+        arguments = parse(words)
         if arguments.run is None:
             arguments.parser.print_help(sys.stderr)
             return USAGE
@@ -59,6 +56,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"facility: {where}{error.strerror or error}", file=sys.stderr)
         return FAILED
     return code
+
+
+def parse(words: Sequence[str]) -> argparse.Namespace:
+    """Read a command; what follows ``--`` is of a script, and becomes `rest`."""
+    words = list(words)
+    own = words[: words.index("--")] if "--" in words[1:] else words
+    rest = argparse.Namespace(rest=words[len(own) + 1 :])
+    return build_parser(own).parse_args(own, rest)
 
 
 def build_parser(words: Sequence[str]) -> argparse.ArgumentParser:
