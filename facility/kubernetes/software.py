@@ -2,8 +2,9 @@
 
 import json
 import platform
-from collections.abc import Mapping
-from importlib import metadata
+import re
+import sys
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,31 @@ def software(image_file: Path = IMAGE_FILE) -> dict[str, Any]:
     image: Any = {}
     if image_file.exists():
         image = json.loads(image_file.read_text())
-    # The first of several installations is what an import finds.
-    packages: dict[str, str] = {}
-    for distribution in metadata.distributions():
-        packages.setdefault(distribution.metadata["Name"].lower(), distribution.version)
-    return {"python": platform.python_version(), "packages": packages, "image": image}
+    return {"python": platform.python_version(), "packages": packages(sys.path), "image": image}
+
+
+def packages(places: Iterable[str]) -> dict[str, str]:
+    """Return the version of each installed package, by what its folder is called.
+
+    `importlib.metadata` reads a file of each, which takes a worker a tenth of a second.
+
+    Parameters
+    ----------
+    places
+        Where an import looks: the first of several installations is what it finds.
+    """
+    found: dict[str, str] = {}
+    for place in places:
+        try:
+            listed = sorted(entry.name for entry in Path(place or ".").iterdir())
+        except OSError:
+            continue
+        for entry in listed:
+            name, dash, version = entry.removesuffix(".dist-info").rpartition("-")
+            # An installation that was cut off leaves a folder with a tilde.
+            if dash and entry.endswith(".dist-info") and entry[0] != "~":
+                found.setdefault(re.sub(r"[-_.]+", "-", name).lower(), version)
+    return found
 
 
 def differences(

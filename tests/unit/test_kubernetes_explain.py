@@ -4,12 +4,16 @@ The messages are those that Kubernetes 1.35, its scheduler, kubelet and containe
 give, or that stand in the autoscaler's documentation.
 """
 
+import re
+import sys
+from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from facility.kubernetes import explain
-from facility.kubernetes.software import differences
+from facility.kubernetes.software import differences, packages
 
 NODES = "0/2 nodes are available: "
 
@@ -255,3 +259,22 @@ def test_many_differences_are_counted() -> None:
     names = [f"p{number}" for number in range(20)]
     here, there = (described(**dict.fromkeys(names, version)) for version in ("1", "2"))
     assert differences(here, there)[1][-1] == "12 more packages"
+
+
+def test_packages_are_what_pip_says(tmp_path: Path) -> None:
+    found = packages(sys.path)
+    # The first installation of several counts, as for an import.
+    said: dict[str, str] = {}
+    for each in metadata.distributions():
+        said.setdefault(re.sub(r"[-_.]+", "-", each.name).lower(), each.version)
+    assert found == said
+    assert {"dask", "distributed", "cloudpickle"} <= found.keys()
+    own, system = tmp_path / "own", tmp_path / "system"
+    for folder in (own / "dask-99.dist-info", system / "dask-1.dist-info"):
+        folder.mkdir(parents=True)
+    (system / "~umpy-2.dist-info").mkdir()
+    (system / "zope.interface-7.1.dist-info").mkdir()
+    (system / "with_local-1.0+cu12.dist-info").mkdir()
+    places = [str(tmp_path / "none"), str(own), str(system)]
+    expected = {"dask": "99", "zope-interface": "7.1", "with-local": "1.0+cu12"}
+    assert packages(places) == expected
