@@ -74,6 +74,7 @@ class ThisNamespace:
         return [
             ("Namespace", f"{place.namespace}, with {running} Dask clusters"),
             ("Image of workers", place.image),
+            ("Folders of workers", folders(place)),
         ]
 
     def limits(self, config: Config) -> dict[str, Limit]:
@@ -145,6 +146,17 @@ class ThisNamespace:
             Where there is none of that name.
         """
         ends.stop(self.api, name)
+
+
+def folders(place: Place) -> str:
+    """Say which of the notebook's lasting folders scheduler and workers have too."""
+    there, missing = (
+        ", ".join(each.path for each in mounts) for mounts in (place.shared, place.unshared)
+    )
+    if not missing:
+        return there or "none of their own; what the notebook keeps is in no claim either"
+    why = f"not {missing}, since a single node may mount it (access mode ReadWriteOnce)"
+    return f"{there}; {why}" if there else why
 
 
 def _counts(workers: "Counter[str]") -> str:

@@ -175,6 +175,9 @@ def merged(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
+A = {"mountPath": "/a"}
+NFS = {"nfs": {"server": "nfs.example.org", "path": "/a"}}
+CSI = {"csi": {"driver": "d.example.org", "volumeHandle": "a-{namespace}"}}
 MISTAKES: list[tuple[str, dict[str, Any]]] = [
     ("pools", {"pools": {}}),
     ("Cpu", {"pools": {"Cpu": MINIMAL["pools"]["cpu"]}}),
@@ -199,10 +202,37 @@ MISTAKES: list[tuple[str, dict[str, Any]]] = [
     ("singleuser/profiles/a", {"singleuser": {"profiles": {"a": {}}}}),
     ("singleuser/storage/type", {"singleuser": {"storage": {"type": "static"}}}),
     ("singleuser/uid", {"singleuser": {"uid": 0}}),
+    ("singleuser/identity", {"singleuser": {"identity": {"uid": "a"}}}),
     ("sharedVolumes/a", {"sharedVolumes": {"a": {"path": "/a"}}}),
+    ("propertyName 'A'", {"sharedVolumes": {"A": {"mountPath": "/a"}}}),
+    ("sharedVolumes/a/mountPath", {"sharedVolumes": {"a": {"mountPath": "a"}}}),
+    ("sharedVolumes/a/accessModes", {"sharedVolumes": {"a": {**A, "accessModes": ["RWX"]}}}),
+    ("sharedVolumes/a/volume", {"sharedVolumes": {"a": {**A, "volume": {}}}}),
+    ("sharedVolumes/a/volume", {"sharedVolumes": {"a": {**A, "volume": {**NFS, **CSI}}}}),
+    *(
+        ("sharedVolumes/a/volume", {"sharedVolumes": {"a": {**A, "volume": {source: {}}}}})
+        for source in ("hostPath", "local", "iscsi", "nfs", "csi")
+    ),
+    (
+        "sharedVolumes/a/volume/csi/volumeHandle",
+        {"sharedVolumes": {"a": {**A, "volume": {"csi": {**CSI["csi"], "volumeHandle": "x"}}}}},
+    ),
     ("cull/timeout", {"cull": {"timeout": "1h"}}),
 ]
 WRONG = [*wrong_values(), *MISTAKES]
+
+
+def test_a_right_on_volumes_comes_with_a_template_alone() -> None:
+    found = {name: json.dumps(manifests(values_of(name))) for name in SCENARIOS}
+    assert [name for name, text in found.items() if "persistentvolumes" in text] == ["storage"]
+
+
+def test_quotes_in_values_stay_quotes() -> None:
+    nfs = {"server": "nfs.example.org", "path": '/it\'s "data"'}
+    found = manifests(merged(MINIMAL, {"sharedVolumes": {"a": {**A, "volume": {"nfs": nfs}}}}))
+    policy = by_name(found)["ValidatingAdmissionPolicy", "af-hub-persistentvolumes"]
+    (data,) = (v["expression"] for v in policy["spec"]["variables"] if v["name"] == "sources")
+    assert json.loads(data) == {"a": ["nfs", nfs["server"], nfs["path"], "true"]}
 
 
 def test_there_are_a_hundred_mistakes() -> None:
@@ -233,6 +263,10 @@ def test_a_mistake_is_refused_where_it_is(path: str, change: dict[str, Any]) -> 
         ({"tenants": {"users": {"ada": {"pools": {"x": 1}}}}}, "tenants.users.ada.pools"),
         ({"singleuser": {"image": {"name": "analysis"}}}, "singleuser.image.name"),
         ({"images": {"permitted": ["ghcr.io"]}}, "images.permitted"),
+        ({"sharedVolumes": {"a": A, "b": A}}, "sharedVolumes.b is mounted at /a, as is"),
+        ({"sharedVolumes": {"a": {"mountPath": "/home/jovyan"}}}, "as is the home"),
+        ({"sharedVolumes": {"home": A}}, "sharedVolumes.home needs another name"),
+        ({"sharedVolumes": {"a": {**A, "volume": NFS, "storageClass": "x"}}}, "keep one of the"),
     ],
 )
 def test_what_no_schema_sees_is_told_in_a_sentence(change: dict[str, Any], told: str) -> None:

@@ -17,6 +17,7 @@ from facility.kubernetes import manifests, room
 from facility.kubernetes.ends import as_settings, deletions
 from facility.kubernetes.manifests import DaskCluster, dask_cluster, tls_secret, worker_pod
 from facility.kubernetes.place import ClaimMount, Place, by_digest, place_of
+from facility.kubernetes.site import folders
 from facility.request import PoolRequest
 
 GOLDEN = Path(__file__).resolve().parents[1] / "data/kubernetes"
@@ -222,6 +223,10 @@ def test_the_place_is_the_container_called_notebook() -> None:
     ]
     # What a container says outweighs its pod.
     assert place.identity == {"runAsUser": 5001, "fsGroup": 100}
+    assert folders(place) == (
+        "/data, /all; not /home/jovyan, /other, since a single node may mount it (access mode "
+        "ReadWriteOnce)"
+    )
 
 
 def test_a_home_that_many_nodes_may_mount_is_one_volume_and_what_the_pool_mounts_comes_first() -> (

@@ -15,6 +15,7 @@ from facility.kubernetes import ends
 from facility.kubernetes.account import pod_account
 from facility.kubernetes.api import Api
 from facility.kubernetes.kinds import CLAIM, DASK_CLUSTER, NAMESPACE, POD
+from facility.kubernetes.tenant import is_ours
 from facility.table import Table
 
 RELEASE_VARIABLE = "FACILITY_RELEASE"
@@ -154,6 +155,8 @@ class Administration:
         return ", ".join(
             f"{each['metadata']['name']} ({each['spec']['resources']['requests']['storage']})"
             for each in claims
+            # What is shared is nobody's to lose.
+            if not is_ours(each["spec"].get("volumeName", ""), namespace)
         )
 
     def remove(self, namespace: str) -> None:

@@ -62,9 +62,7 @@ class VolumeTemplate(Strict):
 class SharedVolumeValues(Strict):
     """A folder that all users share, by a claim in each user's namespace."""
 
-    mount_path: str = Field(
-        pattern="^/.", description="Where server, schedulers, workers see it."
-    )
+    mount_path: str = Field(pattern="^/.", description="Where server, schedulers, workers see it.")
     read_only: bool = Field(True, description="Whether nobody may write it.")
     volume: VolumeTemplate | None = Field(
         None,
@@ -127,7 +125,7 @@ SharedVolumes = Annotated[
     dict[str, SharedVolumeValues],
     Field(
         default_factory=dict,
-        json_schema_extra={"propertyNames": {"pattern": VOLUME_NAME, "not": {"enum": list(TAKEN)}}},
+        json_schema_extra={"propertyNames": {"pattern": VOLUME_NAME}},
         description="Folders that all users share, at the same path in the user's server, in "
         "schedulers and in workers, each under the name of its claim.",
     ),

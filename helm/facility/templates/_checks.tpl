@@ -36,6 +36,9 @@ told before anything is changed.
 {{- end -}}
 {{- $paths := dict .Values.singleuser.storage.homeMountPath "the home" "/tmp" "scratch" -}}
 {{- range $name, $shared := .Values.sharedVolumes -}}
+{{- if has $name (list "home" "pools" "tmp") -}}
+{{- $problems = append $problems (printf "sharedVolumes.%s needs another name, since every server has a volume of that name" $name) -}}
+{{- end -}}
 {{- if and $shared.volume $shared.storageClass -}}
 {{- $problems = append $problems (printf "sharedVolumes.%s has a storageClass and a volume; keep one of the two" $name) -}}
 {{- end -}}
