@@ -55,9 +55,9 @@ class Diary:
             self.workers[chunk] = told
             self._began(chunk)
         else:
-            worker, began, seconds, size, weights = told
+            worker, began, seconds, size, weights, plainly = told
             made = Weights(*weights) if weights else None
-            self.receipts[chunk] = Receipt(worker, began, seconds, size, made)
+            self.receipts[chunk] = Receipt(worker, began, seconds, size, made, plainly)
 
     def wait(self, missing: Callable[[], bool]) -> None:
         """Wait a moment for what is under way."""

@@ -1,6 +1,7 @@
 """What became of every event: processed, failed or not reached, and what it took."""
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -36,6 +37,8 @@ class Receipt:
         Read from the file.
     weights
         Of the file, from the chunk with its first event; None where it has none.
+    plainly
+        Why it was read as coffea's Runner reads, which takes longer; None where it was not.
     """
 
     worker: str
@@ -43,6 +46,7 @@ class Receipt:
     seconds: float
     bytes: int
     weights: Weights | None = None
+    plainly: str | None = None
 
 
 @dataclass
@@ -63,6 +67,8 @@ class Record:
         Whether its result comes from a checkpoint.
     weights
         Of the file, with its first chunk.
+    plainly
+        Why it was read as coffea's Runner reads; None where it was not.
     """
 
     chunk: Chunk
@@ -76,12 +82,13 @@ class Record:
     details: str = ""
     restored: bool = False
     weights: Weights | None = None
+    plainly: str | None = None
 
     def take(self, receipt: Receipt) -> None:
         """Take note of what processing the chunk took."""
         self.worker, self.began = receipt.worker, receipt.began
         self.seconds, self.bytes = receipt.seconds, receipt.bytes
-        self.weights = receipt.weights
+        self.weights, self.plainly = receipt.weights, receipt.plainly
 
 
 @dataclass
@@ -240,6 +247,16 @@ class Report:
         )  # fmt: skip
         return Table(("dataset", "file", "events", "tries", "worker", "error"), rows, "no failures")
 
+    @property
+    def read_plainly(self) -> list[str]:
+        """One sentence for each reason why chunks were read as coffea's Runner reads."""
+        reasons = Counter(r.plainly for r in self.records if r.plainly is not None)
+        return [
+            f"{number:,} of {len(self.records):,} chunks were read as coffea's Runner reads them, "
+            f"which takes longer: {reason}"
+            for reason, number in reasons.items()
+        ]
+
     def to_json(self) -> str:
         """Give everything that the report holds as JSON."""
         totals = {state.replace(" ", "_"): self.events(state) for state in STATES}
@@ -253,7 +270,7 @@ class Report:
                 "seconds": self.seconds,
                 "events_per_second": self.rate,
                 "skipped": list(self.skipped),
-                "notes": self.notes,
+                "notes": [*self.notes, *self.read_plainly],
                 "datasets": list(self.datasets),
                 "weights": list(self.weighted),
                 "metadata": self.metadata,
@@ -292,7 +309,7 @@ class Report:
         failures = self._shown()
         parts += [str(failures)] if failures else []
         parts += [f"left out: {text}" for text in self.skipped[:SHOWN]]
-        return "\n".join([*parts, *self.notes])
+        return "\n".join([*parts, *self.notes, *self.read_plainly])
 
     __repr__ = __str__
 
@@ -300,7 +317,8 @@ class Report:
         parts = [f"<p>{escape(self.summary())}</p>", self.datasets._repr_html_()]
         failures = self._shown()
         parts += [failures._repr_html_()] if failures else []
-        lines = [*(f"left out: {text}" for text in self.skipped[:SHOWN]), *self.notes]
+        lines = [f"left out: {text}" for text in self.skipped[:SHOWN]]
+        lines += [*self.notes, *self.read_plainly]
         return "".join([*parts, *(f"<p>{escape(text)}</p>" for text in lines)])
 
     def _shown(self) -> Table:

@@ -14,11 +14,11 @@ from distributed.deploy.cluster import Cluster
 
 from facility import names
 from facility.analysis.checkpoint import Checkpoint, CheckpointWarning
-from facility.analysis.chunk import Settings
 from facility.analysis.delivery import pickled
 from facility.analysis.fileset import Fileset, Sources
 from facility.analysis.fileset import fileset as checked
 from facility.analysis.merge import merge_here
+from facility.analysis.openfile import Settings
 from facility.analysis.physlite import PhysliteSchema
 from facility.analysis.place import check_paths, client_of
 from facility.analysis.plan import Plan, plan
@@ -32,6 +32,10 @@ CHUNKSIZE = 200_000
 """Events of a chunk: reading one costs as much as some ten thousand events."""
 
 Processor: TypeAlias = ProcessorABC | Callable[[Any], Any]
+
+
+class PlainReadingWarning(UserWarning):
+    """Files were read as coffea's Runner reads them; the message says why, and it takes longer."""
 
 
 class PartialResultsWarning(UserWarning):
@@ -149,6 +153,8 @@ def run(
         results = _finish(window, processor, kept)
     for note in report.notes:
         warnings.warn(note, CheckpointWarning, stacklevel=2)
+    for note in report.read_plainly:
+        warnings.warn(note, PlainReadingWarning, stacklevel=2)
     if report.failed or report.skipped:
         _tell_failures(report, results, on_error)
     return results, report

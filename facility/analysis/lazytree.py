@@ -1,0 +1,368 @@
+"""A TTree whose branches are read when they are first asked for.
+
+The metadata of a real PHYSLITE tree are 1,343 branches, of which an analysis reads a few, and
+uproot makes Python objects of all of them. Here only names and types are looked at beforehand, in
+the bytes themselves. uproot still reads each branch, and all else that the file holds: what it
+takes for a TTree and for a list of branches is told with `uproot.open(custom_classes=...)`.
+
+ROOT's bytes refer to earlier places among them: to where a class was named first, to the counter
+of a jagged branch. Such a place may lie in a branch that has not been read: see `_References`.
+
+The layout is that of ROOT 6 and the models are uproot's own affair, so both are checked: what is
+not as expected raises `LayoutError` (or what uproot raises for bytes that make no sense), and the
+caller reads the file as uproot does.
+"""
+
+import hashlib
+import struct
+import threading
+from bisect import bisect_right
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar, NamedTuple
+
+import uproot
+from uproot.deserialization import read_object_any
+from uproot.models.TObjArray import Model_TObjArray
+from uproot.models.TTree import Model_TTree, Model_TTree_v20
+from uproot.source.cursor import Cursor
+
+TESTED = ("5.7.7",)
+"""Versions of uproot with which everything that is read was compared with what uproot reads."""
+MAP_OFFSET = int(uproot.const.kMapOffset)
+COUNTED, NEW_CLASS, CLASS = 0x40000000, 0xFFFFFFFF, 0x80000000
+"""Bits of ROOT's numbers of bytes and of its tags."""
+REFERENCED = 1 << 4
+"""Bit of a TObject with two more bytes."""
+BRANCH, ELEMENT = 13, 10
+"""Versions of TBranch and TBranchElement."""
+NUMBER, TAG, HEADER = struct.Struct(">I"), struct.Struct(">II"), struct.Struct(">IH")
+OBJECT, SIZES = struct.Struct(">HII"), struct.Struct(">ii")
+BEFORE_FEATURES, AFTER_FEATURES, TYPE = 24, 44, 18
+"""Bytes of TBranch before and after its fIOFeatures; of what TBranchElement tells of its type."""
+
+
+class LayoutError(Exception):
+    """The bytes, or uproot's models, are not laid out as this module knows them."""
+
+
+class Place(NamedTuple):
+    """Where a branch of the tree is in the bytes."""
+
+    name: str
+    start: int
+    stop: int
+
+
+class Layout:
+    """Finds the branches of a tree in the bytes of its metadata.
+
+    Parameters
+    ----------
+    data
+        The bytes.
+    origin
+        The place in them from which references count.
+    """
+
+    def __init__(self, data: bytes, origin: int) -> None:
+        self._data, self._origin = data, origin
+
+    def branches(self, at: int, types: list[bytes]) -> tuple[int, list[Place]]:
+        """Walk along a TObjArray of branches.
+
+        Parameters
+        ----------
+        types
+            Takes what describes each branch and those inside it.
+
+        Returns
+        -------
+        stop : int
+            Where the array ends.
+        places : list of Place
+            Those directly in it.
+
+        Raises
+        ------
+        LayoutError
+        """
+        stop, at = self._counted(at)
+        at, _ = self._string(self._object(at))
+        size, _ = SIZES.unpack_from(self._data, at)
+        types.append(NUMBER.pack(size))
+        at, places = at + SIZES.size, []
+        for _ in range(size):
+            places.append(self._branch(at, types))
+            at = places[-1].stop
+        self._expect(at == stop, "a list of branches ends elsewhere")
+        return stop, places
+
+    def class_at(self, at: int) -> str | None:
+        """Return the class that is named at a place; None where none is."""
+        if not 0 <= at <= len(self._data) - 5 or self._number(at) != NEW_CLASS:
+            return None
+        end = self._data.find(b"\0", at + 4)
+        return None if end < 0 else self._data[at + 4 : end].decode("latin1")
+
+    def _branch(self, at: int, types: list[bytes]) -> Place:
+        start = at
+        count, tag = TAG.unpack_from(self._data, at)
+        self._expect(count & COUNTED, "a branch is a reference")
+        stop, at = at + 4 + (count & ~COUNTED), at + 4
+        named = at if tag == NEW_CLASS else (tag & ~CLASS) - MAP_OFFSET + self._origin
+        kind = self.class_at(named)
+        at += 4 if tag != NEW_CLASS else 5 + len(kind or "")
+        self._expect(kind in ("TBranch", "TBranchElement"), f"a branch is a {kind}")
+        is_element = kind == "TBranchElement"
+        if is_element:
+            _, at = self._counted(at, ELEMENT)
+        end, at = self._counted(at, BRANCH)
+        end_of_names, at = self._counted(at)
+        at = self._object(at)
+        _, name = self._string(at)
+        types.append(self._data[at:end_of_names])  # with the title
+        at, _ = self._counted(end_of_names)
+        at, _ = self._counted(at + BEFORE_FEATURES)
+        self.branches(at + AFTER_FEATURES, types)
+        if is_element:
+            at = end
+            for _ in range(3):  # its class, its parent's, that of clones
+                at, _ = self._string(at)
+            types.append(self._data[end : at + TYPE])
+        return Place(name.decode(), start, stop)
+
+    def _counted(self, at: int, version: int | None = None) -> tuple[int, int]:
+        """Where an object with a number of bytes ends, and where its content begins."""
+        count, found = HEADER.unpack_from(self._data, at)
+        self._expect(count & COUNTED, "an object has no number of bytes")
+        self._expect(version in (None, found), f"a branch is of version {found}")
+        stop = at + 4 + (count & ~COUNTED)
+        self._expect(stop <= len(self._data), "an object ends behind the end")
+        return stop, at + HEADER.size
+
+    def _object(self, at: int) -> int:
+        """Where a TObject ends."""
+        _, _, bits = OBJECT.unpack_from(self._data, at)
+        return at + OBJECT.size + (2 if bits & REFERENCED else 0)
+
+    def _string(self, at: int) -> tuple[int, bytes]:
+        """Where a string ends, and what it is."""
+        size, at = self._data[at], at + 1
+        if size == 255:
+            size, at = self._number(at), at + 4
+        return at + size, self._data[at : at + size]
+
+    def _number(self, at: int) -> int:
+        found: int = NUMBER.unpack_from(self._data, at)[0]
+        return found
+
+    @staticmethod
+    def _expect(truth: object, otherwise: str) -> None:
+        if not truth:
+            raise LayoutError(otherwise)
+
+
+class LazyTree(Model_TTree_v20):
+    """uproot's TTree, with its branches and leaves not read yet.
+
+    Attributes
+    ----------
+    structure
+        Names the title of the tree and the names, titles and types of its branches, in their order.
+    """
+
+    structure: str
+
+    @property
+    def trouble(self) -> Exception | None:
+        """What reading a branch has raised; None while all is well."""
+        found: Exception | None = self.member("fBranches").trouble
+        return found
+
+    def postprocess(self, chunk: Any, cursor: Any, context: Any, file: Any) -> Any:
+        """Do what uproot does, without asking each branch for its name."""
+        branches = self.member("fBranches")
+        if not isinstance(branches, _Branches):
+            raise LayoutError("uproot reads the list of branches in another way")
+        self._chunk, self._lookup = chunk, _Lookup(branches)
+        title = self.member("fTitle").encode()
+        self.structure = hashlib.sha256(b"\0".join([title, *branches.types])).hexdigest()
+        return self
+
+
+class _Array(Model_TObjArray):
+    """Stands for a TObjArray, and leaves those of a tree for later."""
+
+    @classmethod
+    def read(
+        cls,
+        chunk: Any,
+        cursor: Any,
+        context: Any,
+        file: Any,
+        selffile: Any,
+        parent: Any,
+        concrete: Any = None,
+    ) -> Any:
+        """Choose by what the array belongs to."""
+        kind: Any = Model_TObjArray
+        if type(parent) is LazyTree:
+            kind = _Leaves if "fBranches" in parent.members else _Branches
+        return kind.read(chunk, cursor, context, file, selffile, parent, concrete)
+
+
+class _Leaves(Model_TObjArray):
+    """The leaves of a tree. uproot finds them in their branches and asks for this list never."""
+
+    def read_members(self, chunk: Any, cursor: Any, context: Any, file: Any) -> None:
+        """Read nothing but where it ends."""
+        self._later = chunk, cursor.copy(), dict(context), file
+        cursor.skip_after(self)
+
+    def __getattr__(self, name: str) -> Any:
+        if name != "_data":
+            raise AttributeError(name)
+        super().read_members(*self._later)
+        return self.__dict__[name]
+
+
+class _Branches(Model_TObjArray):
+    """The branches of a tree, each read when it is first asked for.
+
+    Attributes
+    ----------
+    places
+        Where they are.
+    types
+        Describes them and what is inside them.
+    trouble
+        What reading one has raised.
+    """
+
+    places: list[Place]
+    types: list[bytes]
+    trouble: Exception | None = None
+
+    def read_members(self, chunk: Any, cursor: Any, context: Any, file: Any) -> None:
+        """Look where they are."""
+        data = bytes(chunk.get(chunk.start, chunk.stop, cursor, context))
+        layout, self.types = Layout(data, cursor.origin - chunk.start), []
+        stop, self.places = layout.branches(self._cursor.index - chunk.start, self.types)
+        self._read_already: dict[int, Any] = {}
+        self._being_read: set[int] = set()
+        self._lock = threading.RLock()
+        self._from = chunk, dict(context), file
+        self._references = _References(cursor.refs, self, layout, cursor.origin)
+        # What follows the branches may refer to them too.
+        cursor._refs = self._references
+        cursor.move_to(stop + chunk.start)
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def __getitem__(self, where: Any) -> Any:
+        if isinstance(where, slice):
+            return [self[index] for index in range(*where.indices(len(self)))]
+        index = range(len(self))[where]
+        found = self._read_already.get(index)
+        if found is None:
+            with self._lock:
+                found = self._read_already[index] = self._read(index)
+        return found
+
+    @property
+    def _data(self) -> list[Any]:
+        return list(self)
+
+    def _read(self, index: int) -> Any:
+        (chunk, context, file), place = self._from, self.places[index]
+        cursor = Cursor(place.start + chunk.start, self._cursor.origin, self._references)
+        self._being_read.add(index)
+        try:
+            found = read_object_any(chunk, cursor, dict(context), file, self._file, self._parent)
+            if (found.name, cursor.index - chunk.start) != (place.name, place.stop):
+                raise LayoutError(f"{place.name} was not read where it is")
+        except Exception as error:
+            self.trouble = error
+            raise
+        finally:
+            self._being_read.discard(index)
+        # Or uproot asks all branches to count which this is.
+        found._index = index
+        return found
+
+    def read_at(self, at: int) -> None:
+        """Read the branch at a place in the bytes, unless it is just being read."""
+        index = bisect_right(self.places, at, key=lambda place: place.start) - 1
+        if index >= 0 and at < self.places[index].stop and index not in self._being_read:
+            self[index]
+
+
+class _References(dict[int, Any]):
+    """What was read so far, by its place; what is asked for beyond that is read now."""
+
+    def __init__(
+        self, known: Mapping[int, Any], branches: _Branches, layout: Layout, origin: int
+    ) -> None:
+        super().__init__(known)
+        self._branches, self._layout = branches, layout
+        self._origin = origin - branches._from[0].start
+
+    def __contains__(self, reference: object) -> bool:
+        if not super().__contains__(reference):
+            at = int(reference) - MAP_OFFSET + self._origin  # type: ignore[call-overload]
+            name = self._layout.class_at(at)
+            if name is not None:
+                self[int(reference)] = self._branches._from[2].class_named(name)  # type: ignore[call-overload]
+            else:
+                self._branches.read_at(at)
+        return super().__contains__(reference)
+
+
+class _Lookup(Mapping[str, Any]):
+    """Branches by name; of several with one name the first."""
+
+    def __init__(self, branches: _Branches) -> None:
+        self._branches = branches
+        places = reversed(list(enumerate(branches.places)))
+        self._index = {place.name: index for index, place in places}
+
+    def __getitem__(self, name: str) -> Any:
+        return self._branches[self._index[name]]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._index
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._index)
+
+    def __len__(self) -> int:
+        return len(self._index)
+
+
+class _Tree(Model_TTree):
+    """Stands for TTree, of which `LazyTree` is the version that this module knows."""
+
+    known_versions: ClassVar = {**Model_TTree.known_versions, 20: LazyTree}
+
+
+# uproot tells by the name what a model is of.
+LazyTree.__name__ = Model_TTree_v20.__name__
+_Tree.__name__ = Model_TTree.__name__
+for _kind in (_Array, _Leaves, _Branches):
+    _kind.__name__ = Model_TObjArray.__name__
+
+_classes: dict[str, Any] = {}
+
+
+def open_lazily(path: str, options: Mapping[str, Any]) -> Any:
+    """Open a file whose trees are lazy.
+
+    Parameters
+    ----------
+    options
+        Of `uproot.open`.
+    """
+    # What uproot has made of a file's own descriptions is kept for the next one, as uproot does.
+    _classes.update({**uproot.classes, **_classes, "TTree": _Tree, "TObjArray": _Array})
+    return uproot.open({path: None}, custom_classes=_classes, **options)

@@ -1,0 +1,233 @@
+"""Files that stay open between the chunks of a run, and coffea's events of each chunk.
+
+A file is read along one of two paths, with the same events on both: quickly (`lazytree`, `forms`),
+or plainly, as coffea's own Runner reads it. The plain one is taken where a check of the quick one
+fails; `OpenFile.plainly` then says which.
+
+Which branches an analysis reads need not be known: a lazy tree reads what is asked for, whenever
+that is.
+"""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import uproot
+from coffea.nanoevents import NanoEventsFactory
+from uproot.behaviors.TTree import TTree
+
+from facility.analysis.bookkeepers import Weights, weights
+from facility.analysis.forms import Columns, events_of, form_of, untested
+from facility.analysis.lazytree import LayoutError, LazyTree, open_lazily
+from facility.analysis.plan import Chunk
+from facility.analysis.rootfile import is_address
+
+MOST = 4
+"""Files that stay open in a thread."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How chunks are read.
+
+    Attributes
+    ----------
+    schema
+        A coffea schema.
+    uproot_options
+        Arguments of `uproot.open`.
+    weights
+        Whether to read the sums of weights of each file.
+    xcache
+        What `facility.analysis.xcache.caches` returns.
+    output
+        Folder for skims.
+    """
+
+    schema: Any
+    uproot_options: Mapping[str, Any] = field(default_factory=dict)
+    weights: bool = False
+    xcache: tuple[str, ...] = ()
+    output: str | None = None
+
+
+class ChangedFileError(Exception):
+    """A file is not the one that the plan was made for."""
+
+
+class OpenFile:
+    """A file that stays open, as one thread uses it.
+
+    Parameters
+    ----------
+    plainly
+        Why to read it as coffea does; None reads it quickly if that is possible.
+
+    Attributes
+    ----------
+    plainly
+        Why it is read as coffea does.
+
+    Raises
+    ------
+    ChangedFileError
+    """
+
+    def __init__(self, chunk: Chunk, settings: Settings, plainly: str | None = None) -> None:
+        self.settings, self.plainly = settings, plainly
+        self.directory: Any = None
+        self._tree: Any = None
+        self._columns: Columns | None = None
+        if plainly is None:
+            self._open_quickly(chunk)
+        if self.directory is None:
+            self.directory = uproot.open({chunk.place: None}, **settings.uproot_options)
+        tree = self.directory[chunk.tree]
+        found = str(self.directory.file.uuid), tree.num_entries
+        if found != (chunk.uuid, chunk.entries):
+            self.close()
+            raise ChangedFileError(
+                f"{chunk.path} has changed since the run began: it holds {found[1]:,} events "
+                f"(UUID {found[0]}) instead of {chunk.entries:,} ({chunk.uuid})"
+            )
+
+    def _open_quickly(self, chunk: Chunk) -> None:
+        """Open it with its tree not read, unless a check fails."""
+        self.plainly = untested()
+        if self.plainly is not None:
+            return
+        options, schema = self.settings.uproot_options, self.settings.schema
+        self.directory = open_lazily(chunk.place, options)
+        try:
+            tree = self.directory[chunk.tree]
+            if isinstance(tree, LazyTree):
+                self._form = form_of(self.directory, tree, chunk.tree, tree.structure, schema)
+                self._tree = tree
+            elif isinstance(tree, TTree):
+                self.plainly = f"{chunk.tree} is a TTree of version {tree.class_version}"
+        except OSError:
+            self.close()
+            raise
+        except Exception as error:  # noqa: BLE001 - damaged bytes make uproot raise anything at all
+            # What is wrong with the file itself is met again by uproot and coffea alone.
+            self.close()
+            self.directory, self.plainly = None, _told(error)
+
+    @property
+    def requested(self) -> int:
+        """Bytes asked for so far."""
+        return int(self.directory.file.source.num_requested_bytes)
+
+    @property
+    def doubt(self) -> str | None:
+        """Why events that were read quickly are not to be trusted, None where they are."""
+        if self._tree is None or self._columns is None:
+            return None
+        trouble = self._tree.trouble or self._columns.trouble
+        return None if trouble is None else _told(trouble)
+
+    def events(self, chunk: Chunk, metadata: Mapping[str, Any]) -> Any:
+        """Make coffea's events of a chunk; columns are read when they are first used."""
+        everything = {
+            "dataset": chunk.dataset,
+            "filename": chunk.path,
+            "treename": chunk.tree,
+            "entrystart": chunk.start,
+            "entrystop": chunk.stop,
+            "fileuuid": chunk.uuid,
+            **metadata,
+        }
+        options = self.settings.uproot_options
+        if self._tree is not None:
+            place = self._tree, chunk.start, chunk.stop
+            found, self._columns = events_of(self._form, *place, everything, options)
+        else:
+            found = NanoEventsFactory.from_root(
+                self.directory,
+                treepath=chunk.tree,
+                entry_start=chunk.start,
+                entry_stop=chunk.stop,
+                schemaclass=self.settings.schema,
+                mode="virtual",
+                metadata=everything,
+                uproot_options=options,
+            ).events()
+        if len(found) != chunk.events:
+            raise ChangedFileError(f"{chunk} gave {len(found):,} events")
+        return found
+
+    def sums_of_weights(self) -> Weights | None:
+        """Read what `facility.analysis.bookkeepers.weights` does."""
+        try:
+            return weights(self.directory)
+        except Exception:
+            if self._tree is None:
+                raise
+        with uproot.open(self.directory.file.file_path, **self.settings.uproot_options) as again:
+            return weights(again)
+
+    def forget_arrays(self) -> None:
+        """Give back the memory of what uproot has kept of a chunk."""
+        cache = self.directory.file.array_cache
+        if cache is not None:
+            cache.clear()
+
+    def close(self) -> None:
+        """Close it, whatever state it is in."""
+        with suppress(Exception):
+            self.directory.close()
+
+
+class _Local(threading.local):
+    """The files that are open in each thread, the one used last at the end."""
+
+    def __init__(self) -> None:
+        self.files: OrderedDict[tuple[object, ...], OpenFile] = OrderedDict()
+
+
+_local = _Local()
+
+
+def open_file(chunk: Chunk, settings: Settings, plainly: str | None = None) -> OpenFile:
+    """Give the file of a chunk, open.
+
+    Parameters
+    ----------
+    plainly
+        Why to read it as coffea does, from now on.
+    """
+    files = _local.files
+    key = _identity(chunk), id(settings)
+    found = files.pop(key, None)
+    if found is not None and plainly is not None:
+        found.close()
+        found = None
+    if found is None:
+        while len(files) >= MOST:
+            files.popitem(last=False)[1].close()
+        found = OpenFile(chunk, settings, plainly)
+    files[key] = found
+    return found
+
+
+def close_files() -> None:
+    """Close all files of this thread."""
+    while _local.files:
+        _local.files.popitem()[1].close()
+
+
+def _identity(chunk: Chunk) -> tuple[object, ...]:
+    """Say which file this is, such that a replaced one is opened again."""
+    if is_address(chunk.place):
+        return chunk.place, chunk.tree, chunk.uuid
+    status = Path(chunk.place).stat()
+    return chunk.place, chunk.tree, chunk.uuid, status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def _told(error: BaseException) -> str:
+    reason = str(error).strip().partition("\n")[0]
+    return reason if isinstance(error, LayoutError) else f"{type(error).__name__}: {reason}"

@@ -1,0 +1,331 @@
+"""Files that are read quickly give what uproot and coffea give, or are read plainly."""
+
+import random
+import warnings
+from collections import OrderedDict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import awkward as ak
+import numpy as np
+import pytest
+import uproot
+from coffea.nanoevents import BaseSchema, NanoAODSchema, NanoEventsFactory, PHYSLITESchema
+
+from facility.analysis import chunk as chunks
+from facility.analysis import forms, lazytree, openfile
+from facility.analysis.lazytree import LazyTree
+from facility.analysis.openfile import OpenFile, Settings
+from facility.analysis.physlite import PhysliteSchema, quiet
+from facility.analysis.plan import Chunk
+from facility.analysis.sample import write_files
+
+PHYSLITE = "CollectionTree"
+
+
+@pytest.fixture(autouse=True)
+def without_a_word() -> Iterator[None]:
+    with warnings.catch_warnings():
+        quiet()
+        warnings.filterwarnings("ignore", "Missing cross-reference", RuntimeWarning)
+        yield
+    openfile.close_files()
+
+
+def chunk(path: Path, tree: str, start: int = 0, stop: int | None = None) -> Chunk:
+    with uproot.open(path) as file:
+        entries, uuid = file[tree].num_entries, str(file.file.uuid)
+    end = entries if stop is None else stop
+    return Chunk(0, "data", str(path), tree, start, end, uuid, path.stat().st_size, entries)
+
+
+def plain_events(part: Chunk, schema: Any) -> Any:
+    """What coffea's Runner gives to a processor."""
+    return NanoEventsFactory.from_root(
+        {part.path: part.tree},
+        entry_start=part.start,
+        entry_stop=part.stop,
+        schemaclass=schema,
+        mode="virtual",
+        metadata={
+            "dataset": part.dataset,
+            "filename": part.path,
+            "treename": part.tree,
+            "entrystart": part.start,
+            "entrystop": part.stop,
+            "fileuuid": part.uuid,
+        },
+    ).events()
+
+
+def columns(events: Any) -> Iterator[tuple[str, ...]]:
+    """Every column, as the names that lead to it."""
+    for name in events.fields:
+        inside = events.layout[name].fields
+        yield from ((name, field) for field in inside) if inside else ((name,),)
+
+
+def outcome(events: Any, names: tuple[str, ...]) -> Any:
+    """What reading a column gives: its values, or the kind of error."""
+    layout = events.layout
+    try:
+        for name in names:
+            layout = layout[name]
+        return ak.materialize(ak.Array(layout))
+    except Exception as error:  # noqa: BLE001 - to be compared
+        return type(error)
+
+
+def compare(part: Chunk, schema: Any, seed: int = 1) -> int:
+    """Compare every column of a chunk, in any order; return how many are equal."""
+    expected = plain_events(part, schema)
+    file = OpenFile(part, Settings(schema))
+    assert file.plainly is None
+    found = file.events(part, {})
+    assert found.layout.form == expected.layout.form
+    assert found.fields == expected.fields
+    assert found.metadata == expected.metadata
+    assert found.attrs["@form"] == expected.attrs["@form"]
+    assert type(found) is type(expected)
+    equal = 0
+    names = list(columns(expected))
+    assert names == list(columns(found))
+    for name in random.Random(seed).sample(names, len(names)):
+        one, other = outcome(found, name), outcome(expected, name)
+        if isinstance(other, type):
+            assert one is other, name
+        else:
+            assert ak.array_equal(one, other, equal_nan=True, check_parameters=True), name
+            equal += 1
+    assert file.doubt is None
+    file.close()
+    return equal
+
+
+def test_every_column_of_a_real_file(real_physlite: Path) -> None:
+    equal = compare(chunk(real_physlite, PHYSLITE, 10, 90), PHYSLITESchema)
+    assert equal == 1131
+
+
+def test_every_branch_of_a_real_file_as_it_is(real_physlite: Path) -> None:
+    assert compare(chunk(real_physlite, PHYSLITE, 0, 20), BaseSchema, seed=2) > 900
+
+
+def nano(path: Path, events: int, more: bool = False) -> Path:
+    """Write a file with the names of CMS' NanoAOD."""
+    rng = np.random.default_rng(events)
+    muons, jets = (rng.poisson(mean, events) for mean in (2, 5))
+
+    def collection(counts: Any, **columns: Any) -> Any:
+        return ak.unflatten(ak.Array(columns), counts)
+
+    def floats(counts: Any) -> Any:
+        return rng.exponential(30, counts.sum()).astype(np.float32)
+
+    content = {
+        "run": np.full(events, 1, np.uint32),
+        "luminosityBlock": np.arange(events, dtype=np.uint32),
+        "event": np.arange(events, dtype=np.uint64),
+        "MET_pt": rng.exponential(30, events).astype(np.float32),
+        "MET_phi": rng.uniform(-3, 3, events).astype(np.float32),
+        "HLT_IsoMu24": rng.uniform(size=events) > 0.5,
+        "Muon": collection(
+            muons,
+            **{name: floats(muons) for name in ("pt", "eta", "phi", "mass")},
+            charge=rng.choice(np.array([-1, 1], np.int32), muons.sum()),
+            jetIdx=rng.integers(-1, 3, muons.sum(), dtype=np.int32),
+        ),
+        "Jet": collection(jets, **{name: floats(jets) for name in ("pt", "eta", "phi", "mass")}),
+    }
+    if more:
+        content["PV_npvs"] = rng.integers(0, 60, events, dtype=np.int32)
+    with uproot.recreate(path) as file:
+        file.mktree(
+            "Events",
+            {
+                name: values.type.content if isinstance(values, ak.Array) else values.dtype
+                for name, values in content.items()
+            },
+            counter_name=lambda counted: "n" + counted,
+            field_name=lambda outer, inner: f"{outer}_{inner}" if outer else inner,
+        ).extend(content)
+    return path
+
+
+@pytest.mark.parametrize("schema", [PHYSLITESchema, PhysliteSchema, BaseSchema])
+def test_every_column_of_synthetic_physlite(tmp_path: Path, schema: Any) -> None:
+    first, second = write_files(tmp_path, 2, 3_000, progress=False)
+    for path, start, stop in ((first, 0, 3_000), (second, 500, 2_000), (first, 0, 1)):
+        assert compare(chunk(path, PHYSLITE, start, stop), schema) >= 30
+
+
+@pytest.mark.parametrize("schema", [NanoAODSchema, NanoAODSchema.v6, BaseSchema])
+def test_every_column_of_nanoaod(tmp_path: Path, schema: Any) -> None:
+    for number in (1, 400, 2_000):
+        path = nano(tmp_path / f"{number}.root", number)
+        assert compare(chunk(path, "Events"), schema) >= 15
+
+
+def test_a_form_is_made_once_for_files_alike(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[str] = []
+    make = forms._make
+    monkeypatch.setattr(forms, "_kept", OrderedDict())
+    monkeypatch.setattr(forms, "_make", lambda *given: made.append(given[2]) or make(*given))
+    alike = [nano(tmp_path / f"{number}.root", number) for number in (100, 200)]
+    other = nano(tmp_path / "other.root", 50, more=True)
+    for path in (*alike, other, *alike):
+        events = OpenFile(chunk(path, "Events"), Settings(NanoAODSchema)).events(
+            chunk(path, "Events"), {"year": len(path.name)}
+        )
+        assert events.metadata["filename"] == str(path)
+        assert events.metadata["year"] == len(path.name)
+        assert ("PV" in events.fields) is (path is other)
+    assert len(made) == 2
+
+
+def test_a_branch_is_read_when_it_is_asked_for(real_physlite: Path) -> None:
+    part = chunk(real_physlite, PHYSLITE)
+    OpenFile(part, Settings(PhysliteSchema)).close()  # makes the form
+    file = OpenFile(part, Settings(PhysliteSchema))
+    branches = file.directory[PHYSLITE].member("fBranches")
+    assert (len(branches), len(branches._read_already)) == (1343, 0)
+    assert len(ak.flatten(file.events(part, {}).Muons.pt)) == 5
+    assert 0 < len(branches._read_already) <= 3
+    file.close()
+
+
+def test_files_stay_open_but_not_for_ever(tmp_path: Path) -> None:
+    paths = write_files(tmp_path, openfile.MOST + 1, 100, progress=False)
+    settings = Settings(PhysliteSchema)
+    parts = [chunk(path, PHYSLITE) for path in paths]
+    files = [openfile.open_file(part, settings) for part in parts[:-1]]
+    assert openfile.open_file(parts[0], settings) is files[0]
+    openfile.open_file(parts[-1], settings)
+    assert [file.directory.closed for file in files] == [False, True, False, False]
+    # A file that was replaced is another one.
+    replaced = write_files(tmp_path / "new", 1, 100, seed=7, progress=False)[0].replace(paths[0])
+    fresh = openfile.open_file(chunk(replaced, PHYSLITE), settings)
+    assert fresh is not files[0]
+    assert openfile.open_file(chunk(replaced, PHYSLITE), Settings(BaseSchema)) is not fresh
+    openfile.close_files()
+    assert fresh.directory.closed
+
+
+# What is read plainly.
+
+
+class Curious(BaseSchema):  # type: ignore[misc]
+    """A schema whose form depends on the dataset."""
+
+    def __init__(self, base_form: Any) -> None:
+        super().__init__(base_form)
+        if base_form["parameters"]["metadata"].get("dataset") == "data":
+            self._form["fields"] = [f"data_{name}" for name in self._form["fields"]]
+
+
+def damaged(path: Path, find: bytes, put: bytes) -> Path:
+    """Change bytes in the metadata of a file that is not compressed."""
+    content = path.read_bytes()
+    assert content.count(find) >= 1
+    path.write_bytes(content.replace(find, put))
+    return path
+
+
+def uncompressed(path: Path) -> Path:
+    with uproot.recreate(path, compression=None) as file:
+        file.mktree("tree", {"x": np.float32, "y": np.int64}).extend(
+            {"x": np.arange(10, dtype=np.float32), "y": np.arange(10)}
+        )
+    return path
+
+
+@pytest.mark.parametrize("library", ["uproot", "coffea"])
+def test_another_version_is_read_plainly(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, library: str
+) -> None:
+    part = chunk(uncompressed(tmp_path / "a.root"), "tree")
+    monkeypatch.setattr(f"{library}.__version__", "99.1")
+    file = OpenFile(part, Settings(BaseSchema))
+    assert file.plainly is not None
+    assert f"{library} 99.1 was not tested" in file.plainly
+    assert ak.to_list(file.events(part, {}).y) == list(range(10))
+    assert not isinstance(file.directory["tree"], LazyTree)
+
+
+def test_a_schema_that_looks_at_metadata_is_asked_each_time(tmp_path: Path) -> None:
+    part = chunk(uncompressed(tmp_path / "a.root"), "tree")
+    file = OpenFile(part, Settings(Curious))
+    assert "makes use of metadata" in str(file.plainly)
+    assert file.events(part, {}).fields == ["data_x", "data_y"]
+    assert file.events(part, {"dataset": "mc"}).fields == ["x", "y"]
+
+
+def test_a_layout_that_is_not_known_is_read_plainly(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    part = chunk(uncompressed(tmp_path / "a.root"), "tree")
+    monkeypatch.setattr(lazytree, "BRANCH", 12)
+    file = OpenFile(part, Settings(BaseSchema))
+    assert file.plainly == "a branch is of version 13"
+    assert ak.to_list(file.events(part, {}).x) == list(range(10))
+
+
+def test_a_column_of_another_type_is_read_plainly(tmp_path: Path) -> None:
+    part = chunk(uncompressed(tmp_path / "a.root"), "tree")
+    settings = Settings(BaseSchema)
+    file = openfile.open_file(part, settings)
+    object.__setattr__(file._form, "types", {**file._form.types, "y": "float"})
+
+    def process(events: Any) -> float:
+        return float(np.sum(events.x)) + int(np.sum(events.y))
+
+    result, read, _ = chunks._processed(process, part, {}, settings)
+    assert result == 90.0
+    assert read.plainly == "y is a int64_t, not a float"
+    # The others of this file follow.
+    assert openfile.open_file(part, settings) is read
+    object.__setattr__(file._form, "types", {**file._form.types, "y": "int64_t"})
+
+
+def test_a_branch_that_cannot_be_read_is_left_to_uproot(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    part = chunk(uncompressed(tmp_path / "a.root"), "tree")
+    settings = Settings(BaseSchema)
+    OpenFile(part, settings).close()
+    read = lazytree.read_object_any
+
+    def wrongly(chunk: Any, cursor: Any, *more: Any) -> Any:
+        found = read(chunk, cursor, *more)
+        cursor.skip(1)
+        return found
+
+    monkeypatch.setattr(lazytree, "read_object_any", wrongly)
+    result, file, _ = chunks._processed(lambda events: int(np.sum(events.y)), part, {}, settings)
+    assert result == 45
+    assert file.plainly == "y was not read where it is"
+
+
+def test_damaged_metadata_raise_what_uproot_raises(tmp_path: Path) -> None:
+    part = chunk(uncompressed(tmp_path / "a.root"), "tree")
+    damaged(Path(part.path), b"TBranch\0", b"TBronch\0")
+    with pytest.raises(AttributeError, match="TBronch"):
+        plain_events(part, BaseSchema)
+    with pytest.raises(AttributeError, match="TBronch"):
+        OpenFile(part, Settings(BaseSchema)).events(part, {})
+
+
+def test_weights_of_a_tree_that_cannot_be_read_lazily(
+    rntuple_physlite: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    part = chunk(rntuple_physlite, "##Params")
+    file = OpenFile(part, Settings(BaseSchema))
+    expected = file.sums_of_weights()
+    assert expected is not None
+    assert expected.events == 100
+    file = OpenFile(part, Settings(BaseSchema))
+    monkeypatch.setattr(lazytree, "BRANCH", 12)
+    assert file.sums_of_weights() == expected
