@@ -104,18 +104,18 @@ class Rounds:
         self.api_server: dict[int, list[float]] = {}
 
     async def run(self, levels: Sequence[int], rounds: int) -> None:
-        """Measure, up and down the levels; every other one begins with the other hub."""
-        for index in range(rounds):
-            for place, level in enumerate(levels if index % 2 == 0 else levels[::-1]):
-                await self.events.reach(level)
-                order = [("ours", self._ours), ("stock", self._stock)]
-                for name, measure in order if (index + place) % 2 == 0 else order[::-1]:
-                    note(f"round {index + 1}/{rounds}, {label(level)} events, {name} ...")
-                    batch = await asyncio.to_thread(measure)
-                    self.found.setdefault((name, level), []).append(batch)
-                    told(batch)
-                resident = await asyncio.to_thread(api_server_memory, self.beside)
-                self.api_server.setdefault(level, []).append(resident)
+        """Measure as planned; every other time the other hub begins."""
+        steps = plan(levels, rounds)
+        for index, level in enumerate(steps):
+            await self.events.reach(level)
+            order = [("ours", self._ours), ("stock", self._stock)]
+            for name, measure in order if index % 2 == 0 else order[::-1]:
+                note(f"[{index + 1}/{len(steps)}] {label(level)} events, {name} ...")
+                batch = await asyncio.to_thread(measure)
+                self.found.setdefault((name, level), []).append(batch)
+                told(batch)
+            resident = await asyncio.to_thread(api_server_memory, self.beside)
+            self.api_server.setdefault(level, []).append(resident)
 
     def _ours(self) -> Batch:
         batch = self.ours.start_all(self.users)
@@ -137,6 +137,21 @@ class Rounds:
         """Remove servers that a hub has left behind with its end."""
         words = ("delete", "pods", "--all-namespaces", "-l", "component=singleuser-server")
         self.beside.run(*words, "--grace-period=0", "--force")
+
+
+def plan(levels: Sequence[int], rounds: int) -> list[int]:
+    """Return the order of what is measured: up the levels, and once more at the lowest.
+
+    Making events takes longer than measuring with them; the lowest level is measured on either
+    side, so that what changes meanwhile on the machine is seen.
+    """
+    lowest, *others = sorted(levels)
+    before = max(1, rounds - 1)
+    return [
+        *[lowest] * before,
+        *(level for level in others for _ in range(rounds)),
+        *[lowest] * (rounds - before),
+    ]
 
 
 def told(batch: Batch) -> None:
@@ -172,6 +187,8 @@ def renderings(state: dict[str, Any], rounds: int) -> dict[str, list[float]]:
 
     def template(program: str) -> Callable[[], object]:
         command = [program, "template", "af", str(CHART), "-f", str(VALUES)]
+        # A program built from the module alone does not know which Kubernetes it is for.
+        command += ["--kube-version", "1.35.0"]
         return lambda: subprocess.run(command, check=True, capture_output=True)
 
     def render() -> None:

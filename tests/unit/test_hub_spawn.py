@@ -56,6 +56,11 @@ def test_both_hubs_know_the_service_and_the_kinds_of_servers(
     assert stock.KubeSpawner.user_namespace_template == "a-{username}"
 
 
+def test_no_events_are_measured_before_and_after_many() -> None:
+    assert hub_spawn.plan([5, 0, 9], 3) == [0, 0, 5, 5, 5, 9, 9, 9, 0]
+    assert hub_spawn.plan([0, 5], 1) == [0, 5]
+
+
 def test_numbers_of_events_are_short() -> None:
     assert [hub_spawn.label(each) for each in (0, 50, 50_000, 100_000)] == [
         *("0", "50", "50k", "100k")
