@@ -131,6 +131,7 @@ def _notebook() -> list[Manifest]:
         _rule("", ["namespaces"], ["get"]),
         _rule("", ["configmaps"], ["get"], only=[names.POOLS_CONFIG_MAP]),
         _rule("apps", ["deployments"], ["get", "list"]),
+        _rule("batch", ["jobs"], ["create", "delete", "get", "list", "patch"]),
         _rule("coordination.k8s.io", ["leases"], ["create", "delete", "get", "patch"]),
         _rule("kubernetes.dask.org", ["daskclusters"], ["create", "delete", "patch", *READ]),
         _rule("kubernetes.dask.org", ["daskworkergroups"], ["get", "list"]),

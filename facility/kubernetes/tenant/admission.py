@@ -27,7 +27,13 @@ ENFORCE = "pod-security.kubernetes.io/enforce"
 
 def policies(release: Release) -> list[Manifest]:
     """Return the policies of a release, each followed by its binding."""
-    found = [_pods(release), _deployments(release), _services(release), _dask_clusters(release)]
+    found = [
+        _pods(release),
+        _deployments(release),
+        _jobs(release),
+        _services(release),
+        _dask_clusters(release),
+    ]
     selector = {
         "matchLabels": {names.HUB_LABEL: release.name},
         "matchExpressions": [{"key": names.TENANT_LABEL, "operator": "Exists"}],
@@ -86,7 +92,18 @@ def _deployments(release: Release) -> Manifest:
         "deployments",
         _resources("apps", ["deployments"]),
         rules.variables(release, TEMPLATE),
-        [*rules.pod_rules(TEMPLATE), *_scheduler_alone(release, TEMPLATE)],
+        [*rules.pod_rules(TEMPLATE), *_alone(release.scheduler_class, TEMPLATE)],
+    )
+
+
+def _jobs(release: Release) -> Manifest:
+    """Return the rules of Jobs, whose pods are made by Kubernetes and not by the user's account."""
+    return _policy(
+        release,
+        "jobs",
+        _resources("batch", ["jobs"]),
+        rules.variables(release, TEMPLATE),
+        [*rules.pod_rules(TEMPLATE), *_alone(release.job_class, TEMPLATE)],
     )
 
 
@@ -98,7 +115,7 @@ def _dask_clusters(release: Release) -> Manifest:
         rules.variables(release, DASK_SCHEDULER),
         [
             *rules.pod_rules(DASK_SCHEDULER),
-            *_scheduler_alone(release, DASK_SCHEDULER),
+            *_alone(release.scheduler_class, DASK_SCHEDULER),
             *_service_rules(DASK_SERVICE),
             {
                 "expression": "object.spec.?idleTimeout.orValue(0) == 0",
@@ -113,11 +130,11 @@ def _dask_clusters(release: Release) -> Manifest:
     )
 
 
-def _scheduler_alone(release: Release, spec: str) -> list[Manifest]:
+def _alone(priority_class: str, spec: str) -> list[Manifest]:
     return [
         {
-            "expression": f"variables.class == '{release.scheduler_class}'",
-            "message": f"the PriorityClass must be {release.scheduler_class}",
+            "expression": f"variables.class == '{priority_class}'",
+            "message": f"the PriorityClass must be {priority_class}",
         },
         {
             "expression": f"{spec}.?nodeName.orValue('') == ''",

@@ -7,13 +7,16 @@ from facility.kubernetes.tenant.settings import Release, Tenant
 from facility.quantity import format_cores, format_memory
 
 Manifest = dict[str, Any]
-PRIORITIES = {"pool": 10, "scheduler": 20, "notebook": 30}
-"""Which of several waiting pods gets a free place first: a user server, a scheduler, a worker."""
+PRIORITIES = {"pool": 10, "job": 15, "scheduler": 20, "notebook": 30}
+"""Which of several waiting pods gets a free place first: a user server, a scheduler, a job's
+script, a worker."""
 SCHEDULERS_PER_CLUSTER = 2
 """Scheduler pods that a Dask cluster may have at a time: the next one while one still ends."""
 SECRETS = 100
 SERVICES = 50
 CLAIMS = 20
+JOBS = 50
+"""Jobs that there may be, those that have ended included."""
 DEFAULT_LIMITS = {"cpu": "1", "memory": "1Gi"}
 """Of a container that states no limits; quotas on limits would refuse it."""
 
@@ -24,7 +27,11 @@ def priority_classes(release: Release) -> list[Manifest]:
     None of them ever displaces another pod. A class that the configuration of a pool names is
     the site's own, and is not made.
     """
-    kinds = {release.notebook_class: "notebook", release.scheduler_class: "scheduler"}
+    kinds = {
+        release.notebook_class: "notebook",
+        release.scheduler_class: "scheduler",
+        release.job_class: "job",
+    }
     for pool in release.config.pools.values():
         if pool.priority_class is None:
             kinds[release.pool_class(pool)] = "pool"
@@ -69,6 +76,7 @@ def quotas(tenant: Tenant) -> list[Manifest]:
                 "persistentvolumeclaims": str(CLAIMS),
                 "count/daskclusters.kubernetes.dask.org": str(quota.clusters),
                 "count/secrets": str(SECRETS),
+                "count/jobs.batch": str(JOBS),
                 "services": str(SERVICES),
                 "services.nodeports": "0",
                 "services.loadbalancers": "0",
@@ -82,6 +90,8 @@ def quotas(tenant: Tenant) -> list[Manifest]:
             [release.scheduler_class],
         ),
     ]
+    # Each has a Dask cluster of its own.
+    found.append(_quota(tenant, "jobs", {"pods": str(quota.clusters)}, [release.job_class]))
     for name, workers in quota.pools.items():
         pool = release.config.pools[name]
         # A pod that is not full counts as one too.

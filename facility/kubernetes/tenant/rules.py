@@ -32,18 +32,24 @@ def variables(release: Release, spec: str) -> list[Manifest]:
     spec
         Expression of the pod's specification, as ``object.spec``.
     """
-    shapes = {release.notebook_class: release.notebook, release.scheduler_class: release.scheduler}
+    shapes = {
+        release.notebook_class: release.notebook,
+        release.job_class: release.notebook,
+        release.scheduler_class: release.scheduler,
+    }
     pools = {release.pool_class(pool): pool for pool in release.config.pools.values()}
     shapes |= {name: _shape(pool) for name, pool in pools.items()}
     # Which of the devices a user server has is for the hub to say, which alone may make one.
     every = gpu_resources(release)
     devices = {name: [pool.gpu_resource] if pool.gpus else [] for name, pool in pools.items()} | {
         release.notebook_class: every,
+        release.job_class: [],
         release.scheduler_class: [],
     }
     runtimes = {name: [pool.runtime_class or ""] for name, pool in pools.items()}
     runtimes |= {
         release.notebook_class: sorted({"", *(each for [each] in runtimes.values())}),
+        release.job_class: [""],
         release.scheduler_class: [""],
     }
     exact, prefixes = images(release)

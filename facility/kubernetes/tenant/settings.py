@@ -59,7 +59,7 @@ class Release:
     prefix
         What the names of users' namespaces begin with, another one for each release.
     notebook, scheduler
-        Which nodes user servers and schedulers may run on.
+        Which nodes user servers, with what `facility submit` starts, and schedulers may run on.
     volumes
         What all users share.
 
@@ -102,10 +102,15 @@ class Release:
         return names.scheduler_priority_class(self.name)
 
     @property
+    def job_class(self) -> str:
+        """PriorityClass of what `facility submit` starts."""
+        return names.job_priority_class(self.name)
+
+    @property
     def classes(self) -> list[str]:
         """All PriorityClasses that pods in users' namespaces may have."""
         pools = [self.pool_class(pool) for pool in self.config.pools.values()]
-        return [self.notebook_class, self.scheduler_class, *pools]
+        return [self.notebook_class, self.scheduler_class, self.job_class, *pools]
 
     @property
     def makes_volumes(self) -> bool:

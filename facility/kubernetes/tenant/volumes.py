@@ -10,7 +10,7 @@ import json
 from typing import Any
 
 from facility.kubernetes.tenant.settings import Release, Tenant
-from facility.kubernetes.tenant.shared import PLACEHOLDER, SharedVolume, filled
+from facility.kubernetes.tenant.shared import PLACEHOLDER, SECRETS, SharedVolume, filled
 from facility.quantity import format_memory
 
 Manifest = dict[str, Any]
@@ -86,16 +86,18 @@ def variables(release: Release) -> list[Manifest]:
         "attributes": {volume.name: volume.attributes for volume in made},
         "mountOptions": {volume.name: list(volume.mount_options) for volume in made},
     }
-    secret = (
-        "object.spec.csi.?{0}.?namespace.orValue('') + '/' + object.spec.csi.?{0}.?name.orValue('')"
+    nfs, csi = "object.spec.nfs", "object.spec.csi"
+    # In a list all must be text, and what stands in an object may be anything.
+    secrets = ", ".join(
+        f"string({csi}.?{key}.?namespace.orValue('')) + '/' + "
+        f"string({csi}.?{key}.?name.orValue(''))"
+        for key in SECRETS
     )
-    secrets = ", ".join(map(secret.format, ("nodeStageSecretRef", "nodePublishSecretRef")))
     source = (
-        "has(object.spec.nfs) ? ['nfs', object.spec.nfs.server, object.spec.nfs.path, "
-        "object.spec.nfs.?readOnly.orValue(false) ? 'true' : 'false'] : has(object.spec.csi) ? "
-        "['csi', object.spec.csi.driver, object.spec.csi.volumeHandle, "
-        f"object.spec.csi.?readOnly.orValue(false) ? 'true' : 'false', {secrets}] : "
-        "['neither nfs nor csi']"
+        f"has({nfs}) ? ['nfs', string({nfs}.server), string({nfs}.path), "
+        f"{nfs}.?readOnly.orValue(false) ? 'true' : 'false'] : "
+        f"has({csi}) ? ['csi', string({csi}.driver), string({csi}.volumeHandle), "
+        f"{csi}.?readOnly.orValue(false) ? 'true' : 'false', {secrets}] : ['neither nfs nor csi']"
     )
     return [
         *({"name": name, "expression": json.dumps(data[name])} for name in DATA),
