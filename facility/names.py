@@ -9,6 +9,8 @@ BACKEND_VARIABLE = "FACILITY_BACKEND"
 """Environment variable that overrides where Dask clusters run."""
 XCACHE_VARIABLE = "FACILITY_XCACHE"
 """Environment variable with the caches through which files are read."""
+SITES_VARIABLE = "FACILITY_SITES"
+"""Environment variable with beginnings of names of Rucio's storage, the nearest first."""
 POOLS_VARIABLE = "FACILITY_POOLS"
 """Environment variable with counts of workers that stand above those of a call: cpu=0:200,gpu=2."""
 JOB_VARIABLE = "FACILITY_JOB"
@@ -85,6 +87,13 @@ POOL_LABEL = "facility/pool"
 GROUP_LABEL = "facility/group"
 """Label of a worker pod: the name of the group in it, by which many are ended with one call."""
 
+JOB_LABEL = "facility/job"
+"""Label of a job and of what is its own: the job's name."""
+SCRIPT_ANNOTATION = "facility/script"
+"""Annotation of a job: the script as it was submitted."""
+JOB_SETTINGS_VARIABLE = "FACILITY_JOB_SETTINGS"
+"""Environment variable with what a job's container is to run, as JSON."""
+
 SCHEDULER_PORT = 8786
 DASHBOARD_PORT = 8787
 USER_SERVER_PORT = 8888
@@ -142,3 +151,8 @@ def scheduler_priority_class(release: str = DEFAULT_RELEASE) -> str:
 def notebook_priority_class(release: str = DEFAULT_RELEASE) -> str:
     """Name of the PriorityClass of user servers, which the hub alone may use."""
     return f"{release}-notebook"
+
+
+def job_priority_class(release: str = DEFAULT_RELEASE) -> str:
+    """Name of the PriorityClass of what `facility submit` starts."""
+    return f"{release}-job"

@@ -18,7 +18,7 @@ makes the same; tests/chart compares them.
 
 {{- define "facility.data.selectors" -}}
 {{- $root := . -}}
-{{- $found := dict (printf "%s-notebook" .Release.Name) .Values.singleuser.nodeSelector (printf "%s-scheduler" .Release.Name) .Values.scheduler.nodeSelector -}}
+{{- $found := dict (printf "%s-notebook" .Release.Name) .Values.singleuser.nodeSelector (printf "%s-job" .Release.Name) .Values.singleuser.nodeSelector (printf "%s-scheduler" .Release.Name) .Values.scheduler.nodeSelector -}}
 {{- range $name, $pool := .Values.pools -}}
 {{- $selector := deepCopy (default dict $pool.nodeSelector) -}}
 {{- if $pool.architecture -}}
@@ -39,7 +39,7 @@ makes the same; tests/chart compares them.
 
 {{- define "facility.data.gpusOf" -}}
 {{- $root := . -}}
-{{- $found := dict (printf "%s-notebook" .Release.Name) (fromJsonArray (include "facility.data.gpus" .)) (printf "%s-scheduler" .Release.Name) list -}}
+{{- $found := dict (printf "%s-notebook" .Release.Name) (fromJsonArray (include "facility.data.gpus" .)) (printf "%s-job" .Release.Name) list (printf "%s-scheduler" .Release.Name) list -}}
 {{- range $name, $pool := .Values.pools -}}
 {{- $devices := list -}}
 {{- if $pool.gpus -}}
@@ -58,7 +58,7 @@ makes the same; tests/chart compares them.
 {{- range $name, $profile := .Values.singleuser.profiles -}}
 {{- $servers = concat $servers (default list $profile.tolerations) -}}
 {{- end -}}
-{{- $shapes := dict (printf "%s-notebook" .Release.Name) $servers (printf "%s-scheduler" .Release.Name) .Values.scheduler.tolerations -}}
+{{- $shapes := dict (printf "%s-notebook" .Release.Name) $servers (printf "%s-job" .Release.Name) $servers (printf "%s-scheduler" .Release.Name) .Values.scheduler.tolerations -}}
 {{- range $name, $pool := .Values.pools -}}
 {{- $_ := set $shapes (include "facility.poolClass" (list $root $name $pool)) (default list $pool.tolerations) -}}
 {{- end -}}
@@ -79,7 +79,7 @@ makes the same; tests/chart compares them.
 {{- define "facility.data.runtimes" -}}
 {{- $root := . -}}
 {{- $every := list "" -}}
-{{- $found := dict (printf "%s-scheduler" .Release.Name) (list "") -}}
+{{- $found := dict (printf "%s-job" .Release.Name) (list "") (printf "%s-scheduler" .Release.Name) (list "") -}}
 {{- range $name, $pool := .Values.pools -}}
 {{- $runtime := default "" $pool.runtimeClass -}}
 {{- $every = append $every $runtime -}}
