@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from facility.analysis.comparison import compare
     from facility.analysis.goodruns import good_runs
+    from facility.analysis.skim import Skim
 
-__all__ = ["compare", "good_runs"]
+__all__ = ["Skim", "compare", "good_runs"]
 
 _LATER = {
+    "Skim": "facility.analysis.skim",
     "compare": "facility.analysis.comparison",
     "good_runs": "facility.analysis.goodruns",
 }

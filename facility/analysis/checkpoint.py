@@ -7,6 +7,7 @@ parameter, schema or input has another name, and never meets an old result.
 import hashlib
 import os
 import pickle
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,8 @@ class Checkpoint:
         What is run.
     settings
         Everything else that results depend on.
+    intact
+        Whether what a pickled result names besides is still there.
 
     Raises
     ------
@@ -44,9 +47,15 @@ class Checkpoint:
     """
 
     def __init__(
-        self, folder: Path, plan: Plan, processor: Any, schema: Any, settings: Any = None
+        self,
+        folder: Path,
+        plan: Plan,
+        processor: Any,
+        schema: Any,
+        settings: Any = None,
+        intact: Callable[[bytes], bool] | None = None,
     ) -> None:
-        self.folder = folder
+        self.folder, self._intact = folder, intact
         import awkward
         import coffea
         import uproot
@@ -94,7 +103,7 @@ class Checkpoint:
         if DIGEST(content[size:]).digest() != content[:size]:
             return None
         found: tuple[bytes, Receipt] = pickle.loads(content[size:])
-        return found
+        return found if self._intact is None or self._intact(found[0]) else None
 
     def save(self, chunk: Chunk, packed: bytes, receipt: Receipt) -> None:
         """Keep a chunk's pickled result, whole or not at all.

@@ -16,10 +16,12 @@ from uproot.deserialization import DeserializationError
 from facility.analysis import physlite
 from facility.analysis.diary import tell
 from facility.analysis.merge import add
-from facility.analysis.openfile import OpenFile, Settings, close_files, open_file
+from facility.analysis.openfile import ChangedFileError, OpenFile, Settings, close_files, open_file
 from facility.analysis.plan import Chunk
 from facility.analysis.report import Receipt
 from facility.analysis.rootfile import is_address
+from facility.analysis.skim import store
+from facility.analysis.xcache import routed, shun
 
 TRANSIENT = (OSError, EOFError, DeserializationError)
 """Errors that may be gone when the same bytes are read again."""
@@ -78,12 +80,13 @@ def process_chunk(
     tell(topic, chunk.index, worker)
     try:
         how = _loads(settings)
+        chunk = routed(chunk, how.xcache)
         result, file, read = _processed(_loads(processor), chunk, metadata, how)
         if result is None:
             raise TypeError(
                 "the processor returned None: process() has to return what is to be added up"
             )
-        packed = _packed(result)
+        packed = _packed(store(result, chunk, how.output, topic))
         wanted = file.settings.weights and chunk.start == 0
         made = file.sums_of_weights() if wanted else None
         file.forget_arrays()
@@ -96,9 +99,16 @@ def process_chunk(
         close_files()
         reason = f"{type(error).__name__}: {_first_line(error)}"
         details = "".join(traceback.format_exception(error)).rstrip().splitlines()
+        transient = isinstance(error, TRANSIENT)
+        if chunk.at:
+            # One of several places, of which another may have what this one has not.
+            transient |= isinstance(error, ChangedFileError)
+            reason += f" (read from {chunk.at})"
+        if transient:
+            shun(chunk)
         raise ChunkError(
             reason,
-            isinstance(error, TRANSIENT),
+            transient,
             "\n".join(details[-TRACEBACK_LINES:]),
             worker,
             time.perf_counter() - clock,

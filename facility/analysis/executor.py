@@ -16,13 +16,14 @@ from distributed.deploy.cluster import Cluster
 
 from facility import names
 from facility.analysis import chunk as chunks
+from facility.analysis.arguments import check_place
 from facility.analysis.chunk import ChunkError
 from facility.analysis.delivery import pickled
 from facility.analysis.diary import tell
 from facility.analysis.place import client_of
 from facility.analysis.plan import Chunk, Plan
 from facility.analysis.report import Receipt, Report
-from facility.analysis.run import PartialResultsWarning, check_place
+from facility.analysis.run import PartialResultsWarning
 from facility.analysis.sums import SumError
 from facility.analysis.tasks import SchedulerLostError
 from facility.analysis.window import Window

@@ -20,6 +20,7 @@ from facility import credentials
 from facility.analysis import xcache as caching
 from facility.analysis import xrootd
 from facility.analysis.known import Known, local_identity
+from facility.analysis.opendata import together
 from facility.analysis.progress import track
 from facility.analysis.rootfile import Inspection, inspect, is_address
 from facility.analysis.sources import File, expand
@@ -96,7 +97,9 @@ def fileset(
     ----------
     sources
         A file, a folder (its files named ``*.root`` or ``*.root.1``), a glob, the same on an
-        XRootD server (``root://host//folder/``), another address, a list of these; or a mapping
+        XRootD server (``root://host//folder/``), another address, a name in Rucio
+        (``rucio://scope:name``), a key of ATLAS Open Data (`facility.analysis.opendata` has their
+        forms; it brings the cross-section as metadata), a list of these; or a mapping
         of dataset names to any of these or to coffea's form ``{"files": [...], "treename": ...,
         "metadata": {...}}``, in which `files` may also map paths to tree names. A single file
         named ``*.json``, ``*.yaml`` or ``*.yml`` is read and holds any of these; paths in it are
@@ -246,19 +249,18 @@ def _datasets(
         else:
             pairs = [(source, form.get("treename") or treename) for source in _as_list(listed)]
         files: list[tuple[str, str]] = []
-        told: dict[str, Any] = {}
+        by_key: dict[str, dict[str, Any]] = {}
         for source, tree in pairs:
             given = expand(source, problems)
-            told |= given.metadata
+            if given.metadata:
+                by_key[str(source)] = given.metadata
             found |= {file.path: file for file in given.files}
             files += [(file.path, tree) for file in given.files]
         for path, times in Counter(path for path, _ in files).items():
             if times > 1:
                 problems.append(f"{path} is {times} times in dataset {name!r}.")
-        yield (
-            name,
-            {"files": dict(files), "metadata": told | metadata | dict(form.get("metadata") or {})},
-        )
+        told = together(by_key, problems) | metadata | dict(form.get("metadata") or {})
+        yield name, {"files": dict(files), "metadata": told}
 
 
 def _listing(path: Path, problems: list[str]) -> Sources | None:

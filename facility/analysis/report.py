@@ -17,6 +17,8 @@ from facility.table import Table
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from facility.analysis.skim import SkimFile
+
 State = Literal["processed", "failed", "not reached"]
 STATES: tuple[State, ...] = ("processed", "failed", "not reached")
 SHOWN = 20
@@ -69,6 +71,8 @@ class Record:
         Of the file, with its first chunk.
     plainly
         Why it was read as coffea's Runner reads; None where it was not.
+    setbacks
+        One sentence for each failure after which it was tried again.
     """
 
     chunk: Chunk
@@ -83,6 +87,7 @@ class Record:
     restored: bool = False
     weights: Weights | None = None
     plainly: str | None = None
+    setbacks: list[str] = field(default_factory=list)
 
     def take(self, receipt: Receipt) -> None:
         """Take note of what processing the chunk took."""
@@ -111,6 +116,8 @@ class Report:
         Whether it was stopped before its end.
     metadata
         What the processor saw as `events.metadata` of each dataset: cross-section, luminosity.
+    skims
+        Files that were written of the events that are in the result.
     """
 
     records: list[Record]
@@ -121,6 +128,7 @@ class Report:
     interrupted: bool = False
     notes: list[str] = field(default_factory=list)
     metadata: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    skims: "list[SkimFile]" = field(default_factory=list)
 
     @classmethod
     def of(cls, plan: Plan, started: float) -> "Report":
@@ -248,6 +256,31 @@ class Report:
         return Table(("dataset", "file", "events", "tries", "worker", "error"), rows, "no failures")
 
     @property
+    def outputs(self) -> Table:
+        """Skims by dataset and name: files, events, size, and the folder."""
+        groups: dict[tuple[str, str], list[SkimFile]] = {}
+        for file in self.skims:
+            groups.setdefault((file.dataset, file.name), []).append(file)
+        rows = tuple(
+            (dataset, name, len(files), sum(file.events for file in files),
+             round(sum(file.bytes for file in files) / 1e6, 3), str(Path(files[0].path).parent))
+            for (dataset, name), files in groups.items()
+        )  # fmt: skip
+        columns = ("dataset", "skim", "files", "events", "MB", "folder")
+        return Table(columns, rows, "nothing was written")
+
+    @property
+    def retried(self) -> Table:
+        """Chunks that were tried again, and why: each failure but the last of those that failed."""
+        rows = tuple(
+            (r.chunk.dataset, r.chunk.path, f"{r.chunk.start}..{r.chunk.stop}", r.tries, r.state,
+             text)
+            for r in self.records for text in r.setbacks
+        )  # fmt: skip
+        columns = ("dataset", "file", "events", "tries", "state", "error")
+        return Table(columns, rows, "nothing was tried again")
+
+    @property
     def read_plainly(self) -> list[str]:
         """One sentence for each reason why chunks were read as coffea's Runner reads."""
         reasons = Counter(r.plainly for r in self.records if r.plainly is not None)
@@ -274,6 +307,10 @@ class Report:
                 "datasets": list(self.datasets),
                 "weights": list(self.weighted),
                 "metadata": self.metadata,
+                "outputs": [
+                    {key: value for key, value in asdict(file).items() if key != "part"}
+                    for file in self.skims
+                ],
                 "chunks": [asdict(record) for record in self.records],
             },
             indent=1,
@@ -302,10 +339,14 @@ class Report:
         )
         if self.skipped:
             text += f", {len(self.skipped)} inputs left out"
+        again = sum(bool(record.setbacks) for record in self.records)
+        if again:
+            text += f", {again} chunks tried again"
         return text + (", interrupted" if self.interrupted else "")
 
     def __str__(self) -> str:
         parts = [self.summary(), str(self.datasets)]
+        parts += [str(self.outputs)] if self.skims else []
         failures = self._shown()
         parts += [str(failures)] if failures else []
         parts += [f"left out: {text}" for text in self.skipped[:SHOWN]]
@@ -315,6 +356,7 @@ class Report:
 
     def _repr_html_(self) -> str:
         parts = [f"<p>{escape(self.summary())}</p>", self.datasets._repr_html_()]
+        parts += [self.outputs._repr_html_()] if self.skims else []
         failures = self._shown()
         parts += [failures._repr_html_()] if failures else []
         lines = [f"left out: {text}" for text in self.skipped[:SHOWN]]

@@ -13,12 +13,14 @@ from distributed import Client
 from distributed.deploy.cluster import Cluster
 
 from facility import names
+from facility.analysis.arguments import check_run
 from facility.analysis.checkpoint import Checkpoint, CheckpointWarning
 from facility.analysis.delivery import pickled
 from facility.analysis.fileset import Fileset, Sources
 from facility.analysis.fileset import fileset as checked
 from facility.analysis.merge import merge_here
 from facility.analysis.openfile import Settings
+from facility.analysis.output import MissingSkimsError, Output
 from facility.analysis.physlite import PhysliteSchema
 from facility.analysis.place import check_paths, client_of
 from facility.analysis.plan import Plan, plan
@@ -26,7 +28,8 @@ from facility.analysis.report import Report
 from facility.analysis.sums import SumError
 from facility.analysis.tasks import SchedulerLostError
 from facility.analysis.window import Window
-from facility.errors import RequestError, RunError, RunInterrupted
+from facility.analysis.xcache import Caches, caches
+from facility.errors import RunError, RunInterrupted
 
 CHUNKSIZE = 200_000
 """Events of a chunk: reading one costs as much as some ten thousand events."""
@@ -57,6 +60,8 @@ def run(
     metadata: Mapping[str, Any] | None = None,
     uproot_options: Mapping[str, Any] | None = None,
     weights: bool = False,
+    output: str | Path | None = None,
+    xcache: Caches | None = None,
     progress: bool = True,
 ) -> tuple[Any, Report]:
     """Process every event of a fileset and add up the results.
@@ -94,6 +99,13 @@ def run(
     weights
         Sum up the weights that PHYSLITE's CutBookkeepers tell of all simulated events: the report
         has them as `weighted`. It takes about 2 s of CPU a file.
+    output
+        Folder for each `facility.analysis.Skim` that the processor returns, which workers share.
+        The report lists its files as `outputs`. It may hold no skims of another run.
+    xcache
+        Caches through which files on XRootD servers are read, as ``["cache-1:1094", ...]``; by
+        default those of the variable FACILITY_XCACHE. A file always goes to the same one, and to
+        another and then to its origin where that fails.
     progress
         Tell on stderr how far it is.
 
@@ -121,36 +133,46 @@ def run(
     --------
     >>> results, report = facility.run(ZPeak(), "data/*.root.1")  # doctest: +SKIP
     """
-    _check(processor, cluster_or_client, pool, schema, chunksize, on_error, retries)
+    check_run(processor, cluster_or_client, pool, schema, chunksize, on_error, retries, xcache)
     files = fileset
     if not isinstance(files, Fileset) or not files.found:
         files = checked(
-            files, treename=treename, on_error=on_error, metadata=metadata, progress=progress
-        )
+            files, treename=treename, on_error=on_error, metadata=metadata, xcache=xcache,
+            progress=progress,
+        )  # fmt: skip
     elif metadata:
         datasets = {
             name: {**data, "metadata": {**(data.get("metadata") or {}), **metadata}}
             for name, data in files.items()
         }
-        files = Fileset(datasets, files.events, files.skipped, files.found)
+        files = Fileset(datasets, files.events, files.skipped, files.found, files.replicas)
     work = plan(files, chunksize)
     code = pickled(processor)
-    settings = Settings(schema, dict(uproot_options or {}), weights)
+    target = None if output is None else Output(output, work)
+    folder = None if target is None else str(target.folder)
+    settings = Settings(schema, dict(uproot_options or {}), weights, caches(xcache), folder)
     kept = None
     if checkpoint is not None:
         # What was kept without weights does not tell them.
-        extra = "weights" if weights else None
-        kept = Checkpoint(Path(checkpoint).expanduser(), work, processor, schema, extra)
+        extra = ["weights" if weights else None, folder]
+        kept = Checkpoint(
+            Path(checkpoint).expanduser(), work, processor, schema,
+            extra if folder else extra[0], target.intact if target else None,
+        )  # fmt: skip
+    if target is not None:
+        target.check_content(kept)
     report = Report.of(work, time.time())
     with client_of(cluster_or_client, pool, len(work.chunks)) as client:
         resources = {"resources": {names.pool_tag(pool): 1}} if pool else {}
         check_paths(client, work, resources)
+        if target is not None:
+            target.check_workers(client, resources)
         window = Window(
             client, work, code, cloudpickle.dumps(settings), report,
             resources=resources, retries=retries, checkpoint=kept,
             stop_if_hopeless=on_error == "raise", progress=progress,
         )  # fmt: skip
-        results = _finish(window, processor, kept)
+        results = _finish(window, processor, kept, target)
     for note in report.notes:
         warnings.warn(note, CheckpointWarning, stacklevel=2)
     for note in report.read_plainly:
@@ -160,7 +182,9 @@ def run(
     return results, report
 
 
-def _finish(window: Window, processor: Processor, kept: Checkpoint | None) -> Any:
+def _finish(
+    window: Window, processor: Processor, kept: Checkpoint | None, target: Output | None
+) -> Any:
     """Run the window to its end, whichever it is."""
     report, clock = window.report, time.perf_counter()
     try:
@@ -172,7 +196,7 @@ def _finish(window: Window, processor: Processor, kept: Checkpoint | None) -> An
         report.interrupted = True
         report.seconds = time.perf_counter() - clock
         window.close()
-        results = _postprocessed(processor, window.sums.collect())
+        results = _last_word(processor, window.sums.collect(), window, target)
         raise RunInterrupted(
             f"{report.summary()}. `results` and `report` of this exception hold what was done; in "
             "a notebook it is sys.last_value.",
@@ -190,23 +214,30 @@ def _finish(window: Window, processor: Processor, kept: Checkpoint | None) -> An
         )
         raise RunError(
             f"The Dask cluster was lost during the run: {report.summary()}. {advice}",
-            _postprocessed(processor, results),
+            _last_word(processor, results, window, target),
             report,
         ) from error
     except SumError as error:
         report.seconds = time.perf_counter() - clock
         window.close()
+        _last_word(processor, None, window, target)
         raise RunError(
             f"The results of chunks cannot be added ({error}): the processor has to return "
             "numbers, histograms with the same axes, or dictionaries of these.",
             None,
             report,
         ) from error
-    return _postprocessed(processor, results)
+    return _last_word(processor, results, window, target)
 
 
-def _postprocessed(processor: Processor, results: Any) -> Any:
-    """Let a coffea processor have the last word, as coffea's Runner does."""
+def _last_word(processor: Processor, results: Any, window: Window, target: Output | None) -> Any:
+    """Complete the skims, and let a coffea processor postprocess, as coffea's Runner does."""
+    if target is not None:
+        try:
+            window.report.skims = target.complete(results, window.tasks.name)
+        except (MissingSkimsError, OSError) as error:
+            text = f"The skims in {target.folder} are not complete: {error}"
+            raise RunError(f"{text}. {window.report.summary()}", results, window.report) from error
     if results is None or not isinstance(processor, ProcessorABC):
         return results
     found = processor.postprocess(results)
@@ -239,61 +270,3 @@ def _tell_failures(report: Report, results: Any, on_error: str) -> None:
             report,
         )
     warnings.warn(text, PartialResultsWarning, stacklevel=3)
-
-
-# Before the run.
-
-
-def _check(
-    processor: object,
-    place: object,
-    pool: str | None,
-    schema: object,
-    chunksize: object,
-    on_error: object,
-    retries: object,
-) -> None:
-    problems = []
-    if isinstance(processor, type):
-        problems.append(f"processor is the class {processor.__name__}; make an instance of it")
-    elif not isinstance(processor, ProcessorABC) and not callable(processor):
-        problems.append(f"processor={processor!r} is neither a coffea processor nor a function")
-    problems += _place_problems(place, pool)
-    if not callable(schema):
-        problems.append(f"schema={schema!r} is not a coffea schema")
-    if not isinstance(chunksize, int) or chunksize < 1:
-        problems.append(f"chunksize={chunksize!r} is not a number of events from 1 on")
-    if on_error not in ("raise", "skip"):
-        problems.append(f"on_error={on_error!r} is neither 'raise' nor 'skip'")
-    if not isinstance(retries, int) or retries < 0:
-        problems.append(f"retries={retries!r} is not a number from 0 on")
-    if problems:
-        raise RequestError("The run cannot begin", problems)
-
-
-def check_place(place: object, pool: str | None, retries: object) -> None:
-    """Refuse a place to run in that cannot be used.
-
-    Raises
-    ------
-    RequestError
-        With everything that is wrong with it.
-    """
-    problems = _place_problems(place, pool)
-    if not isinstance(retries, int) or retries < 0:
-        problems.append(f"retries={retries!r} is not a number from 0 on")
-    if problems:
-        raise RequestError("The run cannot begin", problems)
-
-
-def _place_problems(place: object, pool: str | None) -> list[str]:
-    if place is not None and not isinstance(place, Cluster | Client):
-        return [f"{place!r} is neither a Dask cluster nor a client"]
-    if getattr(place, "asynchronous", False):
-        return ["it runs in the caller's thread and cannot use an asynchronous client"]
-    if place is None or pool is None:
-        return []
-    known = getattr(getattr(place, "cluster", None) or place, "route", None)
-    if known is not None:
-        known(pool)
-    return []

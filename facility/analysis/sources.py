@@ -5,7 +5,7 @@ from glob import glob, has_magic
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from facility.analysis import xrootd
+from facility.analysis import dids, opendata, xrootd
 from facility.analysis.rootfile import LONGEST_LIST, is_address
 
 ROOT_NAME = re.compile(r"\.root(\.\d+)?$")
@@ -52,11 +52,33 @@ def expand(source: object, problems: list[str]) -> Found:
         problems.append(f"{source!r} is neither a path nor an address.")
         return NOTHING
     text = str(source)
+    if opendata.is_key(text):
+        return _open_data(text, problems)
+    if dids.is_did(text):
+        return Found(_in_rucio(text, problems))
     if xrootd.is_xrootd(text):
         return Found(_on_server(text, problems))
     if is_address(text):
         return Found([File(text)])
     return Found([File(path) for path in _here(Path(source), problems)])
+
+
+def _open_data(key: str, problems: list[str]) -> Found:
+    try:
+        addresses, metadata = opendata.resolve(key)
+    except opendata.OpenDataError as error:
+        problems.append(str(error))
+        return NOTHING
+    return Found([File(address) for address in addresses], metadata)
+
+
+def _in_rucio(did: str, problems: list[str]) -> list[File]:
+    try:
+        found = dids.resolve(did, problems)
+    except dids.RucioError as error:
+        problems.append(str(error))
+        return []
+    return [File(first, tuple(others), version) for (first, *others), version in found]
 
 
 def _here(source: Path, problems: list[str]) -> list[str]:

@@ -5,7 +5,9 @@ to be. Results stay on the workers; the client holds receipts, and the sum in th
 """
 
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from distributed import Client, Future
@@ -79,6 +81,8 @@ class Window:
         self.diary = Diary(client, tasks.name, lambda index: tasks.news.put((Node(0, index), None)))
         self.begun: dict[int, int] = {}
         """How often chunks at work had begun before they were given to the Dask cluster."""
+        self.turns: Counter[int] = Counter()
+        """How often reading each chunk has failed."""
 
     # The loop.
 
@@ -148,7 +152,7 @@ class Window:
             self.report.records[index].tries += 1
             self.begun[index] = self.diary.starts[index]
         if batch:
-            chunks = [self.plan.chunks[index] for index in batch]
+            chunks = [replace(self.plan.chunks[i], turn=self.turns[i]) for i in batch]
             self.flights |= self.tasks.start(chunks, self.plan.metadata)
 
     def _take(self, news: list[tuple[Node, Future[Any] | None]]) -> None:
@@ -232,6 +236,7 @@ class Window:
             record.error = "the workers that ran it died"
             record.worker = self.diary.workers.get(index)
             if not alone:
+                record.setbacks.append(record.error)
                 self.lineup.suspect(index)
                 return
             record.error += ", also when it ran alone; memory is the usual cause"
@@ -243,6 +248,8 @@ class Window:
         else:
             record.error = f"{type(error).__name__}: {error}"
         if getattr(error, "transient", False) and record.tries <= self.retries:
+            self.turns[index] += 1
+            record.setbacks.append(record.error)
             self.lineup.delay(index, record.tries, time.monotonic())
         else:
             self._failed(index)

@@ -1,0 +1,144 @@
+"""Datasets of ATLAS by their names in Rucio: which files are in them, and where the nearest are.
+
+Rucio's own client asks its server, with the configuration and the credentials that it finds where
+it always does.
+"""
+
+import logging
+import os
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+from facility import credentials, names
+from facility.analysis.rootfile import LONGEST_LIST
+
+PREFIX = "rucio://"
+DID = re.compile(r"(?P<scope>[A-Za-z0-9][\w.-]*):(?P<name>[A-Za-z0-9][\w.+-]*)/?")
+ATLAS = {
+    "rucio_host": "https://voatlasrucio-server-prod.cern.ch:443",
+    "auth_host": "https://atlas-rucio-auth.cern.ch:443",
+}
+"""Servers that are asked where there is no rucio.cfg."""
+
+
+class RucioError(Exception):
+    """A name that Rucio cannot resolve; the message is a sentence."""
+
+
+def is_did(source: str) -> bool:
+    """Whether a source is a name in Rucio: with ``rucio://``, or ``scope:name`` and no file."""
+    if source.startswith(PREFIX):
+        return True
+    return DID.fullmatch(source) is not None and not Path(source).expanduser().exists()
+
+
+def resolve(source: str, problems: list[str]) -> list[tuple[list[str], str]]:
+    """Ask for the files of a dataset, a container or a file.
+
+    Parameters
+    ----------
+    problems
+        Takes a sentence about files that nobody can read.
+
+    Returns
+    -------
+    list of tuple
+        Addresses of each file, the nearest first, and what tells its version from others.
+
+    Raises
+    ------
+    RucioError
+    """
+    parts = DID.fullmatch(source.removeprefix(PREFIX))
+    if parts is None:
+        raise RucioError(f"{source} is no name in Rucio; the form is rucio://SCOPE:NAME.")
+    did = parts.groupdict()
+    try:
+        files, replicas = _ask(did)
+    except ImportError:
+        text = f"{source} needs Rucio's client: pip install 'facility[rucio]'."
+        raise RucioError(text) from None
+    except Exception as error:
+        told = " ".join(str(error).split()).rstrip(".")
+        advice = _advice(type(error).__name__)
+        raise RucioError(
+            f"Rucio does not resolve {source} ({type(error).__name__}: {told}){advice}."
+        ) from error
+    if not files:
+        problems.append(f"{source} holds no files.")
+    found, away = [], []
+    for name in files:
+        replica = replicas.get(name, {})
+        addresses = _sorted(replica.get("pfns") or {})
+        if addresses:
+            version = f"{replica.get('bytes')}-{replica.get('adler32') or replica.get('md5')}"
+            found.append((addresses, version))
+        else:
+            away.append(name)
+    if away:
+        first = ", ".join(away[:LONGEST_LIST]) + (", ..." if away[LONGEST_LIST:] else "")
+        problems.append(
+            f"{len(away)} of {len(files)} files of {source} are on no disk that can be read with "
+            f"root:// ({first}): ask for a copy with `rucio rule add`."
+        )
+    return found
+
+
+def _ask(did: dict[str, str]) -> tuple[list[str], dict[str, Any]]:
+    """Names of all files of a dataset, and the replicas that are known of them."""
+    program = sys.argv[0]
+    try:
+        from rucio.client import Client
+        from rucio.common.client import detect_client_location
+
+        client = Client(logger=logging.getLogger("facility.rucio"), **_servers())
+    finally:
+        sys.argv[0] = program  # Rucio's client changes it
+    files = sorted({file["name"] for file in client.list_files(did["scope"], did["name"])})
+    replicas = client.list_replicas(
+        [did],
+        schemes=["root"],
+        ignore_availability=False,
+        client_location=detect_client_location(),
+        sort="geoip",
+        resolve_archives=False,
+    )
+    return files, {replica["name"]: replica for replica in replicas}
+
+
+def _servers() -> dict[str, str]:
+    """Where to ask and with what, where no configuration says it."""
+    from rucio.common.config import get_config
+    from rucio.common.exception import ConfigNotFound
+
+    try:
+        get_config()
+    except ConfigNotFound:
+        kinds = {found.kind for found in credentials.find(os.environ)}
+        only_token = credentials.TOKEN in kinds and credentials.PROXY not in kinds
+        kind = os.environ.get("RUCIO_AUTH_TYPE") or ("oidc" if only_token else "x509_proxy")
+        return {**ATLAS, "auth_type": kind}
+    return {}
+
+
+def _sorted(addresses: dict[str, dict[str, Any]]) -> list[str]:
+    """Sort addresses on disks: sites of the user's, the own network, then as Rucio says."""
+    sites = os.environ.get(names.SITES_VARIABLE, "").replace(",", " ").split()
+
+    def distance(item: tuple[str, dict[str, Any]]) -> tuple[int, bool, int]:
+        storage = str(item[1].get("rse", ""))
+        site = next((n for n, name in enumerate(sites) if storage.startswith(name)), len(sites))
+        return site, item[1].get("domain") != "lan", int(item[1].get("priority") or 0)
+
+    on_disk = [item for item in addresses.items() if item[1].get("type", "DISK") == "DISK"]
+    return [address for address, _ in sorted(on_disk, key=distance)]
+
+
+def _advice(error: str) -> str:
+    if error in ("CannotAuthenticate", "MissingClientParameter", "NoAuthInformation", "TypeError"):
+        return f": a proxy is made with {credentials.RENEWAL[credentials.PROXY]}"
+    if error == "DataIdentifierNotFound":
+        return ": `rucio did list` finds the names that there are"
+    return ""
