@@ -9,7 +9,6 @@ from typing import Any
 
 from facility.backend import LOCAL, choose_backend, runs_in_pod
 from facility.counts import parse
-from facility.errors import FacilityError
 from facility.jobs.submission import RETRIES, Jobs, submission
 
 GOOD, FAILED = 0, 1
@@ -65,7 +64,9 @@ def jobs_here() -> Jobs:
         from facility.jobs.machine import MachineJobs
 
         return MachineJobs()
-    raise FacilityError("Jobs run on one machine only; in a pod, run the script itself.")
+    from facility.jobs.kubernetes import KubernetesJobs
+
+    return KubernetesJobs()
 
 
 def _submit(arguments: argparse.Namespace) -> int:

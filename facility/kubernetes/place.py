@@ -140,9 +140,20 @@ def own_pod(api: Api) -> Place:
     FacilityError
         Where it cannot be found.
     """
+    return place_of(read_own_pod(api), release_of(api), _claims(api))
+
+
+def read_own_pod(api: Api) -> dict[str, Any]:
+    """Ask Kubernetes for the description of the pod that this process runs in.
+
+    Raises
+    ------
+    FacilityError
+        Where it cannot be found.
+    """
     name = os.environ.get("FACILITY_POD") or os.environ.get("HOSTNAME") or ""
     try:
-        return place_of(api.now(api.reading(POD, name)), release_of(api), _claims(api))
+        return dict(api.now(api.reading(POD, name)))
     except KubernetesError as error:
         raise FacilityError(
             f"This process looks for its own pod {name!r} in namespace {api.namespace}, whose "

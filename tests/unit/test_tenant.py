@@ -265,6 +265,7 @@ def test_a_namespace_is_taken_for_the_users_only_if_it_is() -> None:
 
 NOTEBOOK = """
     apps deployments get, list
+    batch jobs create, delete, get, list, patch
     coordination.k8s.io leases create, delete, get, patch
     core configmaps/facility-pools get
     core events get, list, watch
@@ -403,7 +404,7 @@ def test_every_class_has_its_quota_and_none_else_a_place() -> None:
     (scope,) = quotas["no-others"]["spec"]["scopeSelector"]["matchExpressions"]
     assert (scope["operator"], scope["values"]) == ("NotIn", FULL.classes)
     assert scope["values"] == [
-        *("site-notebook", "site-scheduler"),
+        *("site-notebook", "site-scheduler", "site-job"),
         *("site-pool-cpu", "site-pool-gpu", "site-spot"),
     ]
     # Three workers in pods of two are two pods.
