@@ -8,6 +8,9 @@ import logging
 import os
 import re
 import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -93,34 +96,49 @@ def _ask(did: dict[str, str]) -> tuple[list[str], dict[str, Any]]:
         from rucio.client import Client
         from rucio.common.client import detect_client_location
 
-        client = Client(logger=logging.getLogger("facility.rucio"), **_servers())
+        with _configuration():
+            client = Client(logger=logging.getLogger("facility.rucio"))
+            listed = client.list_files(did["scope"], did["name"])
+            files = sorted({file["name"] for file in listed})
+            replicas = client.list_replicas(
+                [did],
+                schemes=["root"],
+                ignore_availability=False,
+                client_location=detect_client_location(),
+                sort="geoip",
+                resolve_archives=False,
+            )
+            return files, {replica["name"]: replica for replica in replicas}
     finally:
         sys.argv[0] = program  # Rucio's client changes it
-    files = sorted({file["name"] for file in client.list_files(did["scope"], did["name"])})
-    replicas = client.list_replicas(
-        [did],
-        schemes=["root"],
-        ignore_availability=False,
-        client_location=detect_client_location(),
-        sort="geoip",
-        resolve_archives=False,
-    )
-    return files, {replica["name"]: replica for replica in replicas}
 
 
-def _servers() -> dict[str, str]:
-    """Where to ask and with what, where no configuration says it."""
-    from rucio.common.config import get_config
+@contextmanager
+def _configuration() -> Iterator[None]:
+    """Give Rucio's client a configuration where there is none: it does not work without a file."""
+    from rucio.common.config import clean_cached_config, get_config
     from rucio.common.exception import ConfigNotFound
 
     try:
         get_config()
     except ConfigNotFound:
-        kinds = {found.kind for found in credentials.find(os.environ)}
-        only_token = credentials.TOKEN in kinds and credentials.PROXY not in kinds
-        kind = os.environ.get("RUCIO_AUTH_TYPE") or ("oidc" if only_token else "x509_proxy")
-        return {**ATLAS, "auth_type": kind}
-    return {}
+        pass
+    else:
+        yield
+        return
+    kinds = {found.kind for found in credentials.find(os.environ)}
+    only_token = credentials.TOKEN in kinds and credentials.PROXY not in kinds
+    kind = os.environ.get("RUCIO_AUTH_TYPE") or ("oidc" if only_token else "x509_proxy")
+    values = {**ATLAS, "auth_type": kind}
+    with tempfile.NamedTemporaryFile("w", suffix=".cfg") as file:
+        file.write("[client]\n" + "".join(f"{name} = {text}\n" for name, text in values.items()))
+        file.flush()
+        os.environ["RUCIO_CONFIG"] = file.name
+        try:
+            yield
+        finally:
+            del os.environ["RUCIO_CONFIG"]
+            clean_cached_config()
 
 
 def _sorted(addresses: dict[str, dict[str, Any]]) -> list[str]:
