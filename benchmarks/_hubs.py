@@ -22,6 +22,7 @@ import requests
 from facility import names
 from tests.kube.charts import Facility
 from tests.kube.conftest import Kubernetes
+from tests.kube.tenancy import dask_kinds
 
 START_TIMEOUT = 120
 """Seconds that a start may take, by either hub's configuration."""
@@ -241,9 +242,11 @@ def common(token: str) -> str:
 
 @contextmanager
 def of_the_chart(state: dict[str, Any], folder: Path, helm: str) -> Iterator[tuple[Facility, Hub]]:
-    """The chart, installed, and its hub."""
+    """The chart, installed, and its hub; without an operator, since no Dask cluster is made."""
     token = uuid.uuid4().hex
+    dask_kinds(state)
     found = Facility(state, folder, helm, {})
+    found.values["operator"] |= {"enabled": False}
     found.values["hub"] |= {"extraConfig": {"benchmark": common(token)}}
     try:
         found.install()
