@@ -20,6 +20,7 @@ from coffea.nanoevents.schemas import EDM4HEPSchema
 from coffea.nanoevents.util import tuple_to_key
 
 from facility.analysis import lazytree
+from facility.analysis.baskets import Baskets
 from facility.analysis.lazytree import LayoutError
 
 TESTED = ("2026.9.0",)
@@ -145,12 +146,39 @@ class Columns(UprootSourceMapping):
     ----------
     types
         Names of the types that the form expects.
+    baskets
+        Reads simple columns.
     trouble
         What is wrong with a column that was asked for.
     """
 
     types: Mapping[str, str]
+    baskets: Baskets
     trouble: Exception | None = None
+
+    def setup(self) -> None:
+        """Have room for what was read, since coffea asks twice for a column of lists."""
+        super().setup()
+        self._read = uproot.LRUArrayCache("100 MB")
+
+    def extract_column(
+        self,
+        columnhandle: Any,
+        start: int,
+        stop: int,
+        allow_missing: bool,
+        use_ak_forth: bool = True,
+    ) -> Any:
+        """Read a column as coffea does, at once if it is a simple one."""
+        if columnhandle is not None and not allow_missing:
+            found = self._read.get(columnhandle.cache_key)
+            if found is None:
+                content = self.baskets.column(columnhandle, start, stop)
+                if content is not None:
+                    found = self._read[columnhandle.cache_key] = ak.Array(content)
+            if found is not None:
+                return found
+        return super().extract_column(columnhandle, start, stop, allow_missing, use_ak_forth)
 
     def get_column_handle(self, columnsource: Any, name: str, allow_missing: bool) -> Any:
         """Find a branch, and see that it is of the type that the form expects."""
@@ -172,6 +200,7 @@ class _Ready:
 def events_of(
     form: Form,
     tree: Any,
+    baskets: Baskets,
     start: int,
     stop: int,
     metadata: Mapping[str, Any],
@@ -181,6 +210,8 @@ def events_of(
 
     Parameters
     ----------
+    baskets
+        Those of the tree's file.
     start, stop
         Which events.
     metadata
@@ -203,7 +234,7 @@ def events_of(
         use_ak_forth=True,
         virtual=True,
     )
-    columns.types = form.types
+    columns.types, columns.baskets = form.types, baskets
     columns.preload_column_source(key[0], key[1], tree)
     told = {**metadata, **form.written}
     ready = form.form.copy(parameters={**form.form.parameters, "metadata": told})

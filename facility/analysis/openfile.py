@@ -20,6 +20,7 @@ import uproot
 from coffea.nanoevents import NanoEventsFactory
 from uproot.behaviors.TTree import TTree
 
+from facility.analysis.baskets import Baskets
 from facility.analysis.bookkeepers import Weights, weights
 from facility.analysis.forms import Columns, events_of, form_of, untested
 from facility.analysis.lazytree import LayoutError, LazyTree, open_lazily
@@ -81,6 +82,7 @@ class OpenFile:
         self.settings, self.plainly = settings, plainly
         self.directory: Any = None
         self._tree: Any = None
+        self._baskets: Baskets | None = None
         self._columns: Columns | None = None
         if plainly is None:
             self._open_quickly(chunk)
@@ -106,6 +108,7 @@ class OpenFile:
             tree = self.directory[chunk.tree]
             if isinstance(tree, LazyTree):
                 self._form = form_of(self.directory, tree, chunk.tree, tree.structure, schema)
+                self._baskets = Baskets(chunk.place, self.directory.file.source)
                 self._tree = tree
             elif isinstance(tree, TTree):
                 self.plainly = f"{chunk.tree} is a TTree of version {tree.class_version}"
@@ -120,7 +123,8 @@ class OpenFile:
     @property
     def requested(self) -> int:
         """Bytes asked for so far."""
-        return int(self.directory.file.source.num_requested_bytes)
+        own = self._baskets.requested if self._baskets is not None else 0
+        return int(self.directory.file.source.num_requested_bytes) + own
 
     @property
     def doubt(self) -> str | None:
@@ -142,8 +146,8 @@ class OpenFile:
             **metadata,
         }
         options = self.settings.uproot_options
-        if self._tree is not None:
-            place = self._tree, chunk.start, chunk.stop
+        if self._tree is not None and self._baskets is not None:
+            place = self._tree, self._baskets, chunk.start, chunk.stop
             found, self._columns = events_of(self._form, *place, everything, options)
         else:
             found = NanoEventsFactory.from_root(
@@ -178,6 +182,8 @@ class OpenFile:
 
     def close(self) -> None:
         """Close it, whatever state it is in."""
+        if self._baskets is not None:
+            self._baskets.close()
         with suppress(Exception):
             self.directory.close()
 

@@ -25,12 +25,23 @@ PHYSLITE = "CollectionTree"
 
 
 @pytest.fixture(autouse=True)
-def without_a_word() -> Iterator[None]:
+def tidy(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Be as quiet as a worker, and leave no file open."""
+    opened: list[OpenFile] = []
+    begin = OpenFile.__init__
+
+    def remember(self: OpenFile, *given: Any, **named: Any) -> None:
+        opened.append(self)
+        begin(self, *given, **named)
+
+    monkeypatch.setattr(OpenFile, "__init__", remember)
     with warnings.catch_warnings():
         quiet()
         warnings.filterwarnings("ignore", "Missing cross-reference", RuntimeWarning)
         yield
     openfile.close_files()
+    for file in opened:
+        file.close()
 
 
 def chunk(path: Path, tree: str, start: int = 0, stop: int | None = None) -> Chunk:
