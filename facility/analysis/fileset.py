@@ -143,10 +143,11 @@ def fileset(
     tasks = sorted({item for data in wanted.values() for item in data["files"].items()})
     found = {(item.path, tree): item for item, tree in _inspect_all(tasks, files, hosts, progress)}
     problems += [item.problem for item in found.values() if item.problem]
+    remarks = []
     if any(item.problem and UNREADABLE in item.problem and is_address(path)
            for (path, _), item in found.items()):  # fmt: skip
         # What servers say of a credential that has ended is rarely that.
-        problems += credentials.remarks(credentials.find(os.environ), time.time())
+        remarks = credentials.remarks(credentials.find(os.environ), time.time())
     result: dict[str, dict[str, Any]] = {}
     for name, data in wanted.items():
         good = {path: tree for path, tree in data["files"].items() if found[path, tree].events}
@@ -155,9 +156,10 @@ def fileset(
     if not result and not problems:
         problems.append("the list of files is empty; give at least one file, folder or glob.")
     if problems and (on_error == "raise" or not result):
-        raise FilesetError(f"{_count(len(problems), 'input')} cannot be used", problems)
+        summary = f"{_count(len(problems), 'input')} cannot be used"
+        raise FilesetError(summary, [*problems, *remarks])
     if problems:
-        text = "\n".join(f"  - {problem}" for problem in problems)
+        text = "\n".join(f"  - {problem}" for problem in [*problems, *remarks])
         warnings.warn(
             f"{_count(len(problems), 'input')} left out:\n{text}", SkippedFilesWarning, stacklevel=2
         )

@@ -79,7 +79,11 @@ class Skim:
         if name and (not re.fullmatch(r"[\w+-][\w.+-]*", name)):
             raise ValueError(f"the name of a skim becomes a folder's, which {name!r} cannot be")
         self.name, self.format, self.tree = name, format, tree
-        self.columns = _columns(events, columns)
+        # They are read here, so that what cannot be read is the processor's error.
+        self.columns = {
+            column: ak.to_packed(ak.without_parameters(ak.materialize(ak.Array(array))))
+            for column, array in _columns(events, columns).items()
+        }
         lengths = {column: len(array) for column, array in self.columns.items()}
         if len(set(lengths.values())) != 1:
             raise ValueError(f"the columns of a skim are of equal length, not {lengths or 'none'}")
@@ -257,16 +261,12 @@ def _write(skim: Skim, chunk: Chunk, folder: Path, run: str) -> SkimFile:
     where = folder / folder_of(chunk.dataset) / skim.name
     path = where / f"{stem(chunk)}.{skim.format}"
     part = where / f".{path.name}.{run}-{secrets.token_hex(4)}{UNFINISHED}"
-    plain = {  # here they are read
-        name: ak.to_packed(ak.without_parameters(ak.materialize(ak.Array(array))))
-        for name, array in skim.columns.items()
-    }
     try:
         where.mkdir(parents=True, exist_ok=True)
         if skim.format == "root":
-            _write_tree(part, skim.tree or chunk.tree, plain)
+            _write_tree(part, skim.tree or chunk.tree, skim.columns)
         else:
-            ak.to_parquet(ak.zip(plain, depth_limit=1), str(part))
+            ak.to_parquet(ak.zip(skim.columns, depth_limit=1), str(part))
         size = part.stat().st_size
     except Exception as error:
         with suppress(OSError):

@@ -7,11 +7,15 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 import facility
 from facility import FilesetError, RequestError, cluster, names
@@ -128,6 +132,24 @@ def test_a_server_that_is_down_is_named() -> None:
     down = f"127.0.0.1:{free_port()}"
     with pytest.raises(FilesetError, match=f"root://{down}//atlas/data/ cannot be listed"):
         fileset(f"root://{down}//atlas/data/")
+
+
+def test_a_credential_that_has_ended_is_told_with_what_servers_refuse(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    past = datetime.now(UTC) - timedelta(hours=2)
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "ada")])
+    proxy = (
+        x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
+        .serial_number(1).not_valid_before(past - timedelta(days=1)).not_valid_after(past)
+        .sign(key, hashes.SHA256())
+    )  # fmt: skip
+    (tmp_path / "proxy").write_bytes(proxy.public_bytes(serialization.Encoding.PEM))
+    monkeypatch.setenv("X509_USER_PROXY", str(tmp_path / "proxy"))
+    monkeypatch.setattr(filesets, "PAUSE", 0.0)
+    with pytest.raises(FilesetError, match="proxy has expired .* renew it with voms-proxy-init"):
+        fileset(f"root://127.0.0.1:{free_port()}//atlas/x.root")
 
 
 def test_a_second_plan_asks_for_versions_only(
