@@ -30,7 +30,7 @@ from tests.local.xrootd_servers import CACHE, ORIGIN, Server, free_port
 
 # Servers on loopback that are down are given up sooner.
 QUICK = {"XRD_CONNECTIONWINDOW": "2", "XRD_CONNECTIONRETRY": "1", "XRD_TIMEOUTRESOLUTION": "1",
-         "XRD_STREAMERRORWINDOW": "2"}  # fmt: skip
+         "XRD_STREAMERRORWINDOW": "2", "XRD_REQUESTTIMEOUT": "10"}  # fmt: skip
 CPU = {"cpu": "100m", "memory": "600Mi", "maxWorkers": 4, "default": True, "env": QUICK}
 POOLS = {"pools": {"cpu": CPU}}
 FILES, EVENTS = 4, 2_000
@@ -225,6 +225,21 @@ def test_a_cache_that_is_down_is_passed_over(c: PooledCluster, origin: Server) -
     assert f"{len(again)} chunks tried again" in report.summary()
     assert len(report.retried.rows) == len(again)
     assert down in report.to_json()
+
+
+def test_a_cache_that_hangs_is_passed_over(c: PooledCluster, origin: Server) -> None:
+    cache = Server(CACHE).start()
+    assert cache.process
+    try:
+        cache.process.send_signal(signal.SIGSTOP)
+        found, report = run(c, at(origin), xcache=cache.host)
+        cache.process.send_signal(signal.SIGCONT)
+    finally:
+        cache.clean_up()
+    assert found["events"] == {"data": FILES * EVENTS}
+    assert report.complete
+    assert all(cache.host in r.setbacks[0] for r in report.records if r.setbacks)
+    assert report.retried.rows
 
 
 def test_caches_that_die_while_they_are_read_leave_the_origin(
