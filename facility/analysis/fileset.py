@@ -19,11 +19,12 @@ import yaml
 from facility import credentials
 from facility.analysis import xcache as caching
 from facility.analysis import xrootd
-from facility.analysis.known import Known, local_identity
+from facility.analysis.known import Known
 from facility.analysis.opendata import together
 from facility.analysis.progress import track
 from facility.analysis.rootfile import Inspection, inspect, is_address
 from facility.analysis.sources import File, expand
+from facility.analysis.versions import version_of
 from facility.errors import FilesetError
 
 LIST_NAMES = (".json", ".yaml", ".yml")
@@ -184,7 +185,7 @@ def _inspect_all(
 
     def look(task: tuple[str, str]) -> tuple[Inspection, str]:
         path, tree = task
-        identity = files[path].identity or _identity(path)
+        identity = files[path].identity or version_of(path)
         item = known.find(path, tree, identity)
         if item is None:
             item = _inspect(files[path], tree, hosts)
@@ -195,19 +196,6 @@ def _inspect_all(
         results = threads.map(look, tasks)
         yield from track(results, len(tasks), "Checking files", unit="files", show=progress)
     known.keep(fresh)
-
-
-def _identity(path: str) -> str | None:
-    """Ask which version of a file is there."""
-    if not is_address(path):
-        return local_identity(path)
-    if not xrootd.is_xrootd(path):
-        return None
-    try:
-        entry = xrootd.look(path)
-    except xrootd.XRootDError:
-        return None
-    return entry and entry.identity
 
 
 def _inspect(file: File, tree: str, hosts: tuple[str, ...]) -> Inspection:

@@ -24,15 +24,6 @@ KEPT_SECONDS = 180 * 86_400
 """How long what nobody asks for is kept."""
 
 
-def local_identity(path: str) -> str | None:
-    """Tell one version of a file on a disk from all others; None where there is no file."""
-    try:
-        status = Path(path).stat()
-    except OSError:
-        return None
-    return f"{status.st_size}-{status.st_mtime_ns}-{status.st_ino}"
-
-
 class Known:
     """Inspections of files that were good, by path, tree and identity.
 

@@ -2,8 +2,12 @@
 
 import json
 import os
+import threading
+from collections.abc import Iterator
 from dataclasses import replace
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,6 +20,7 @@ from facility.analysis.known import KEPT_SECONDS, Known
 from facility.analysis.plan import plan
 from facility.analysis.rootfile import Inspection
 from facility.analysis.sample import write_files
+from facility.analysis.versions import version_of
 from facility.analysis.xcache import Shunned, caches, places
 from facility.errors import FilesetError
 
@@ -184,3 +189,57 @@ def test_replicas_are_in_the_plan(tmp_path: Path) -> None:
     assert [xcache.routed(replace(chunk, turn=turn), ("root://c",)).place for turn in range(2)] == [
         str(paths[0]), "root://b//x.root"
     ]  # fmt: skip
+
+
+# Files on the web.
+
+
+@pytest.fixture
+def web(tmp_path: Path) -> Iterator[tuple[str, list[str]]]:
+    """A web server that gives parts of files, and what it was asked."""
+    asked: list[str] = []
+
+    class Parts(SimpleHTTPRequestHandler):
+        def __init__(self, *arguments: Any) -> None:
+            super().__init__(*arguments, directory=str(tmp_path))
+
+        def do_HEAD(self) -> None:
+            asked.append("HEAD")
+            super().do_HEAD()
+
+        def do_GET(self) -> None:
+            asked.append("GET")
+            data = (tmp_path / self.path.lstrip("/")).read_bytes()
+            begin, _, end = self.headers.get("Range", "bytes=0-").partition("=")[2].partition("-")
+            part = data[int(begin) : int(end or len(data)) + 1]
+            self.send_response(206)
+            last = int(begin) + len(part) - 1
+            self.send_header("Content-Range", f"bytes {begin}-{last}/{len(data)}")
+            self.send_header("Content-Length", str(len(part)))
+            self.end_headers()
+            self.wfile.write(part)
+
+        def log_message(self, *arguments: Any) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Parts) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_address[1]}", asked
+        server.shutdown()
+        thread.join()
+
+
+def test_files_on_the_web_are_remembered_too(
+    cache: Path, web: tuple[str, list[str]], tmp_path: Path
+) -> None:
+    address, asked = web
+    write_files(tmp_path, 1, 40)[0].rename(tmp_path / "x.root")
+    assert fileset(f"{address}/x.root").total == 40
+    assert "GET" in asked
+    asked.clear()
+    assert fileset(f"{address}/x.root").total == 40
+    assert asked == ["HEAD"]
+    assert version_of(f"{address}/nothing.root") is None
+    assert version_of("http://127.0.0.1:9/x.root") is None
+    assert version_of("s3://bucket/x.root") is None
