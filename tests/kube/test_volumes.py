@@ -3,8 +3,11 @@
 No driver of NFS or CSI is needed for it: nothing mounts what is made here.
 """
 
+import asyncio
 import copy
+import dataclasses
 import json
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,7 +17,12 @@ import pytest
 import yaml
 
 from facility import names
+from facility.errors import KubernetesError
 from facility.hub.kubernetes.login import Identity
+from facility.hub.kubernetes.tenants import MANAGER
+from facility.hub.kubernetes.volumes import VolumeError, keep_volumes
+from facility.kubernetes.api import Api
+from facility.kubernetes.kubeconfig import kubeconfig_account
 from facility.kubernetes.tenant import SharedVolume, release_set, volume_set
 from tests.kube import tenancy
 from tests.kube.conftest import Kubernetes, until
@@ -283,6 +291,76 @@ def test_volumes_go_with_their_users_namespace(state: dict[str, Any], tmp_path: 
         hub.run("delete", "namespace", space.namespace, "--wait=false")
         label = f"{names.HUB_LABEL}={made.name}"
         until(lambda: not space.admin.run("get", "pv", "-l", label, "-o", "name").strip(), 120)
+
+
+async def test_what_no_longer_fits_makes_way_once_nothing_mounts_it(
+    state: dict[str, Any], tmp_path: Path
+) -> None:
+    with (
+        tenancy.installed(state, tenancy.release(volumes=VOLUMES)) as made,
+        tenancy.space(state, tmp_path, made) as space,
+    ):
+        hub = space.account(made.hub_account, made.namespace)
+        api = Api(kubeconfig_account({"KUBECONFIG": hub.state["kubeconfig"]}))
+        uid = Kubernetes(state).get("namespace", space.namespace)["metadata"]["uid"]
+
+        async def apply(manifest: dict[str, Any]) -> None:
+            await api.apply(manifest, MANAGER)
+
+        async def keep(*volumes: SharedVolume) -> dict[str, Any]:
+            release = dataclasses.replace(made, volumes=volumes)
+            # Policies are the administrator's to change, as an upgrade does.
+            text = yaml.safe_dump_all(release_set(release))
+            space.admin.run("apply", "--server-side", "--force-conflicts", "-f", "-", text=text)
+            tenant = dataclasses.replace(space.tenant, release=release)
+            deadline = time.monotonic() + 60
+            while True:
+                try:
+                    await keep_volumes(api, tenant, uid, apply)
+                    break
+                except KubernetesError as error:
+                    # Other rules take a moment to be in force.
+                    if OTHER_SOURCE not in error.message or time.monotonic() > deadline:
+                        raise
+                    await asyncio.sleep(0.5)
+            label = f"{names.HUB_LABEL}={made.name}"
+            found = json.loads(space.admin.run("get", "pv", "-l", label, "-o", "json"))["items"]
+            return {each["spec"]["claimRef"]["name"]: each for each in found}
+
+        first = await keep(*VOLUMES)
+        assert {*first} == {"atlas", "scratch"}
+        assert first["atlas"]["metadata"]["ownerReferences"][0]["uid"] == uid
+        same = await keep(*VOLUMES)
+        assert {each["metadata"]["uid"] for each in same.values()} == {
+            each["metadata"]["uid"] for each in first.values()
+        }
+
+        # A pod that waits for its node to mount it counts: it may come to run.
+        claim = {"persistentVolumeClaim": {"claimName": "atlas"}}
+        mount = {"volumeMounts": [{"name": "atlas", "mountPath": "/atlas"}]}
+        pod = space.pod("mounts", volumes=[{"name": "atlas", **claim}], container=mount)
+        space.notebook.run("create", "-f", "-", text=yaml.safe_dump(pod))
+        other = {"nfs": {**NFS["nfs"], "server": "new.example.org"}}
+        moved = dataclasses.replace(VOLUMES[0], source=other)
+        held = await keep(moved)
+        assert {*held} == {"atlas"}
+        assert held["atlas"]["metadata"]["uid"] == first["atlas"]["metadata"]["uid"]
+        assert "deletionTimestamp" not in space.admin.get("pvc", "atlas")["metadata"]
+
+        space.notebook.run("delete", "pod", "mounts", "--grace-period=0", "--force")
+        new = await keep(moved)
+        assert new["atlas"]["spec"]["nfs"]["server"] == "new.example.org"
+        bound = space.admin.get("pvc", "atlas")["spec"]["volumeName"]
+        assert bound == new["atlas"]["metadata"]["name"]
+
+        # Whoever made a claim of that name, it may hold data.
+        mine = dict(volume_set(space.tenant)[3])
+        mine["spec"] = {**mine["spec"], "storageClassName": "none"}
+        mine["spec"].pop("volumeName")
+        space.admin.apply(mine)
+        with pytest.raises(VolumeError, match="has another volume than the one that sharedVolumes"):
+            await keep(moved, VOLUMES[1])
+        await api.aclose()
 
 
 # --- as whom pods run --------------------------------------------------------------------------
