@@ -64,13 +64,12 @@ def outside() -> Iterator[None]:
             [*enter, sys.executable, "-c", LISTEN, *map(str, PORTS)], stdout=subprocess.PIPE
         )
         try:
-            with listener:
-                assert listener.stdout is not None
-                assert listener.stdout.readline() == b"listens\n"
-                yield
-                listener.kill()
+            assert listener.stdout is not None
+            assert listener.stdout.readline() == b"listens\n"
+            yield
         finally:
             listener.kill()
+            listener.communicate()
     finally:
         take_away()
 
