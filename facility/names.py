@@ -103,6 +103,8 @@ POOLS_CONFIG_MAP = "facility-pools"
 """ConfigMap of a user's namespace with the pools, and the release that made it."""
 POOLS_KEY = "pools.yaml"
 RELEASE_KEY = "release"
+SCHEDULER_KEY = "scheduler.json"
+"""Key of that ConfigMap with the nodes that schedulers may run on, as in a pod's specification."""
 
 NOTEBOOK_ACCOUNT = "notebook"
 """ServiceAccount of user servers, with which the library works."""

@@ -165,7 +165,8 @@ def dask_cluster(cluster: DaskCluster, settings: Mapping[str, Any]) -> Manifest:
                     "serviceAccountName": names.SCHEDULER_ACCOUNT,
                     "priorityClassName": names.scheduler_priority_class(cluster.place.release),
                     "terminationGracePeriodSeconds": 5,
-                    "tolerations": _node_gone(),
+                    "tolerations": [*_node_gone(), *cluster.place.scheduler.get("tolerations", ())],
+                    "nodeSelector": dict(cluster.place.scheduler.get("nodeSelector", {})),
                     **_pod_settings(cluster, "scheduler", shared),
                 },
                 "service": {

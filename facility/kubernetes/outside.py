@@ -18,7 +18,7 @@ from facility.errors import FacilityError, KubernetesError
 from facility.kubernetes.api import Api
 from facility.kubernetes.calls import Call, deletion
 from facility.kubernetes.kinds import LEASE
-from facility.kubernetes.place import Place, identity_of, release_of
+from facility.kubernetes.place import Place, identity_of, said_by_hub
 
 IMAGE_VARIABLE = "FACILITY_IMAGE"
 LEASE_SECONDS = 300
@@ -44,7 +44,7 @@ def outside(api: Api) -> Place:
             "to hold the Python, dask and distributed of this process; your administrator knows "
             "its name."
         )
-    return Place(api.namespace, image, release=release_of(api), identity=identity_of(api))
+    return Place(api.namespace, image, identity=identity_of(api), **said_by_hub(api))
 
 
 class Lease:

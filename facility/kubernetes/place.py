@@ -1,8 +1,9 @@
 """Where a Dask cluster's pods come from: the pod of the notebook, or of the script."""
 
+import json
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from facility import names
@@ -50,6 +51,8 @@ class Place:
     """What outlives the pod and is mounted there alone."""
     identity: Mapping[str, Any] = field(default_factory=dict)
     """As whom pods run: fields of a pod's security context."""
+    scheduler: Mapping[str, Any] = field(default_factory=dict)
+    """Which nodes schedulers run on: ``nodeSelector`` and ``tolerations`` of a pod."""
 
 
 def place_of(
@@ -140,7 +143,8 @@ def own_pod(api: Api) -> Place:
     FacilityError
         Where it cannot be found.
     """
-    return place_of(read_own_pod(api), release_of(api), _claims(api))
+    place = place_of(read_own_pod(api), claims=_claims(api))
+    return replace(place, **said_by_hub(api))
 
 
 def read_own_pod(api: Api) -> dict[str, Any]:
@@ -162,16 +166,20 @@ def read_own_pod(api: Api) -> dict[str, Any]:
         ) from error
 
 
-def release_of(api: Api) -> str:
-    """Name of the hub's release, from the ConfigMap that it keeps in each user's namespace."""
+def said_by_hub(api: Api) -> dict[str, Any]:
+    """Release and nodes of schedulers, from the ConfigMap of a user's namespace; else nothing."""
     try:
         found = api.now(api.reading(CONFIG_MAP, names.POOLS_CONFIG_MAP))
     except KubernetesError as error:
         if error.status not in (403, 404):
             raise
         # A namespace that no hub has made.
-        return names.DEFAULT_RELEASE
-    return str(found.get("data", {}).get(names.RELEASE_KEY, names.DEFAULT_RELEASE))
+        return {}
+    data = found.get("data", {})
+    return {
+        "release": data.get(names.RELEASE_KEY, names.DEFAULT_RELEASE),
+        "scheduler": json.loads(data.get(names.SCHEDULER_KEY, "{}")),
+    }
 
 
 def _claims(api: Api) -> dict[str, Any]:

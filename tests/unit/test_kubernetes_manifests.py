@@ -95,6 +95,10 @@ PLACE = Place(
         # The pool gpu mounts another claim there.
         ClaimMount("data", {"mountPath": "/data"}),
     ),
+    scheduler={
+        "nodeSelector": {"site/purpose": "user"},
+        "tolerations": [{"key": "site/user", "operator": "Exists"}],
+    },
     identity={"runAsUser": 5001, "runAsGroup": 5000, "supplementalGroups": [77, 88]},
 )
 CLUSTER = DaskCluster("dask-1", PLACE, {"python": "3.11.9", "packages": {"dask": "1"}})

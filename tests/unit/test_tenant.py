@@ -431,6 +431,10 @@ def test_the_pools_are_read_as_they_were_written(tmp_path: Path) -> None:
         expected = pool.model_copy(update={"priority_class": FULL.pool_class(pool)})
         assert read[name] == expected
     assert found[names.RELEASE_KEY] == "site"
+    assert json.loads(found[names.SCHEDULER_KEY]) == {
+        "nodeSelector": dict(FULL.scheduler.node_selector),
+        "tolerations": [],
+    }
 
 
 @pytest.mark.parametrize(

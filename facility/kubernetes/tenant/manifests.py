@@ -1,5 +1,6 @@
 """The two sets of manifests, each in the order in which it is to be made."""
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -7,7 +8,7 @@ import yaml
 
 from facility import names
 from facility.kubernetes.tenant import accounts, admission, network, quotas
-from facility.kubernetes.tenant.settings import Release, Tenant
+from facility.kubernetes.tenant.settings import Release, Shape, Tenant
 
 Manifest = dict[str, Any]
 
@@ -109,8 +110,17 @@ def _pools(tenant: Tenant) -> Manifest:
         "data": {
             names.POOLS_KEY: yaml.safe_dump({"pools": pools}, sort_keys=False),
             names.RELEASE_KEY: release.name,
+            names.SCHEDULER_KEY: json.dumps(_nodes(release.scheduler)),
         },
     }
+
+
+def _nodes(shape: Shape) -> Manifest:
+    """Write which nodes pods may run on, as a pod's specification does."""
+    tolerations = [
+        each.model_dump(mode="json", by_alias=True, exclude_none=True) for each in shape.tolerations
+    ]
+    return {"nodeSelector": dict(shape.node_selector), "tolerations": tolerations}
 
 
 def _pull_secrets(tenant: Tenant) -> list[Manifest]:
