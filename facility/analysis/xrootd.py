@@ -22,8 +22,8 @@ DEFAULTS = {
 }
 """How long XRootD's client waits, in seconds, where the user's variables do not say.
 
-With these a server that is down is given up after 15 s, by the client's own defaults after 8 minutes
-(measured), and one that hangs after half an hour; here there may be another place to read from.
+With these a server that is down was given up after 15 s, with the client's own after 8 minutes;
+one that hangs has half an hour by its defaults. Here there may be another place to read from.
 """
 OPAQUE = re.compile(r"\?[\w.]+=")
 """How information for the server begins behind a path, which is not a wildcard."""
