@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from facility.analysis.fingerprint import UnknownContentError, fingerprint
-from facility.analysis.plan import Chunk, Plan
+from facility.analysis.plan import Chunk, Plan, halves
 from facility.analysis.report import Receipt
 from facility.errors import RequestError
 
@@ -75,6 +75,7 @@ class Checkpoint:
             probe = folder / f".probe-{os.getpid()}"
             probe.touch()
             probe.unlink()
+            self._there = {path.name for path in folder.iterdir()}
         except OSError as error:
             problem = f"the folder {folder} is not writable ({error.strerror}); choose another one"
             raise RequestError("The run cannot keep a checkpoint", [problem]) from None
@@ -104,6 +105,11 @@ class Checkpoint:
             return None
         found: tuple[bytes, Receipt] = pickle.loads(content[size:])
         return found if self._intact is None or self._intact(found[0]) else None
+
+    def has_part(self, chunk: Chunk) -> bool:
+        """Whether there is something of a part of a chunk, which an earlier run has cut."""
+        parts = (halves(chunk) or ()) if self._there else ()
+        return any(self._path(part).name in self._there or self.has_part(part) for part in parts)
 
     def save(self, chunk: Chunk, packed: bytes, receipt: Receipt) -> None:
         """Keep a chunk's pickled result, whole or not at all.

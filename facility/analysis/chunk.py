@@ -39,17 +39,26 @@ class ChunkError(Exception):
         Whether another try may help.
     details
         The end of the traceback.
+    short
+        Whether memory ran short.
     """
 
     def __init__(
-        self, reason: str, transient: bool, details: str, worker: str, seconds: float
+        self,
+        reason: str,
+        transient: bool,
+        details: str,
+        worker: str,
+        seconds: float,
+        short: bool = False,
     ) -> None:
-        super().__init__(reason, transient, details, worker, seconds)
+        super().__init__(reason, transient, details, worker, seconds, short)
         self.reason = reason
         self.transient = transient
         self.details = details
         self.worker = worker
         self.seconds = seconds
+        self.short = short
 
     def __str__(self) -> str:
         return self.reason
@@ -112,6 +121,7 @@ def process_chunk(
             "\n".join(details[-TRACEBACK_LINES:]),
             worker,
             time.perf_counter() - clock,
+            isinstance(error, MemoryError),
         ) from None
 
 

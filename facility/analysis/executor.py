@@ -21,7 +21,7 @@ from facility.analysis.chunk import ChunkError
 from facility.analysis.delivery import pickled
 from facility.analysis.diary import tell
 from facility.analysis.place import client_of
-from facility.analysis.plan import Chunk, Plan
+from facility.analysis.plan import PARTS, Chunk, Plan
 from facility.analysis.report import Receipt, Report
 from facility.analysis.run import PartialResultsWarning
 from facility.analysis.sums import SumError
@@ -171,7 +171,8 @@ def _item(number: int, item: Any) -> _Item:
     identity = getattr(item, "fileuuid", b"")
     name = str(uuid.UUID(bytes=identity)) if identity else ""
     place = (item.dataset, item.filename, item.treename or "")
-    return _Item(number, *place, start, stop, name, 0, stop, item)
+    # It is coffea's to say which events an item has, so that none is cut.
+    return _Item(number, *place, start, stop, name, 0, stop, item, cuts=PARTS)
 
 
 class _Nothing(dict[str, Any]):

@@ -6,11 +6,15 @@ Everything here is computed from what `facility.analysis.fileset` has read of th
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from facility.analysis.fileset import Fileset
 
+SMALLEST_PART = 1_000
+"""Events of a part of a chunk, at least."""
+PARTS = 3
+"""How often a chunk is cut in two at most: memory that holds no eighth of it holds none."""
 SNAP = 0.25
 """How far from equal chunks a cut may move to reach a cluster's boundary, in parts of a chunk."""
 
@@ -33,6 +37,8 @@ class Chunk:
         How often reading it has failed before, so that another place is tried.
     at
         Where it is read, if not at its path.
+    cuts
+        How often it was cut in two.
     """
 
     index: int
@@ -47,6 +53,7 @@ class Chunk:
     replicas: tuple[str, ...] = field(default=(), kw_only=True)
     turn: int = field(default=0, kw_only=True)
     at: str = field(default="", kw_only=True)
+    cuts: int = field(default=0, kw_only=True)
 
     @property
     def place(self) -> str:
@@ -123,6 +130,21 @@ def plan(files: Fileset, chunksize: int) -> Plan:
                 chunks.append(Chunk(len(chunks), *place, *identity, replicas=others))
     metadata = {dataset: dict(data.get("metadata") or {}) for dataset, data in files.items()}
     return Plan(tuple(chunks), metadata, files.skipped)
+
+
+def halves(chunk: Chunk) -> tuple[Chunk, Chunk] | None:
+    """Cut a chunk in two that memory is too short for; None where it is too small for that.
+
+    Returns
+    -------
+    tuple of Chunk
+        Both with the number of the whole, the same ones for the same chunk.
+    """
+    if chunk.cuts >= PARTS or chunk.events < 2 * SMALLEST_PART:
+        return None
+    middle = chunk.start + chunk.events // 2
+    cuts = chunk.cuts + 1
+    return replace(chunk, stop=middle, cuts=cuts), replace(chunk, start=middle, cuts=cuts)
 
 
 def ranges(events: int, chunksize: int, cluster: int = 0) -> Iterator[tuple[int, int]]:

@@ -73,6 +73,8 @@ class Record:
         Why it was read as coffea's Runner reads; None where it was not.
     setbacks
         One sentence for each failure after which it was tried again.
+    cut
+        Why the chunk that this is a part of was cut in two; None for a whole one.
     """
 
     chunk: Chunk
@@ -88,6 +90,7 @@ class Record:
     weights: Weights | None = None
     plainly: str | None = None
     setbacks: list[str] = field(default_factory=list)
+    cut: str | None = None
 
     def take(self, receipt: Receipt) -> None:
         """Take note of what processing the chunk took."""
@@ -103,7 +106,8 @@ class Report:
     Attributes
     ----------
     records
-        One for each chunk, in the order of the plan.
+        One for each chunk, in the order of the plan; two for one that was cut in two because
+        memory ran short.
     skipped
         One sentence for each input that was left out before the run, whose events are not known.
     plan_hash
@@ -164,6 +168,15 @@ class Report:
     def complete(self) -> bool:
         """Whether every event of every input is in the result."""
         return self.processed == self.total and not self.skipped
+
+    @property
+    def exact(self) -> bool:
+        """Whether sums are those of any other run of this plan to the last bit.
+
+        Else chunks were cut because memory ran short, and sums of floats may differ in the
+        order of their terms: by less than 1e-12 of their value.
+        """
+        return not any(record.cut for record in self.records)
 
     @property
     def rate(self) -> float:
@@ -299,6 +312,7 @@ class Report:
                 "complete": self.complete,
                 "interrupted": self.interrupted,
                 "plan": self.plan_hash,
+                "exact": self.exact,
                 "started": datetime.fromtimestamp(self.started, UTC).isoformat(),
                 "seconds": self.seconds,
                 "events_per_second": self.rate,
@@ -342,6 +356,9 @@ class Report:
         again = sum(bool(record.setbacks) for record in self.records)
         if again:
             text += f", {again} chunks tried again"
+        if not self.exact:
+            parts = sum(record.cut is not None for record in self.records)
+            text += f", {parts} parts of chunks cut for lack of memory (sums equal within 1e-12)"
         return text + (", interrupted" if self.interrupted else "")
 
     def __str__(self) -> str:

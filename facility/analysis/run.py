@@ -23,7 +23,7 @@ from facility.analysis.openfile import Settings
 from facility.analysis.output import MissingSkimsError, Output
 from facility.analysis.physlite import PhysliteSchema
 from facility.analysis.place import check_paths, client_of
-from facility.analysis.plan import Plan, plan
+from facility.analysis.plan import plan
 from facility.analysis.report import Report
 from facility.analysis.sums import SumError
 from facility.analysis.tasks import SchedulerLostError
@@ -206,7 +206,7 @@ def _finish(
     except SchedulerLostError as error:
         report.seconds = time.perf_counter() - clock
         window.close()
-        results = _saved(window.plan, report, kept)
+        results = _saved(window, report, kept)
         advice = (
             "Run it again with the same checkpoint, and it goes on from there."
             if kept
@@ -244,7 +244,7 @@ def _last_word(processor: Processor, results: Any, window: Window, target: Outpu
     return results if found is None else found
 
 
-def _saved(work: Plan, report: Report, kept: Checkpoint | None) -> Any:
+def _saved(window: Window, report: Report, kept: Checkpoint | None) -> Any:
     """Add up what the checkpoint holds, and take the rest off the account."""
     found = {}
     for record in report.records:
@@ -253,7 +253,7 @@ def _saved(work: Plan, report: Report, kept: Checkpoint | None) -> Any:
             found[record.chunk.index] = pickle.loads(saved[0])
         elif record.state == "processed":
             record.state = "not reached"
-    return merge_here(found, len(work.chunks))
+    return merge_here(window.cuts.joined(found), len(window.plan.chunks))
 
 
 def _tell_failures(report: Report, results: Any, on_error: str) -> None:

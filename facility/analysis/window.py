@@ -15,13 +15,14 @@ from distributed.scheduler import KilledWorker
 
 from facility.analysis.checkpoint import Checkpoint
 from facility.analysis.chunk import ChunkError, process_chunk
+from facility.analysis.cuts import Cuts
 from facility.analysis.diary import Diary
 from facility.analysis.lineup import Lineup
-from facility.analysis.merge import Node
+from facility.analysis.merge import MergeError, Node
 from facility.analysis.plan import Plan
 from facility.analysis.progress import Meter
-from facility.analysis.report import Receipt, Report
-from facility.analysis.sums import Here, Sums
+from facility.analysis.report import Receipt, Record, Report
+from facility.analysis.sums import Here, SumError, Sums
 from facility.analysis.tasks import Tasks
 
 TICK = 0.5
@@ -29,7 +30,7 @@ TICK = 0.5
 REFILL = 0.75
 """How full the window may be when it is filled: several chunks cost little more than one."""
 DEATHS = 2
-"""Workers that a chunk may lose before it is tried alone, and then again."""
+"""Workers that a chunk may lose before it is tried alone, and then again; a part of one half."""
 HOPELESS = 8
 """Chunks that fail before any succeeds, after which a run that will raise goes no further."""
 
@@ -69,6 +70,8 @@ class Window:
         task: Callable[..., Any] = process_chunk,
     ) -> None:
         self.plan, self.report = plan, report
+        self.cuts = Cuts(plan.chunks)
+        self.records = {record.chunk.index: record for record in report.records}
         self.retries, self.checkpoint = retries, checkpoint
         self.stop_if_hopeless = stop_if_hopeless
         self.meter = Meter(plan.events, show=progress)
@@ -115,7 +118,8 @@ class Window:
     def _write_down(self) -> bool:
         """Take into the report what workers told; whether that was all."""
         missing = 0
-        for index, record in enumerate(self.report.records):
+        for record in self.report.records:
+            index = record.chunk.index
             record.tries = max(record.tries, self.diary.starts[index])
             if record.state == "processed" and record.began is None:
                 receipt = self.diary.receipts.get(index)
@@ -130,13 +134,20 @@ class Window:
 
     def _restore(self) -> None:
         """Take from the checkpoint what it has, and line up the rest."""
-        for index, chunk in enumerate(self.plan.chunks):
-            found = self.checkpoint.load(chunk) if self.checkpoint else None
-            if found is None:
-                self.lineup.add(index)
-            else:
-                self.report.records[index].restored = True
-                self._processed(index, found[1], Here(found[0]))
+        for index in range(len(self.plan.chunks)):
+            self._restore_one(index)
+
+    def _restore_one(self, index: int) -> None:
+        chunk = self.cuts.chunks[index]
+        found = self.checkpoint.load(chunk) if self.checkpoint else None
+        if found is not None:
+            self.records[index].restored = True
+            self._processed(index, found[1], Here(found[0]))
+        elif self.checkpoint and self.checkpoint.has_part(chunk):
+            for part in self._cut(index, "it was cut in an earlier run"):
+                self._restore_one(part)
+        else:
+            self.lineup.add(index)
 
     # What is at work.
 
@@ -149,10 +160,10 @@ class Window:
         while (index := self.lineup.next(now, at_work + len(batch), width)) is not None:
             batch.append(index)
         for index in batch:
-            self.report.records[index].tries += 1
+            self.records[index].tries += 1
             self.begun[index] = self.diary.starts[index]
         if batch:
-            chunks = [replace(self.plan.chunks[i], turn=self.turns[i]) for i in batch]
+            chunks = [replace(self.cuts.chunks[i], turn=self.turns[i]) for i in batch]
             self.flights |= self.tasks.start(chunks, self.plan.metadata)
 
     def _take(self, news: list[tuple[Node, Future[Any] | None]]) -> None:
@@ -165,7 +176,7 @@ class Window:
         ]
         good = [(index, future) for index, future in chunks if future.status == "finished"]
         values: list[Any] = [None] * len(good)
-        if self.checkpoint:
+        if self.checkpoint or any(index in self.cuts.whole for index, _ in good):
             try:
                 values = self.tasks.client.gather([future for _, future in good])
             except Exception:  # noqa: BLE001 - lost in between; each is then looked at by itself
@@ -193,36 +204,56 @@ class Window:
         if value is not None:
             receipt = value[1]
             self._save(index, *value)
-        self._processed(index, receipt, future)
+        part = index in self.cuts.whole and value is not None
+        self._processed(index, receipt, Here(value[0]) if part and value else future)
 
     def _save(self, index: int, packed: bytes, receipt: Receipt) -> None:
-        assert self.checkpoint is not None
+        if self.checkpoint is None:
+            return
         try:
-            self.checkpoint.save(self.plan.chunks[index], packed, receipt)
+            self.checkpoint.save(self.cuts.chunks[index], packed, receipt)
         except OSError as error:
             note = f"the checkpoint is not complete: {error.strerror}: {self.checkpoint.folder}"
             if note not in self.report.notes:
                 self.report.notes.append(note)
 
     def _processed(self, index: int, receipt: Receipt | None, value: Future[Any] | Here) -> None:
-        record = self.report.records[index]
+        record = self.records[index]
         self.succeeded += 1
         record.state, record.error, record.details = "processed", None, ""
         if receipt is not None:
             record.take(receipt)
-        self.sums.know(Node(0, index), value)
+        self._know(index, value)
+
+    def _know(self, index: int, value: Future[Any] | Here | None) -> None:
+        """Take a chunk's value into the sums; of a part, once all of its chunk is known."""
+        if index not in self.cuts.whole:
+            self.sums.know(Node(0, index), value)
+            return
+        try:
+            whole = self.cuts.know(index, value.packed if isinstance(value, Here) else None)
+        except MergeError as error:
+            raise SumError(str(error)) from error
+        if whole is not None:
+            self._know_again(whole)
+
+    def _know_again(self, index: int) -> None:
+        """Take the value of a chunk that was cut, which stays here."""
+        packed = self.cuts.sums[index]
+        self.sums.know(Node(0, index), None if packed is None else Here(packed))
 
     def _look_at_deaths(self, index: int) -> None:
         """Count how often a chunk has begun without an end: each time it lost its worker.
 
         distributed gives up after four, whoever is to blame; two are enough to try it alone.
         """
-        if index in self.flights and self.diary.starts[index] - self.begun[index] > DEATHS:
+        most = DEATHS if index not in self.cuts.whole else DEATHS // 2
+        if index in self.flights and self.diary.starts[index] - self.begun[index] > most:
             self.tasks.cancel([self.flights[index]])
             self._crashed(index, None)
 
     def _crashed(self, index: int, error: BaseException | None) -> None:
-        """Decide whether a chunk is tried again, alone or not at all.
+        """Decide whether a chunk is tried again, alone, in two parts or not at all.
 
         Parameters
         ----------
@@ -231,7 +262,7 @@ class Window:
         """
         alone = self.lineup.ended(index)
         del self.flights[index]
-        record = self.report.records[index]
+        record = self.records[index]
         if error is None or isinstance(error, KilledWorker):
             record.error = "the workers that ran it died"
             record.worker = self.diary.workers.get(index)
@@ -240,29 +271,49 @@ class Window:
                 self.lineup.suspect(index)
                 return
             record.error += ", also when it ran alone; memory is the usual cause"
-            self._failed(index)
+            for part in self._cut(index, record.error) or self._failed(index):
+                self.lineup.suspect(part)
             return
         if isinstance(error, ChunkError):
             record.worker, record.error, record.details = error.worker, str(error), error.details
             record.seconds = error.seconds
         else:
             record.error = f"{type(error).__name__}: {error}"
-        if getattr(error, "transient", False) and record.tries <= self.retries:
+        if getattr(error, "short", False):
+            for part in self._cut(index, record.error) or self._failed(index):
+                self.lineup.add(part)
+        elif getattr(error, "transient", False) and record.tries <= self.retries:
             self.turns[index] += 1
             record.setbacks.append(record.error)
             self.lineup.delay(index, record.tries, time.monotonic())
         else:
             self._failed(index)
 
-    def _failed(self, index: int) -> None:
+    def _cut(self, index: int, why: str) -> tuple[int, ...]:
+        """Put two parts of a chunk in its place; none where it is too small for that."""
+        parts = self.cuts.cut(index) or ()
+        if parts:
+            made = [Record(self.cuts.chunks[part], cut=why) for part in parts]
+            self.records |= dict(zip(parts, made, strict=True))
+            whole, records = self.records.pop(index), self.report.records
+            place = next(i for i, record in enumerate(records) if record is whole)
+            records[place : place + 1] = made
+        return parts
+
+    def _failed(self, index: int) -> tuple[int, ...]:
+        """Give a chunk up, of which no part is left to try."""
         self.failed += 1
-        self.report.records[index].state = "failed"
-        self.sums.know(Node(0, index), None)
+        self.records[index].state = "failed"
+        self._know(index, None)
+        return ()
 
     def _unmerged(self, node: Node, error: BaseException) -> None:
         """Process again what a sum needs that was lost and could not be had back."""
         for index in self.sums.reopen(node, error, self.retries + HOPELESS):
-            record = self.report.records[index]
+            if index in self.cuts.sums:
+                self._know_again(index)
+                continue
+            record = self.records[index]
             if record.state == "failed":
                 self.sums.know(Node(0, index), None)
             elif index not in self.flights:
