@@ -18,6 +18,7 @@ from coffea.nanoevents import NanoEventsFactory
 from coffea.nanoevents.mapping import TrivialUprootOpener, UprootSourceMapping
 from coffea.nanoevents.schemas import EDM4HEPSchema
 from coffea.nanoevents.util import tuple_to_key
+from uproot.behaviors.TBranch import TBranch
 
 from facility.analysis import lazytree
 from facility.analysis.baskets import Baskets
@@ -170,7 +171,7 @@ class Columns(UprootSourceMapping):
         use_ak_forth: bool = True,
     ) -> Any:
         """Read a column as coffea does, at once if it is a simple one."""
-        if columnhandle is not None and not allow_missing:
+        if isinstance(columnhandle, TBranch) and not allow_missing:
             found = self._read.get(columnhandle.cache_key)
             if found is None:
                 content = self.baskets.column(columnhandle, start, stop)

@@ -8,6 +8,7 @@ Which branches an analysis reads need not be known: a lazy tree reads what is as
 that is.
 """
 
+import hashlib
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import uproot
-from coffea.nanoevents import NanoEventsFactory
+from coffea.nanoevents import NanoEventsFactory, PHYSLITESchema
 from uproot.behaviors.TTree import TTree
 
 from facility.analysis.baskets import Baskets
@@ -89,6 +90,13 @@ class OpenFile:
         if self.directory is None:
             self.directory = uproot.open({chunk.place: None}, **settings.uproot_options)
         tree = self.directory[chunk.tree]
+        if not isinstance(tree, TTree) and settings.schema is PHYSLITESchema:
+            self.close()
+            raise ValueError(
+                f"{chunk.path} holds {chunk.tree!r} as an RNTuple, which coffea's PHYSLITESchema "
+                "cannot read; facility.analysis.physlite.PhysliteSchema, the default of "
+                "facility.run, can"
+            )
         found = str(self.directory.file.uuid), tree.num_entries
         if found != (chunk.uuid, chunk.entries):
             self.close()
@@ -106,12 +114,13 @@ class OpenFile:
         self.directory = open_lazily(chunk.place, options)
         try:
             tree = self.directory[chunk.tree]
-            if isinstance(tree, LazyTree):
-                self._form = form_of(self.directory, tree, chunk.tree, tree.structure, schema)
+            structure = structure_of(tree)
+            if structure is None:
+                self.plainly = f"{chunk.tree} is a TTree of version {tree.class_version}"
+            else:
+                self._form = form_of(self.directory, tree, chunk.tree, structure, schema)
                 self._baskets = Baskets(chunk.place, self.directory.file.source)
                 self._tree = tree
-            elif isinstance(tree, TTree):
-                self.plainly = f"{chunk.tree} is a TTree of version {tree.class_version}"
         except OSError:
             self.close()
             raise
@@ -131,7 +140,7 @@ class OpenFile:
         """Why events that were read quickly are not to be trusted, None where they are."""
         if self._tree is None or self._columns is None:
             return None
-        trouble = self._tree.trouble or self._columns.trouble
+        trouble = getattr(self._tree, "trouble", None) or self._columns.trouble
         return None if trouble is None else _told(trouble)
 
     def events(self, chunk: Chunk, metadata: Mapping[str, Any]) -> Any:
@@ -186,6 +195,17 @@ class OpenFile:
             self._baskets.close()
         with suppress(Exception):
             self.directory.close()
+
+
+def structure_of(tree: Any) -> str | None:
+    """Name all that a form depends on; None for a TTree that is not lazy."""
+    if isinstance(tree, LazyTree):
+        return tree.structure
+    if isinstance(tree, TTree):
+        return None
+    described = [(field.path, field.typename, field.description) for field in tree.fields]
+    parts = (tree.description, described, tree.typenames())
+    return hashlib.sha256(repr(parts).encode()).hexdigest()
 
 
 class _Local(threading.local):

@@ -5,10 +5,13 @@ C++ objects). coffea leaves them out, and says so in one warning for each branch
 """
 
 import gc
+import re
 import warnings
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from coffea.nanoevents import PHYSLITESchema
+from coffea.nanoevents.util import concat
 from distributed import Client, Worker, WorkerPlugin
 
 GC_THRESHOLD = 50_000
@@ -33,15 +36,46 @@ def quiet() -> None:
     )
 
 
-class PhysliteSchema(PHYSLITESchema):
-    """coffea's PHYSLITESchema without its hundreds of warnings.
+NTUPLE_COLON = re.compile(r"(?<!:):(?!:)")
+"""What an RNTuple has where a TTree has a dot: `AnalysisElectronsAuxDyn:pt`."""
 
-    `AnalysisElectronsAuxDyn.pt` becomes `events.Electrons.pt`; units are PHYSLITE's, MeV.
+
+class PhysliteSchema(PHYSLITESchema):
+    """coffea's PHYSLITESchema without its hundreds of warnings, and for RNTuples too.
+
+    `AnalysisElectronsAuxDyn.pt` becomes `events.Electrons.pt`, and so does
+    `AnalysisElectronsAuxDyn:pt` of an RNTuple; units are PHYSLITE's, MeV.
 
     Examples
     --------
     >>> runner = coffea.processor.Runner(executor, schema=PhysliteSchema)
     """
+
+    def __init__(self, base_form: dict[str, Any], *arguments: Any, **named: Any) -> None:
+        if any(NTUPLE_COLON.search(name) for name in base_form["fields"]):
+            forms = dict(_with_dots(zip(base_form["fields"], base_form["contents"], strict=True)))
+            base_form = {**base_form, "fields": list(forms), "contents": list(forms.values())}
+        super().__init__(base_form, *arguments, **named)
+
+    @staticmethod
+    def _create_eventindex_form(base_form: dict[str, Any], key: str) -> dict[str, Any]:
+        """Number the events of a column, which may have another name in the file."""
+        form: dict[str, Any] = PHYSLITESchema._create_eventindex_form(base_form, key)
+        form["content"]["form_key"] = concat(base_form["form_key"], "!eventindex,!content")
+        return form
+
+
+def _with_dots(fields: Iterable[tuple[str, Any]]) -> Iterator[tuple[str, Any]]:
+    """Name the fields of an RNTuple as the branches of a TTree."""
+    for name, form in fields:
+        if form["class"] == "ListOffsetArray" and form["content"].get("fields") == []:
+            continue  # a collection itself, whose columns stand beside it
+        if not name.endswith(":"):
+            yield NTUPLE_COLON.sub(".", name), form
+        elif form["class"] == "RecordArray":
+            # What a TTree has as branches inside a branch.
+            for field, content in zip(form["fields"], form["contents"], strict=True):
+                yield f"{name[:-1]}.{field}", content
 
 
 class _Preparation(WorkerPlugin):

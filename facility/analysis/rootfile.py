@@ -6,7 +6,7 @@ interpreted: about 4 ms for a real PHYSLITE file, whose 1,343 branches take upro
 
 import struct
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import uproot
 
@@ -97,8 +97,7 @@ def _entries(path: str, tree: str) -> Inspection:
         if kind is None:
             return bad._replace(problem=f"has no tree {tree!r}; it holds {_listed(classes)}.")
         if kind == "ROOT::RNTuple":
-            text = f"holds {tree!r} as an RNTuple, which PHYSLITESchema cannot read yet."
-            return bad._replace(problem=text)
+            return _ntuple(path, tree, file)
         if kind not in ("TTree", "TNtuple", "TNtupleD", "TChain"):
             return bad._replace(problem=f"holds {tree!r} as a {kind}, which is not a tree.")
         chunk, cursor = file.key(tree).get_uncompressed_chunk_cursor()
@@ -113,6 +112,19 @@ def _entries(path: str, tree: str) -> Inspection:
             # A negative number counts bytes.
             cluster = max(flush, 0) if ranges == 0 else 0
         uuid, size = str(file.file.uuid), int(file.file.fEND)
+    return _found(path, tree, events, uuid, size, cluster)
+
+
+def _ntuple(path: str, name: str, file: Any) -> Inspection:
+    """Count the entries of an RNTuple, whose clusters may be of different sizes."""
+    ntuple = file[name]
+    sizes = {int(cluster.num_entries) for cluster in ntuple.cluster_summaries[:-1]}
+    cluster = sizes.pop() if len(sizes) == 1 else 0
+    uuid, size = str(file.file.uuid), int(file.file.fEND)
+    return _found(path, name, int(ntuple.num_entries), uuid, size, cluster)
+
+
+def _found(path: str, tree: str, events: int, uuid: str, size: int, cluster: int) -> Inspection:
     empty = None if events > 0 else f"has no events in its {tree!r}."
     return Inspection(path, max(events, 0), empty, uuid, size, cluster)
 

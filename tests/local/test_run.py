@@ -20,7 +20,7 @@ import psutil
 import pytest
 import uproot
 from coffea import processor
-from coffea.nanoevents import BaseSchema
+from coffea.nanoevents import BaseSchema, PHYSLITESchema
 from distributed import Client
 from hist import Hist, storage
 from hist import axis as axes
@@ -30,7 +30,7 @@ from facility import FilesetError, RequestError, RunError, cluster
 from facility.analysis.checkpoint import CheckpointWarning
 from facility.analysis.fileset import Fileset, SkippedFilesWarning, fileset
 from facility.analysis.physlite import PhysliteSchema
-from facility.analysis.run import PartialResultsWarning
+from facility.analysis.run import PartialResultsWarning, PlainReadingWarning
 from facility.analysis.sample import write_files
 from facility.analysis.zpeak import ZPeak
 from facility.pooled import PooledCluster
@@ -150,14 +150,31 @@ def test_a_function_of_flat_events(c: PooledCluster, tmp_path: Path) -> None:
 
 
 def test_real_physlite_twice_without_a_word_in_the_logs(
-    c: PooledCluster, real_physlite: Path, rntuple_physlite: Path
+    c: PooledCluster, real_physlite: Path
 ) -> None:
     found, report = run(c, {"a": real_physlite, "b": str(real_physlite)}, ZPeak())
     assert found["events"] == {"a": 100, "b": 100}
     assert [row["processed"] for row in report.datasets] == [100, 100]
     assert "Skipping" not in c.logs("cpu")
-    with pytest.raises(FilesetError, match="RNTuple"):
-        run(c, rntuple_physlite, ZPeak(), treename="EventData")
+
+
+def test_physlite_in_an_rntuple(c: PooledCluster, rntuple_physlite: Path) -> None:
+    """The same processor as for a TTree; electrons by hand beside it."""
+
+    def process(events: Any) -> Any:
+        good = events.Electrons[events.Electrons.pt > 20e3]
+        return {"events": len(events), "pt": float(ak.sum(good.pt)), "z": ZPeak().process(events)}
+
+    found, report = facility.run(
+        process, rntuple_physlite, c, treename="EventData", chunksize=50, progress=False
+    )
+    with uproot.open(rntuple_physlite) as file:
+        pt = file["EventData"]["AnalysisElectronsAuxDyn:pt"].array()
+    assert found["events"] == found["z"]["events"]["data"] == report.processed == 100
+    assert found["pt"] == pytest.approx(float(ak.sum(pt[pt > 20e3])), rel=1e-6)
+    assert report.read_plainly == []
+    with pytest.raises(RunError, match=r"PhysliteSchema, the default of facility\.run, can"):
+        run(c, rntuple_physlite, ZPeak(), treename="EventData", schema=PHYSLITESchema)
 
 
 def test_a_module_beside_the_script_goes_along(
@@ -219,6 +236,30 @@ def test_sums_of_weights_count_once_a_file(
     assert [record.restored for record in report.records] == [True, True]
     [row] = facility.run(lambda events: len(events), sources, c, **options)[1].weighted
     assert (row["files"], row["not counted"]) == (0, 1)
+
+
+def test_another_uproot_is_told_of_once_and_changes_no_bin(
+    c: PooledCluster, files: Fileset
+) -> None:
+    def process(events: Any) -> Any:
+        return ZPeak().process(events)
+
+    def older() -> None:
+        import uproot
+
+        uproot.__version__ = "5.0"
+
+    quick, report = run(c, files, process)
+    assert report.read_plainly == []
+    with cluster(1, config=POOLS) as other, other.get_client() as client:
+        client.run(older)
+        with pytest.warns(PlainReadingWarning) as told:
+            plain, report = run(client, files, process)
+    assert np.array_equal(plain["mass"].values(flow=True), quick["mass"].values(flow=True))
+    assert len(told) == 1
+    assert f"{CHUNKS} of {CHUNKS} chunks were read as coffea's Runner" in str(told[0].message)
+    assert "uproot 5.0 was not tested" in str(report)
+    assert "uproot 5.0 was not tested" in json.loads(report.to_json())["notes"][0]
 
 
 # Failures.

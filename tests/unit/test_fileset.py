@@ -182,9 +182,11 @@ def test_skip_with_nothing_left_raises(bad: Path) -> None:
         fileset(bad, on_error="skip")
 
 
-def test_an_rntuple_is_named_as_one(bad: Path) -> None:
-    with pytest.raises(FilesetError, match="holds 'EventData' as an RNTuple, which PHYSLITESchema"):
-        fileset(bad / "rntuple.root", treename="EventData")
+def test_an_rntuple_is_counted(rntuple_physlite: Path) -> None:
+    found = fileset(rntuple_physlite, treename="EventData")
+    assert found.total == 100
+    with pytest.raises(FilesetError, match="it holds .*EventData"):
+        fileset(rntuple_physlite)
 
 
 @pytest.mark.parametrize("nothing", [[], (), {}, {"data": []}, {"data": {"files": {}}}])

@@ -178,6 +178,26 @@ def test_every_column_of_nanoaod(tmp_path: Path, schema: Any) -> None:
         assert compare(chunk(path, "Events"), schema) >= 15
 
 
+def test_every_column_of_an_rntuple(rntuple_physlite: Path) -> None:
+    assert compare(chunk(rntuple_physlite, "EventData", 5, 95), PhysliteSchema) > 800
+
+
+def test_an_rntuple_has_the_collections_of_a_ttree(
+    rntuple_physlite: Path, real_physlite: Path
+) -> None:
+    ntuple = plain_events(chunk(rntuple_physlite, "EventData"), PhysliteSchema)
+    tree = plain_events(chunk(real_physlite, PHYSLITE), PhysliteSchema)
+    for name in ("Electrons", "Muons", "Jets", "TauJets", "Photons"):
+        one, other = ntuple.layout[name].form, tree.layout[name].form
+        assert one.content.parameter("__record__") == other.content.parameter("__record__")
+        assert {"pt", "eta", "phi"} <= set(one.content.fields) & set(other.content.fields)
+        assert "" not in one.content.fields
+    assert {"smk", "tav"} <= set(ntuple.xTrigDecision.fields) & set(tree.xTrigDecision.fields)
+    assert ntuple.Electrons[ak.num(ntuple.Electrons) > 0][0, 0].pt > 0
+    with pytest.raises(ValueError, match="PhysliteSchema, the default"):
+        OpenFile(chunk(rntuple_physlite, "EventData"), Settings(PHYSLITESchema))
+
+
 def test_a_form_is_made_once_for_files_alike(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
