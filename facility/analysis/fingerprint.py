@@ -5,6 +5,7 @@ what stands in a module. Here functions and classes count by their compiled code
 and line breaks change nothing and a changed cut does; what is installed counts by its version.
 """
 
+import copyreg
 import dis
 import functools
 import hashlib
@@ -180,7 +181,9 @@ class _Walk:
             self._name(str(module), item.__qualname__)
             return
         try:
-            parts = item.__reduce_ex__(4)
+            # Some types, such as compiled regular expressions, are taken apart by a function.
+            reduce = copyreg.dispatch_table.get(type(item))
+            parts: Any = reduce(item) if reduce else item.__reduce_ex__(4)
         except Exception as error:
             raise UnknownContentError(f"{type(item).__qualname__}: {error}") from error
         if isinstance(parts, str):

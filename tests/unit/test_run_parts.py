@@ -4,6 +4,7 @@ import functools
 import json
 import pickle
 import random
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -344,6 +345,12 @@ def test_a_fingerprint_changes_with_what_a_function_refers_to(
     assert fingerprint(functools.partial(max, 1)) != fingerprint(functools.partial(min, 1))
     monkeypatch.setitem(globals(), "LIMIT", 30)
     assert before != fingerprint(make(1))
+
+
+def test_regular_expressions_have_a_fingerprint() -> None:
+    one, other = re.compile(r"HLT_e\d+"), re.compile(r"HLT_mu\d+")
+    assert fingerprint(one) == fingerprint(re.compile(r"HLT_e\d+"))
+    assert len({fingerprint(each) for each in (one, other, re.compile(r"HLT_e\d+", re.I))}) == 3
 
 
 def test_what_cannot_be_compared_is_refused(tmp_path: Path) -> None:
