@@ -202,6 +202,7 @@ MISTAKES: list[tuple[str, dict[str, Any]]] = [
     ("singleuser/profiles/a", {"singleuser": {"profiles": {"a": {}}}}),
     ("singleuser/storage/type", {"singleuser": {"storage": {"type": "static"}}}),
     ("singleuser/uid", {"singleuser": {"uid": 0}}),
+    ("singleuser/fsGid", {"singleuser": {"fsGid": "users"}}),
     ("singleuser/identity", {"singleuser": {"identity": {"uid": "a"}}}),
     ("sharedVolumes/a", {"sharedVolumes": {"a": {"path": "/a"}}}),
     ("propertyName 'A'", {"sharedVolumes": {"A": {"mountPath": "/a"}}}),

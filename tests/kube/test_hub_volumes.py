@@ -33,8 +33,8 @@ from jupyterhub.authenticators.shared import SharedPasswordAuthenticator
 PEOPLE = {PEOPLE!r}
 class Numbered(SharedPasswordAuthenticator):
     async def authenticate(self, handler, data):
-        name = await super().authenticate(handler, data)
-        return name and {{"name": name, "auth_state": PEOPLE.get(name)}}
+        found = await super().authenticate(handler, data)
+        return found and {{**found, "auth_state": PEOPLE.get(found["name"])}}
 c.JupyterHub.authenticator_class = Numbered
 """
 KEYS = {"uid": "numbers.uid", "gid": "numbers.gid", "groups": "numbers.groups"}
@@ -105,7 +105,7 @@ def facility(
     servers = {
         "storage": {"storageClass": folders.name, "accessModes": ["ReadWriteMany"]},
         "identity": KEYS,
-        "fsGid": None,
+        "fsGid": "none",
     }
     common = {"mountPath": "/common", "readOnly": False, "storageClass": folders.name}
     with installed_chart(

@@ -151,7 +151,7 @@ KEYS = {"uid": "oauth_user.uidNumber", "gid": "oauth_user.gid", "groups": "oauth
 
 
 def who(state: Any, **keys: str) -> login.Identity:
-    servers = site(singleuser={"identity": keys or KEYS, "fsGid": None}).values.singleuser
+    servers = site(singleuser={"identity": keys or KEYS, "fsGid": "none"}).values.singleuser
     return login.identity(servers, "ada", state)
 
 
@@ -201,8 +201,11 @@ def test_a_login_that_does_not_say_it_is_refused(state: Any, told: list[str]) ->
 def test_without_keys_all_users_are_one_and_it_is_told_to_their_namespaces() -> None:
     found = login.identity(site().values.singleuser, "ada", None)
     assert found.notes == {"facility/uid": "1000", "facility/gids": "100"}
-    openshift = site(singleuser={"uid": None, "fsGid": None}).values.singleuser
+    openshift = site(singleuser={"uid": "none", "fsGid": "none"}).values.singleuser
     assert login.identity(openshift, "ada", None).notes == {}
+    spawner = configured(site(singleuser={"uid": "none", "fsGid": "none"})).KubeSpawner
+    assert spawner.uid is None
+    assert spawner.fs_gid is None
 
 
 def test_what_logins_say_is_kept_encrypted() -> None:

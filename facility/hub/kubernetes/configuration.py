@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from facility import names
+from facility.hub.kubernetes import login
 from facility.hub.kubernetes.servers import Profile
 from facility.hub.kubernetes.spawner import TenantSpawner
 from facility.hub.kubernetes.tenancy import Site
@@ -136,7 +137,8 @@ def _spawner(c: Any, site: Site) -> None:
         "JUPYTERHUB_ACTIVITY_INTERVAL": str(ACTIVITY_INTERVAL),
         **servers.extra_env,
     }
-    spawner.uid, spawner.fs_gid = servers.uid, servers.fs_gid
+    everybody = login.fixed(servers)
+    spawner.uid, spawner.fs_gid = everybody.uid, everybody.volumes
     spawner.container_security_context = {
         "allowPrivilegeEscalation": False,
         "capabilities": {"drop": ["ALL"]},

@@ -49,7 +49,11 @@ class Identity:
 
 def fixed(servers: SingleUser) -> Identity:
     """Return as whom the pods of all users run where the login does not say it."""
-    return Identity(servers.uid, volumes=servers.fs_gid)
+    return Identity(_or_none(servers.uid), volumes=_or_none(servers.fs_gid))
+
+
+def _or_none(value: int | str) -> int | None:
+    return value if isinstance(value, int) else None
 
 
 def identity(servers: SingleUser, user: str, state: Mapping[str, Any] | None) -> Identity:
@@ -94,7 +98,7 @@ def identity(servers: SingleUser, user: str, state: Mapping[str, Any] | None) ->
             "the administrators, who name these keys under singleuser.identity."
         )
     (uid,), (gid,) = found["uid"], found["gid"]
-    return Identity(uid, gid, found["groups"], servers.fs_gid)
+    return Identity(uid, gid, found["groups"], _or_none(servers.fs_gid))
 
 
 def _number(value: object) -> int | None:

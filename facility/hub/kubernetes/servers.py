@@ -1,6 +1,6 @@
 """Values about users' servers: their image, size, home, and as whom they run."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -70,16 +70,15 @@ class SingleUser(Placed):
     )
     extra_env: dict[str, str] = Field(default_factory=dict, description="Variables of the server.")
     start_timeout: int = Field(300, ge=10, description="Seconds that a start may take.")
-    uid: int | None = Field(
+    # To Helm null means the default, so that nothing has a word.
+    uid: Annotated[int, Field(ge=1)] | Literal["none"] = Field(
         1000,
-        ge=1,
-        description="Number of the user that all its pods run as, other than root; null where "
+        description="Number of the user that all its pods run as, other than root; none where "
         "Kubernetes chooses it, as OpenShift does.",
     )
-    fs_gid: int | None = Field(
+    fs_gid: Annotated[int, Field(ge=0)] | Literal["none"] = Field(
         100,
-        ge=0,
-        description="Group to which Kubernetes gives all files of its volumes; null where they "
+        description="Group to which Kubernetes gives all files of its volumes; none where they "
         "keep their owners, as a file system of the site has to.",
     )
     identity: IdentityKeys | None = Field(
