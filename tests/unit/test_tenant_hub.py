@@ -11,6 +11,7 @@ from facility import names
 from facility.errors import ConfigError, ProblemsError
 from facility.hub.dashboards import is_dashboard, own_namespace
 from facility.hub.kubernetes import login, progress, room, sweep
+from facility.hub.kubernetes.compare import is_as_made
 from facility.hub.kubernetes.configuration import configure, database, profiles
 from facility.hub.kubernetes.site import read_values
 from facility.hub.kubernetes.tenancy import Site, api_server, manifests, permitted_images
@@ -359,6 +360,48 @@ def test_words_of_a_start() -> None:
 
 
 # The sweep.
+
+
+QUOTA = {
+    "apiVersion": "v1",
+    "kind": "ResourceQuota",
+    "metadata": {"name": "all", "labels": {"a": "b"}},
+    "spec": {"hard": {"limits.cpu": "8"}, "scopes": [], "rules": [{"from": [{}], "ports": [1]}]},
+}
+
+
+def as_listed(**changes: Any) -> dict[str, Any]:
+    """What Kubernetes lists of it: more than was asked for, nothing that is empty, no kind."""
+    metadata = {"name": "all", "labels": {"a": "b", "x": "of others"}, "uid": "1"}
+    spec = {"hard": {"limits.cpu": "8"}, "rules": [{"from": [{}], "ports": [1], "more": 1}]}
+    return {"metadata": metadata, "spec": spec | changes, "status": {}}
+
+
+@pytest.mark.parametrize(
+    ("there", "same"),
+    [
+        ([as_listed()], True),
+        ([], False),
+        ([as_listed() | {"metadata": {"name": "another"}}], False),
+        ([as_listed() | {"metadata": {"name": "all", "labels": {"x": "y"}}}], False),
+        ([as_listed(hard={"limits.cpu": "9"})], False),
+        ([as_listed(hard=None)], False),
+        ([as_listed(scopes=["Terminating"])], False),
+        ([as_listed(rules=[{"from": [{}], "ports": [1, 2]}])], False),
+        ([as_listed(rules=[{"from": [{"podSelector": {}}], "ports": [1]}])], False),
+        ([as_listed(rules=[{"from": [{}], "ports": [1]}] * 2)], False),
+    ],
+)
+def test_only_what_is_no_longer_as_it_was_made_is_made_again(
+    there: list[dict[str, Any]], same: bool
+) -> None:
+    assert is_as_made(QUOTA, there) is same
+
+
+def test_what_is_being_deleted_is_made_again() -> None:
+    going = as_listed()
+    going["metadata"]["deletionTimestamp"] = "2026-01-02T03:04:05Z"
+    assert not is_as_made(QUOTA, [going])
 
 
 def test_what_is_swept() -> None:

@@ -20,6 +20,9 @@ from facility.kubernetes.tenant import slug
 
 LOOK_INTERVAL = 1.0
 """Seconds between two looks at what a start waits for."""
+LOOKS_FOR_EVENTS = 3
+"""Looks at a waiting pod until its events are asked for, for which Kubernetes reads all events of
+the namespace, those of Dask workers too; most starts wait for less."""
 OVER = ("Failed", "Succeeded")
 """Phases of pods in which nothing runs any more."""
 
@@ -40,6 +43,7 @@ class TenantSpawner(KubeSpawner):
         super().__init__(*args, **kwargs)
         release = self.tenants.release
         self.namespace = release.prefix + slug(self.user.name, 63 - len(release.prefix))
+        self._preparing = False
 
     async def _start(self) -> Any:
         """Start the pod, as KubeSpawner does.
@@ -77,6 +81,7 @@ class TenantSpawner(KubeSpawner):
         groups = [group.name for group in self.user.groups]
         servers = self.tenants.site.values.singleuser
         state = await self.user.get_auth_state() if servers.identity is not None else None
+        self._preparing = True
         try:
             who = login.identity(servers, self.user.name, state)
             tenant = await self.tenants.ensure(self.user.name, groups, who)
@@ -88,6 +93,8 @@ class TenantSpawner(KubeSpawner):
             raise SpawnException(str(error), reason="tenant") from error
         except FacilityError as error:
             raise SpawnException(str(error), reason="tenant") from error
+        finally:
+            self._preparing = False
         self.uid, self.gid, self.supplemental_gids = who.uid, who.gid, list(who.groups)
         problem = room.shortage(quotas, self.wanted())
         if problem:
@@ -104,11 +111,22 @@ class TenantSpawner(KubeSpawner):
 
     async def progress(self) -> AsyncIterator[dict[str, Any]]:
         """Say what the start waits for, until it has ended."""
-        told = ""
+        told, looks = "", 0
+        events: list[Any] = []
         while True:
             future = self._start_future
             over = future is not None and future.done()
-            percent, message = await self._stage()
+            percent, message = 0, ""
+            try:
+                pod = None if self._preparing else await self._pod()
+                if pod is not None and not placed(pod):
+                    looks += 1
+                    if looks % LOOKS_FOR_EVENTS == 0:
+                        events = await self._events(pod)
+                percent, message = progress.stage(pod, events)
+            except KubernetesError as error:
+                if error.status == 403:
+                    message = f"{error}. The hub tries again."
             if message and message != told:
                 told = message
                 yield {"progress": percent, "message": message}
@@ -116,19 +134,15 @@ class TenantSpawner(KubeSpawner):
                 return
             await asyncio.sleep(LOOK_INTERVAL)
 
-    async def _stage(self) -> tuple[int, str]:
+    async def _pod(self) -> Mapping[str, Any] | None:
+        # Asked for while none is seen, so that a refusal is told.
         inside = self.tenants.api.within(self.namespace)
-        try:
-            # Asked for while none is seen, so that a refusal is told.
-            pod = self._seen() or await inside.get(POD, self.pod_name)
-            if pod is None or placed(pod):
-                return progress.stage(pod, ())
-            # Not more often than needed: Kubernetes reads all events of the namespace for it.
-            fields = f"involvedObject.uid={pod['metadata']['uid']}"
-            events = (await inside.list(EVENT, fields=fields))["items"]
-        except KubernetesError as error:
-            return 0, f"{error}. The hub tries again." if error.status == 403 else ""
-        return progress.stage(pod, events)
+        return self._seen() or await inside.get(POD, self.pod_name)
+
+    async def _events(self, pod: Mapping[str, Any]) -> list[Any]:
+        inside = self.tenants.api.within(self.namespace)
+        fields = f"involvedObject.uid={pod['metadata']['uid']}"
+        return list((await inside.list(EVENT, fields=fields))["items"])
 
     async def poll(self) -> int | None:
         """Return None while the server runs, else its exit code; what is left of it goes.

@@ -9,11 +9,14 @@ import logging
 import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from facility import names
 from facility.errors import FacilityError, KubernetesError
+from facility.hub.kubernetes.compare import is_as_made
 from facility.hub.kubernetes.login import Identity, fixed
+from facility.hub.kubernetes.rights import Rights
 from facility.hub.kubernetes.tenancy import Site, is_tenant_of, manifests
 from facility.hub.kubernetes.volumes import keep_volumes
 from facility.kubernetes.api import Api
@@ -38,11 +41,11 @@ USED_ANNOTATION = "facility/used"
 GROUPS_ANNOTATION = "facility/groups"
 """Annotation of a user's namespace: groups of the last login, for its quota."""
 NOTES = (GROUPS_ANNOTATION, USED_ANNOTATION)
+MADE_ANNOTATION = "facility/made"
+"""Annotation of a user's namespace: hash of the manifests of which all in it was last made."""
 IDENTITY_NOTES = (names.UID_ANNOTATION, names.GID_ANNOTATION, names.GIDS_ANNOTATION)
 IN_FORCE_SECONDS = 330.0
 """Seconds until all quotas must be counted: Kubernetes looks at all of them every five minutes."""
-RIGHTS_SECONDS = 20.0
-"""Seconds until a right that the hub has given itself must be known everywhere."""
 REMOVED = (QUOTA, NETWORK_POLICY, CILIUM_POLICY, ROLE_BINDING)
 """Kinds of which nothing stays that the values no longer ask for."""
 
@@ -52,6 +55,11 @@ Object = dict[str, Any]
 
 class TenantError(FacilityError):
     """A user cannot have a namespace."""
+
+
+def digest_of(made: list[Object]) -> str:
+    """Return a hash of manifests."""
+    return hashlib.sha256(json.dumps(made, sort_keys=True).encode()).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -148,12 +156,12 @@ class Tenants:
 
     async def _ensure(self, tenant: Tenant, notes: Mapping[str, str]) -> None:
         async with self._locks.setdefault(tenant.namespace, asyncio.Lock()):
-            await self._own(tenant)
-            await self._apply(tenant, notes)
+            found = await self._own(tenant)
+            await self._apply(tenant, notes, found)
             await self._in_force(tenant)
 
-    async def _own(self, tenant: Tenant) -> None:
-        """Refuse a namespace that is not this user's."""
+    async def _own(self, tenant: Tenant) -> Object | None:
+        """Return the namespace, None where there is none; refuse one that is not this user's."""
         found = await self.api.get(NAMESPACE, tenant.namespace)
         if found is not None:
             reason = refusal(tenant, found)
@@ -166,48 +174,84 @@ class Tenants:
                 f"{names.HUB_LABEL}={tenant.release.name} and {names.TENANT_LABEL}={tenant.slug} "
                 f"and the annotation {names.USER_ANNOTATION}={tenant.user}."
             )
+        return found
 
-    async def _apply(self, tenant: Tenant, notes: Mapping[str, str]) -> None:
+    async def _apply(self, tenant: Tenant, notes: Mapping[str, str], found: Object | None) -> None:
+        """Make what is missing or changed.
+
+        Writing costs hub and Kubernetes much more than looking, so that what was made from the
+        same manifests before is looked at first.
+
+        Parameters
+        ----------
+        found
+            The namespace as it was, if it was there.
+        """
         namespace, binding, *others = tenant_set(tenant)
-        namespace["metadata"]["annotations"].update(notes)
-        found = await self.api.apply(namespace, MANAGER)
+        digest = digest_of([binding, *others])
+        annotations = namespace["metadata"]["annotations"]
+        annotations.update(notes)
+        before = (found or {}).get("metadata", {}).get("annotations") or {}
+        same = before.get(MADE_ANNOTATION) == digest
+        if same:
+            annotations[MADE_ANNOTATION] = digest
+        uid = (await self.api.apply(namespace, MANAGER))["metadata"]["uid"]
         await self.api.apply(binding, MANAGER)
-        started = time.monotonic()
+        rights = Rights()
 
         async def apply(manifest: Object) -> None:
-            while True:
-                try:
-                    await self.api.apply(manifest, MANAGER)
-                except KubernetesError as error:
-                    # What the binding gives takes a moment to be known.
-                    late = time.monotonic() - started > RIGHTS_SECONDS
-                    if error.status != 403 or "cannot patch" not in error.message or late:
-                        raise
-                    await asyncio.sleep(0.2)
-                else:
-                    return
+            await rights.wait_for(partial(self.api.apply, manifest, MANAGER))
 
-        for manifest in others:
-            await apply(manifest)
-        await self._remove_others(tenant, [binding, *others])
-        await keep_volumes(self.api, tenant, found["metadata"]["uid"], apply)
+        if not same:
+            for manifest in others:
+                await apply(manifest)
+        there = await self._there(tenant, [binding, *others], rights, everything=not same)
+        for manifest in others if same else ():
+            if not is_as_made(manifest, there.get(kind_of(manifest), ())):
+                await apply(manifest)
+        await self._remove_others(tenant, [binding, *others], there)
+        await keep_volumes(self.api, tenant, uid, apply)
+        if not same:
+            annotations[MADE_ANNOTATION] = digest
+            await self.api.apply(namespace, MANAGER)
 
-    async def _remove_others(self, tenant: Tenant, made: list[Object]) -> None:
-        """Remove limits and policies that an earlier release or other values have left."""
-        known: dict[Kind, set[str]] = {kind: set() for kind in REMOVED}
-        for manifest in made:
-            known.get(kind_of(manifest), set()).add(manifest["metadata"]["name"])
+    async def _there(
+        self, tenant: Tenant, made: list[Object], rights: Rights, *, everything: bool
+    ) -> dict[Kind, list[Object]]:
+        """Return the release's objects in a namespace, by their kind.
+
+        Parameters
+        ----------
+        everything
+            Whether kinds too of which nothing is made any more.
+        """
         inside = self.api.within(tenant.namespace)
         selector = f"{names.HUB_LABEL}={tenant.release.name}"
-        for kind, expected in known.items():
+        # What is in a Secret is not looked at.
+        kinds = {kind_of(manifest): None for manifest in made if kind_of(manifest) is not SECRET}
+        kinds |= dict.fromkeys(REMOVED) if everything else {}
+
+        async def look(kind: Kind) -> list[Object]:
             try:
-                listed = await inside.list(kind, selector)
+                listed = await rights.wait_for(partial(inside.list, kind, selector))
             except KubernetesError as error:
                 # No kind of Cilium where there is no Cilium.
                 if error.status in (403, 404) and kind is CILIUM_POLICY:
-                    continue
+                    return []
                 raise
-            for each in listed["items"]:
+            return list(listed["items"])
+
+        found = await asyncio.gather(*map(look, kinds))
+        return dict(zip(kinds, found, strict=True))
+
+    async def _remove_others(
+        self, tenant: Tenant, made: list[Object], there: Mapping[Kind, list[Object]]
+    ) -> None:
+        """Remove limits and policies that an earlier release or other values have left."""
+        inside = self.api.within(tenant.namespace)
+        for kind in REMOVED:
+            expected = {each["metadata"]["name"] for each in made if kind_of(each) is kind}
+            for each in there.get(kind, ()):
                 name = each["metadata"]["name"]
                 if name not in expected:
                     logger.info("%s: removing %s %s", tenant.namespace, kind.name, name)
@@ -257,8 +301,7 @@ class Tenants:
             try:
                 groups = json.loads(notes.get(GROUPS_ANNOTATION, "[]"))
                 tenant = self.tenant(user, groups, around)
-                made = json.dumps(manifests(tenant), sort_keys=True)
-                digest = hashlib.sha256(made.encode()).hexdigest()
+                digest = digest_of(manifests(tenant))
                 if known.get(tenant.namespace) != digest:
                     behind += 1
                     await self._ensure(tenant, self._kept(notes))
