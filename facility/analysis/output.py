@@ -2,7 +2,7 @@
 
 import os
 import pickle
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 from distributed import Client
 
 from facility.analysis.checkpoint import Checkpoint
-from facility.analysis.plan import Plan
+from facility.analysis.plan import Chunk, Plan, halves
 from facility.analysis.rootfile import LONGEST_LIST, is_address
 from facility.analysis.skim import FORMATS, UNFINISHED, SkimFile, folder_of, stem, written
 from facility.errors import RequestError
@@ -89,8 +89,12 @@ class Output:
         ]
         if not there:
             return
-        found = [kept.load(chunk) for chunk in self._plan.chunks] if kept else []
-        mine = {file.path for saved in found if saved for file in written(pickle.loads(saved[0]))}
+        mine = {
+            file.path
+            for chunk in (self._plan.chunks if kept else ())
+            for packed in _results(kept, chunk)
+            for file in written(pickle.loads(packed))
+        }
         others = sorted(path.name for path in there if str(path) not in mine)
         if others:
             first = ", ".join(others[:LONGEST_LIST])
@@ -141,6 +145,16 @@ class Output:
                 if of_chunk in stems or f".{run}-" in path.name:
                     with suppress(OSError):
                         path.unlink()
+
+
+def _results(kept: Checkpoint | None, chunk: Chunk) -> Iterator[bytes]:
+    """What a checkpoint has of a chunk, or of its parts if it was cut."""
+    found = kept.load(chunk) if kept else None
+    if found is not None:
+        yield found[0]
+    elif kept and kept.has_part(chunk):
+        for part in halves(chunk) or ():
+            yield from _results(kept, part)
 
 
 def _trouble(probe: str) -> str | None:

@@ -54,6 +54,8 @@ class Select:
             good = events[ak.num(events.Muons.pt) > 99]
             columns = {"event": good.EventInfo.eventNumber}
         skims = {"muons": Skim(columns, **self.skim)}
+        if self.trouble == "memory" and data["entrystop"] - data["entrystart"] > 2_000:
+            np.empty(2**50)
         if self.trouble == "half":
             # The first skim is written before the second one cannot be.
             skims["deep"] = Skim({"x": ak.Array([[[1.0]], [[2.0]]])}, name="b", format="root")
@@ -242,6 +244,20 @@ def test_a_lost_client_and_going_on(
     all_is_there(out, results, report, expected)
     assert gone.exists()
     assert 0 < sum(record.restored for record in report.records) < CHUNKS
+
+
+def test_chunks_that_were_cut_for_lack_of_memory(
+    c: PooledCluster, files: Fileset, expected: list[int], marks: Path, tmp_path: Path
+) -> None:
+    out, folder = tmp_path / "out", tmp_path / "kept"
+    for again in (False, True):
+        results, report = run(
+            c, files, Select(marks, "memory"), out, checkpoint=folder, chunksize=EVENTS
+        )
+        assert {record.restored for record in report.records} == {again}
+        assert not report.exact
+        all_is_there(out, results, report, expected)
+    assert len(report.skims) == 2 * FILES
 
 
 def test_a_client_killed_before_names_were_given(
