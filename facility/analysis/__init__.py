@@ -6,16 +6,18 @@ Nothing is imported here before it is asked for, so that a program pays only for
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from facility.analysis.background import start
     from facility.analysis.comparison import compare
     from facility.analysis.goodruns import good_runs
     from facility.analysis.skim import Skim
 
-__all__ = ["Skim", "compare", "good_runs"]
+__all__ = ["Skim", "compare", "good_runs", "start"]
 
 _LATER = {
     "Skim": "facility.analysis.skim",
     "compare": "facility.analysis.comparison",
     "good_runs": "facility.analysis.goodruns",
+    "start": "facility.analysis.background",
 }
 
 

@@ -4,6 +4,7 @@ import pickle
 import time
 import warnings
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -14,6 +15,7 @@ from distributed.deploy.cluster import Cluster
 
 from facility import names
 from facility.analysis.arguments import check_run
+from facility.analysis.asked import Asked
 from facility.analysis.checkpoint import Checkpoint, CheckpointWarning
 from facility.analysis.delivery import pickled
 from facility.analysis.fileset import Fileset, Sources
@@ -23,7 +25,7 @@ from facility.analysis.openfile import Settings
 from facility.analysis.output import MissingSkimsError, Output
 from facility.analysis.physlite import PhysliteSchema
 from facility.analysis.place import check_paths, client_of
-from facility.analysis.plan import plan
+from facility.analysis.plan import Plan, plan
 from facility.analysis.report import Report
 from facility.analysis.sums import SumError
 from facility.analysis.tasks import SchedulerLostError
@@ -133,6 +135,29 @@ def run(
     --------
     >>> results, report = facility.run(ZPeak(), "data/*.root.1")  # doctest: +SKIP
     """
+    work = prepared(**locals())
+    return work.finish(), work.report
+
+
+def prepared(
+    processor: Processor,
+    fileset: Sources,
+    cluster_or_client: Cluster | Client | None,
+    pool: str | None,
+    schema: Any,
+    treename: str,
+    chunksize: int,
+    on_error: Literal["raise", "skip"],
+    retries: int,
+    checkpoint: str | Path | None,
+    metadata: Mapping[str, Any] | None,
+    uproot_options: Mapping[str, Any] | None,
+    weights: bool,
+    output: str | Path | None,
+    xcache: Caches | None,
+    progress: bool,
+) -> "Prepared":
+    """Check the arguments of `run`, look into the files and plan the work."""
     check_run(processor, cluster_or_client, pool, schema, chunksize, on_error, retries, xcache)
     files = fileset
     if not isinstance(files, Fileset) or not files.found:
@@ -161,31 +186,68 @@ def run(
         )  # fmt: skip
     if target is not None:
         target.check_content(kept)
-    report = Report.of(work, time.time())
-    with client_of(cluster_or_client, pool, len(work.chunks)) as client:
-        resources = {"resources": {names.pool_tag(pool): 1}} if pool else {}
-        check_paths(client, work, resources)
-        if target is not None:
-            target.check_workers(client, resources)
-        window = Window(
-            client, work, code, cloudpickle.dumps(settings), report,
-            resources=resources, retries=retries, checkpoint=kept,
-            stop_if_hopeless=on_error == "raise", progress=progress,
-        )  # fmt: skip
-        results = _finish(window, processor, kept, target)
-    for note in report.notes:
-        warnings.warn(note, CheckpointWarning, stacklevel=2)
-    for note in report.read_plainly:
-        warnings.warn(note, PlainReadingWarning, stacklevel=2)
-    if report.failed or report.skipped:
-        _tell_failures(report, results, on_error)
-    return results, report
+    return Prepared(
+        processor, work, code, cloudpickle.dumps(settings), Report.of(work, time.time()),
+        cluster_or_client, pool, retries, kept, target, on_error, progress,
+    )  # fmt: skip
 
 
-def _finish(
-    window: Window, processor: Processor, kept: Checkpoint | None, target: Output | None
-) -> Any:
+@dataclass(frozen=True)
+class Prepared:
+    """A run of which everything is checked, and nothing has begun."""
+
+    processor: Processor
+    plan: Plan
+    code: bytes
+    settings: bytes
+    report: Report
+    place: Cluster | Client | None
+    pool: str | None
+    retries: int
+    kept: Checkpoint | None
+    target: Output | None
+    on_error: str
+    progress: bool
+
+    def finish(self, asked: Asked | None = None) -> Any:
+        """Run it; the results, or what `run` raises.
+
+        Parameters
+        ----------
+        asked
+            What other threads ask of it meanwhile.
+        """
+        report, target = self.report, self.target
+        with client_of(self.place, self.pool, len(self.plan.chunks)) as client:
+            resources = {"resources": {names.pool_tag(self.pool): 1}} if self.pool else {}
+            check_paths(client, self.plan, resources)
+            if target is not None:
+                target.check_workers(client, resources)
+            window = Window(
+                client, self.plan, self.code, self.settings, report,
+                resources=resources, retries=self.retries, checkpoint=self.kept,
+                stop_if_hopeless=self.on_error == "raise", progress=self.progress, asked=asked,
+            )  # fmt: skip
+            results = _finish(window, self)
+        for note in report.notes:
+            warnings.warn(note, CheckpointWarning, stacklevel=3)
+        for note in report.read_plainly:
+            warnings.warn(note, PlainReadingWarning, stacklevel=3)
+        if report.failed or report.skipped:
+            _tell_failures(report, results, self.on_error)
+        return results
+
+    def postprocessed(self, results: Any) -> Any:
+        """Let a coffea processor have the last word, as coffea's Runner does."""
+        if results is None or not isinstance(self.processor, ProcessorABC):
+            return results
+        found = self.processor.postprocess(results)
+        return results if found is None else found
+
+
+def _finish(window: Window, work: Prepared) -> Any:
     """Run the window to its end, whichever it is."""
+    kept = work.kept
     report, clock = window.report, time.perf_counter()
     try:
         window.run()
@@ -196,7 +258,7 @@ def _finish(
         report.interrupted = True
         report.seconds = time.perf_counter() - clock
         window.close()
-        results = _last_word(processor, window.sums.collect(), window, target)
+        results = _last_word(work, window.sums.collect(), window)
         raise RunInterrupted(
             f"{report.summary()}. `results` and `report` of this exception hold what was done; in "
             "a notebook it is sys.last_value.",
@@ -214,34 +276,32 @@ def _finish(
         )
         raise RunError(
             f"The Dask cluster was lost during the run: {report.summary()}. {advice}",
-            _last_word(processor, results, window, target),
+            _last_word(work, results, window),
             report,
         ) from error
     except SumError as error:
         report.seconds = time.perf_counter() - clock
         window.close()
-        _last_word(processor, None, window, target)
+        _last_word(work, None, window)
         raise RunError(
             f"The results of chunks cannot be added ({error}): the processor has to return "
             "numbers, histograms with the same axes, or dictionaries of these.",
             None,
             report,
         ) from error
-    return _last_word(processor, results, window, target)
+    return _last_word(work, results, window)
 
 
-def _last_word(processor: Processor, results: Any, window: Window, target: Output | None) -> Any:
-    """Complete the skims, and let a coffea processor postprocess, as coffea's Runner does."""
+def _last_word(work: Prepared, results: Any, window: Window) -> Any:
+    """Complete the skims, and let the processor postprocess."""
+    target = work.target
     if target is not None:
         try:
             window.report.skims = target.complete(results, window.tasks.name)
         except (MissingSkimsError, OSError) as error:
             text = f"The skims in {target.folder} are not complete: {error}"
             raise RunError(f"{text}. {window.report.summary()}", results, window.report) from error
-    if results is None or not isinstance(processor, ProcessorABC):
-        return results
-    found = processor.postprocess(results)
-    return results if found is None else found
+    return work.postprocessed(results)
 
 
 def _saved(window: Window, report: Report, kept: Checkpoint | None) -> Any:
@@ -269,4 +329,4 @@ def _tell_failures(report: Report, results: Any, on_error: str) -> None:
             results,
             report,
         )
-    warnings.warn(text, PartialResultsWarning, stacklevel=3)
+    warnings.warn(text, PartialResultsWarning, stacklevel=4)

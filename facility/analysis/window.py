@@ -13,6 +13,7 @@ from typing import Any
 from distributed import Client, Future
 from distributed.scheduler import KilledWorker
 
+from facility.analysis.asked import Asked
 from facility.analysis.checkpoint import Checkpoint
 from facility.analysis.chunk import ChunkError, process_chunk
 from facility.analysis.cuts import Cuts
@@ -21,7 +22,8 @@ from facility.analysis.lineup import Lineup
 from facility.analysis.merge import MergeError, Node
 from facility.analysis.plan import Plan
 from facility.analysis.progress import Meter
-from facility.analysis.report import Receipt, Record, Report
+from facility.analysis.record import Receipt, Record
+from facility.analysis.report import Report
 from facility.analysis.sums import Here, SumError, Sums
 from facility.analysis.tasks import Tasks
 
@@ -52,6 +54,8 @@ class Window:
         Stop when the first chunks all fail.
     task
         What is done with each chunk.
+    asked
+        What other threads ask of it.
     """
 
     def __init__(
@@ -68,8 +72,10 @@ class Window:
         stop_if_hopeless: bool,
         progress: bool,
         task: Callable[..., Any] = process_chunk,
+        asked: Asked | None = None,
     ) -> None:
         self.plan, self.report = plan, report
+        self.asked = asked or Asked()
         self.cuts = Cuts(plan.chunks)
         self.records = {record.chunk.index: record for record in report.records}
         self.retries, self.checkpoint = retries, checkpoint
@@ -99,8 +105,11 @@ class Window:
         SumError
             Where results do not add.
         """
+        clock = time.perf_counter()
         self._restore()
         while not self.sums.complete and not self._hopeless():
+            self.report.seconds = time.perf_counter() - clock
+            self.asked.answer(self.sums.collect)
             self._fill()
             self._take(self.tasks.wait(self.lineup.pause(time.monotonic(), TICK)))
             if self.meter.due():
