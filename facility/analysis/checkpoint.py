@@ -14,7 +14,7 @@ from typing import Any
 
 from facility.analysis.fingerprint import UnknownContentError, fingerprint
 from facility.analysis.plan import Chunk, Plan, halves
-from facility.analysis.report import Receipt
+from facility.analysis.record import Receipt
 from facility.errors import RequestError
 
 SUFFIX = ".chunk"

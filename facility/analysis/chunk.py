@@ -18,7 +18,7 @@ from facility.analysis.diary import tell
 from facility.analysis.merge import add
 from facility.analysis.openfile import ChangedFileError, OpenFile, Settings, close_files, open_file
 from facility.analysis.plan import Chunk
-from facility.analysis.report import Receipt
+from facility.analysis.record import Receipt
 from facility.analysis.rootfile import is_address
 from facility.analysis.skim import store
 from facility.analysis.xcache import routed, shun

@@ -15,7 +15,7 @@ from typing import Any
 from distributed import Client, get_worker
 
 from facility.analysis.bookkeepers import Weights
-from facility.analysis.report import Receipt
+from facility.analysis.record import Receipt
 
 PATIENCE = 1.0
 """Seconds to wait at the end for what is under way."""

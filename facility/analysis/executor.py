@@ -22,7 +22,8 @@ from facility.analysis.delivery import pickled
 from facility.analysis.diary import tell
 from facility.analysis.place import client_of
 from facility.analysis.plan import PARTS, Chunk, Plan
-from facility.analysis.report import Receipt, Report
+from facility.analysis.record import Receipt
+from facility.analysis.report import Report
 from facility.analysis.run import PartialResultsWarning
 from facility.analysis.sums import SumError
 from facility.analysis.tasks import SchedulerLostError

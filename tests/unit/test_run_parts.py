@@ -19,7 +19,8 @@ from facility.analysis.fingerprint import UnknownContentError, fingerprint
 from facility.analysis.lineup import LONGEST_PAUSE, Lineup
 from facility.analysis.merge import FAN, MergeError, Node, Tree, add, merge_here
 from facility.analysis.plan import Plan, plan, ranges
-from facility.analysis.report import Receipt, Report
+from facility.analysis.record import Receipt
+from facility.analysis.report import Report
 from facility.analysis.rootfile import Inspection
 from facility.analysis.sums import Here, SumError, Sums
 from facility.errors import RequestError

@@ -11,7 +11,8 @@ from facility import RequestError
 from facility.analysis import good_runs
 from facility.analysis.bookkeepers import Weights, total, weights
 from facility.analysis.plan import Chunk, Plan
-from facility.analysis.report import Receipt, Report
+from facility.analysis.record import Receipt
+from facility.analysis.report import Report
 
 
 def test_the_sums_of_a_real_file_are_those_that_it_holds(

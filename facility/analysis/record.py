@@ -1,0 +1,84 @@
+"""What became of one chunk, and what processing it took."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from facility.analysis.bookkeepers import Weights
+from facility.analysis.plan import Chunk
+
+State = Literal["processed", "failed", "not reached"]
+STATES: tuple[State, ...] = ("processed", "failed", "not reached")
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """What processing a chunk took.
+
+    Attributes
+    ----------
+    began
+        Seconds since 1970.
+    seconds
+        From opening the file to the result.
+    bytes
+        Read from the file.
+    weights
+        Of the file, from the chunk with its first event; None where it has none.
+    plainly
+        Why it was read as coffea's Runner reads, which takes longer; None where it was not.
+    """
+
+    worker: str
+    began: float
+    seconds: float
+    bytes: int
+    weights: Weights | None = None
+    plainly: str | None = None
+
+
+@dataclass
+class Record:
+    """What became of one chunk.
+
+    Attributes
+    ----------
+    tries
+        How often it has begun.
+    began
+        Seconds since 1970, None where it was not processed.
+    error
+        One line, None where there was none.
+    details
+        The end of the traceback.
+    restored
+        Whether its result comes from a checkpoint.
+    weights
+        Of the file, with its first chunk.
+    plainly
+        Why it was read as coffea's Runner reads; None where it was not.
+    setbacks
+        One sentence for each failure after which it was tried again.
+    cut
+        Why the chunk that this is a part of was cut in two; None for a whole one.
+    """
+
+    chunk: Chunk
+    state: State = "not reached"
+    tries: int = 0
+    worker: str | None = None
+    began: float | None = None
+    seconds: float = 0.0
+    bytes: int = 0
+    error: str | None = None
+    details: str = ""
+    restored: bool = False
+    weights: Weights | None = None
+    plainly: str | None = None
+    setbacks: list[str] = field(default_factory=list)
+    cut: str | None = None
+
+    def take(self, receipt: Receipt) -> None:
+        """Take note of what processing the chunk took."""
+        self.worker, self.began = receipt.worker, receipt.began
+        self.seconds, self.bytes = receipt.seconds, receipt.bytes
+        self.weights, self.plainly = receipt.weights, receipt.plainly
