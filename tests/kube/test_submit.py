@@ -136,13 +136,13 @@ if __name__ == "__main__":
 
 
 def test_a_try_that_is_killed_is_followed_by_one_that_goes_on(notebook: Notebook) -> None:
-    notebook.python("import os; os.makedirs('/home/jovyan/work', exist_ok=True)")
-    write(notebook, "/home/jovyan/work/cuts_beside.py", "def number(events): return len(events)\n")
-    write(notebook, "/home/jovyan/work/resumed.py", RESUMED)
-    script = "cd /home/jovyan/work && python -m facility submit resumed.py --name again --follow"
+    notebook.python("import os; os.makedirs('/home/jovyan/mine', exist_ok=True)")
+    write(notebook, "/home/jovyan/mine/cuts_beside.py", "def number(events): return len(events)\n")
+    write(notebook, "/home/jovyan/mine/resumed.py", RESUMED)
+    script = "cd /home/jovyan/mine && python -m facility submit resumed.py --name again --follow"
     said = notebook.admin.run("exec", notebook.name, "--", "sh", "-c", script)
     assert "facility: try 2 of 3" in said
-    found = json.loads(notebook.python("print(open('/home/jovyan/work/results.json').read())"))
+    found = json.loads(notebook.python("print(open('/home/jovyan/mine/results.json').read())"))
     assert found[0] == 4_000
     assert found[1] >= 3
     assert found[2] is True

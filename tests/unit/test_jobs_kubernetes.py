@@ -70,7 +70,7 @@ def wanted(script: str, **more: Any) -> Submission:
     return Submission("mine", Path(script), ("--x", "1 2"), Path(script).parent, **more)
 
 
-KEPT = wanted("/home/jovyan/work/mine.py", pools={"cpu": (0, 200), "gpu": 2}, retries=4)
+KEPT = wanted("/home/jovyan/mine/mine.py", pools={"cpu": (0, 200), "gpu": 2}, retries=4)
 SENT = wanted("/tmp/mine.py")
 FILES = {"script.py": b"print()", "x509up": b"proxy", "bearer_token": b"token"}
 
@@ -97,7 +97,7 @@ def test_whole_manifests(name: str, manifests: list[dict[str, Any]]) -> None:
 def test_a_script_in_a_lasting_folder_runs_where_it_stands() -> None:
     assert is_kept(KEPT, PLACE)
     assert not is_kept(SENT, PLACE)
-    assert not is_kept(wanted("/home/jovyan2/mine.py"), PLACE)
+    assert not is_kept(wanted("/home/jovyan-2/mine.py"), PLACE)
 
 
 def test_each_line_of_a_log_is_shown_once() -> None:
