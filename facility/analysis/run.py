@@ -1,5 +1,6 @@
 """The one call of an analysis: a processor over a fileset, with an account of every event."""
 
+import os
 import pickle
 import time
 import warnings
@@ -13,7 +14,7 @@ from coffea.processor import ProcessorABC
 from distributed import Client
 from distributed.deploy.cluster import Cluster
 
-from facility import names
+from facility import credentials, names
 from facility.analysis.arguments import check_run
 from facility.analysis.asked import Asked
 from facility.analysis.checkpoint import Checkpoint, CheckpointWarning
@@ -27,6 +28,7 @@ from facility.analysis.physlite import PhysliteSchema
 from facility.analysis.place import check_paths, client_of
 from facility.analysis.plan import Plan, plan
 from facility.analysis.report import Report
+from facility.analysis.rootfile import is_address
 from facility.analysis.sums import SumError
 from facility.analysis.tasks import SchedulerLostError
 from facility.analysis.window import Window
@@ -320,6 +322,9 @@ def _tell_failures(report: Report, results: Any, on_error: str) -> None:
     failed = [record for record in report.records if record.state == "failed"]
     lines = [f"{record.chunk}: {record.error} (tried {record.tries}x)" for record in failed]
     lines += report.skipped
+    if any(is_address(record.chunk.path) for record in failed):
+        # What servers say of a credential that has ended is rarely that.
+        lines += credentials.remarks(credentials.find(os.environ), time.time())
     text = f"{report.summary()}\n" + "\n".join(f"  - {line}" for line in lines)
     if on_error == "raise" and failed:
         details = f"\n{failed[0].details}" if failed[0].details else ""

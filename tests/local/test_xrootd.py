@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 import facility
-from facility import FilesetError, RequestError, cluster, names
+from facility import FilesetError, RequestError, RunError, cluster, names
 from facility.analysis import fileset as filesets
 from facility.analysis.fileset import fileset
 from facility.analysis.sample import write_files
@@ -134,9 +134,9 @@ def test_a_server_that_is_down_is_named() -> None:
         fileset(f"root://{down}//atlas/data/")
 
 
-def test_a_credential_that_has_ended_is_told_with_what_servers_refuse(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def ended_proxy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give the user a proxy that ended two hours ago."""
     past = datetime.now(UTC) - timedelta(hours=2)
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "ada")])
@@ -147,7 +147,20 @@ def test_a_credential_that_has_ended_is_told_with_what_servers_refuse(
     )  # fmt: skip
     (tmp_path / "proxy").write_bytes(proxy.public_bytes(serialization.Encoding.PEM))
     monkeypatch.setenv("X509_USER_PROXY", str(tmp_path / "proxy"))
+
+
+def test_a_credential_that_has_ended_is_told_with_what_servers_refuse(
+    c: PooledCluster, ended_proxy: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(filesets, "PAUSE", 0.0)
+    server = Server(ORIGIN)
+    try:
+        write_files(server.data / "atlas" / "data", 1, 100)
+        found = fileset(at(server.start()))
+    finally:
+        server.clean_up()
+    with pytest.raises(RunError, match=r"(?s)0 of 100 events .*proxy has expired .* renew it"):
+        run(c, found, retries=0)
     with pytest.raises(FilesetError, match="proxy has expired .* renew it with voms-proxy-init"):
         fileset(f"root://127.0.0.1:{free_port()}//atlas/x.root")
 
