@@ -11,7 +11,7 @@ import json
 import random
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing
+from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
 import httpx
@@ -49,18 +49,20 @@ class Api:
         """Since when the API server has not answered (monotonic, in seconds)."""
         self.delayed: KubernetesError | None = None
         """The refusal of a call that is being tried again."""
-        self._client: httpx.AsyncClient | None = None
+        # A client for each connection: the pool inside of one looks at all of its connections
+        # whenever it gives one out, which takes longer than the call where there are fifty.
+        self._lanes: list[httpx.AsyncClient] = []
+        self._free: list[httpx.AsyncClient] = []
         self._room = asyncio.Semaphore(IN_FLIGHT)
 
     async def aclose(self) -> None:
         """Close the connections."""
-        if self._client is not None:
-            await self._client.aclose()
-            self._client = None
+        lanes, self._lanes[:], self._free[:] = [*self._lanes], [], []
+        for lane in lanes:
+            await lane.aclose()
 
     def within(self, namespace: str) -> "Api":
         """Return the same account and connections for another namespace, or for all with ""."""
-        self._connected()
         other = copy.copy(self)
         other.namespace = namespace
         return other
@@ -205,13 +207,16 @@ class Api:
         }
         call = self._call("watch", "GET", kind, params=params)
         self.calls += 1
-        async with self._connected().stream(
-            "GET",
-            call.path,
-            params=params,
-            headers=self.account.headers(),
-            timeout=httpx.Timeout(10.0, read=QUIET_SECONDS),
-        ) as response:
+        async with (
+            self._lane() as lane,
+            lane.stream(
+                "GET",
+                call.path,
+                params=params,
+                headers=self.account.headers(),
+                timeout=httpx.Timeout(10.0, read=QUIET_SECONDS),
+            ) as response,
+        ):
             if response.is_error:
                 text = (await response.aread()).decode(errors="replace")
                 raise call.failed(response.status_code, text)
@@ -272,24 +277,30 @@ class Api:
             "trust_env": False,
         }
 
-    def _connected(self) -> httpx.AsyncClient:
-        if self._client is None:
-            self._client = httpx.AsyncClient(
-                **self._connection(),
-                limits=httpx.Limits(max_connections=None, max_keepalive_connections=IN_FLIGHT),
-            )
-        return self._client
+    @asynccontextmanager
+    async def _lane(self) -> AsyncIterator[httpx.AsyncClient]:
+        """Give out the connection that was used last, or a new one where none is free."""
+        if self._free:
+            lane = self._free.pop()
+        else:
+            lane = httpx.AsyncClient(**self._connection())
+            self._lanes.append(lane)
+        try:
+            yield lane
+        finally:
+            if not lane.is_closed:
+                self._free.append(lane)
 
     def _silent(self) -> None:
         if self.silent_since is None:
             self.silent_since = time.monotonic()
 
     async def _once(self, call: Call) -> Any:
-        async with self._room:
+        async with self._room, self._lane() as lane:
             for renew in (False, True):
                 self.calls += 1
                 try:
-                    response = await self._connected().request(**self._request(call, renew=renew))
+                    response = await lane.request(**self._request(call, renew=renew))
                 except httpx.TransportError as error:
                     self._silent()
                     raise call.failed(None, str(error) or type(error).__name__) from error
