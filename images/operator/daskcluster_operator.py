@@ -9,6 +9,7 @@ dask-kubernetes. Left out, since workers are pods that the library makes:
   no finalizer either, so that its deletion does not wait for an operator that is away.
 """
 
+import logging
 from typing import Any
 
 import kopf
@@ -19,7 +20,6 @@ CLUSTER = "daskcluster.kubernetes.dask.org"
 GROUP = "daskworkergroup.kubernetes.dask.org"
 
 kopf.set_default_registry(kopf.OperatorRegistry())
-kopf.on.startup()(controller.startup)
 kopf.on.probe(id="now")(controller.get_current_timestamp)
 kopf.on.create(CLUSTER)(controller.daskcluster_create)
 kopf.on.field(CLUSTER, field="status.phase", new="Created")(
@@ -28,6 +28,17 @@ kopf.on.field(CLUSTER, field="status.phase", new="Created")(
 kopf.on.field("service", field="status", labels={"dask.org/component": "scheduler"})(
     controller.handle_scheduler_service_status
 )
+
+
+@kopf.on.startup()
+async def startup(settings: kopf.OperatorSettings, **more: Any) -> None:
+    """Answer a new DaskCluster at once, and write no event for what goes as it should.
+
+    Of a Dask cluster that starts kopf would wait for a tenth of a second twice, and write ten events.
+    """
+    await controller.startup(settings=settings, **more)
+    settings.batching.batch_window = 0.02
+    settings.posting.level = logging.WARNING
 
 
 @kopf.on.login()
