@@ -34,7 +34,7 @@ kopf.on.field("service", field="status", labels={"dask.org/component": "schedule
 async def startup(settings: kopf.OperatorSettings, **more: Any) -> None:
     """Answer a new DaskCluster at once, and write no event for what goes as it should.
 
-    Of a Dask cluster that starts kopf would wait for a tenth of a second twice, and write ten events.
+    Otherwise kopf waits twice for a tenth of a second, and writes ten events of each start.
     """
     await controller.startup(settings=settings, **more)
     settings.batching.batch_window = 0.02
