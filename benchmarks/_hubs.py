@@ -5,6 +5,7 @@ whose token users are made and servers started.
 """
 
 import json
+import math
 import re
 import subprocess
 import textwrap
@@ -84,8 +85,7 @@ c.JupyterHub.concurrent_spawn_limit = 64
 """
 LOOK = """
 import json, os
-tick = os.sysconf("SC_CLK_TCK")
-seconds = {}
+tick, began, seconds = os.sysconf("SC_CLK_TCK"), 0, {}
 for pid in filter(str.isdigit, os.listdir("/proc")):
     try:
         with open(f"/proc/{pid}/stat") as file:
@@ -94,19 +94,25 @@ for pid in filter(str.isdigit, os.listdir("/proc")):
         continue
     if int(pid) != os.getpid():
         seconds[pid] = (int(fields[11]) + int(fields[12])) / tick
+        began = int(fields[19]) if pid == "1" else began
 with open("/proc/1/status") as file:
     memory = next(int(line.split()[1]) for line in file if line.startswith("VmRSS"))
-print(json.dumps({"hub": seconds["1"], "pod": sum(seconds.values()), "mib": memory / 1024}))
+found = {"hub": seconds["1"], "pod": sum(seconds.values()), "mib": memory / 1024}
+print(json.dumps(found | {"began": began}))
 """
 """What is asked inside a hub's pod, whose first process is the hub itself."""
 
 
 class Used(NamedTuple):
-    """What a hub has used: seconds of processor, its own and its pod's, and MiB of memory."""
+    """What a hub has used: seconds of processor, its own and its pod's, and MiB of memory.
+
+    `began` tells one process from another: when it began, as the kernel counts.
+    """
 
     hub: float
     pod: float
     mib: float
+    began: int
 
 
 class Start(NamedTuple):
@@ -124,7 +130,7 @@ class Batch(NamedTuple):
     starts
         How each ended.
     cpu
-        Milliseconds of the hub's processor for each of them.
+        Milliseconds of the hub's processor for each of them; not a number if the hub ended.
     pod_cpu
         The same of all processes of its pod.
     mib
@@ -215,7 +221,8 @@ class Hub:
         with ThreadPoolExecutor(len(users)) as threads:
             starts = tuple(threads.map(self.start, users))
         after = self.used()
-        each = 1000 / len(users)
+        # One that ended meanwhile has taken what it used with it.
+        each = 1000 / len(users) if after.began == before.began else math.nan
         cpu, pod = (after.hub - before.hub) * each, (after.pod - before.pod) * each
         return Batch(starts, cpu, pod, after.mib)
 

@@ -26,6 +26,7 @@ rendering
 import argparse
 import asyncio
 import json
+import math
 import os
 import subprocess
 import tempfile
@@ -51,6 +52,8 @@ from tests.kube.charts import CHART, Facility
 from tests.kube.conftest import STATE, Kubernetes
 
 RENDERINGS = 5
+FIRST = "first"
+"""User with whose server a hub of KubeSpawner becomes warm."""
 VALUES = CHART / "ci" / "minimal.yaml"
 
 
@@ -111,7 +114,10 @@ class Rounds:
             order = [("ours", self._ours), ("stock", self._stock)]
             for name, measure in order if index % 2 == 0 else order[::-1]:
                 note(f"[{index + 1}/{len(steps)}] {label(level)} events, {name} ...")
-                batch = await asyncio.to_thread(measure)
+                try:
+                    batch = await asyncio.to_thread(measure)
+                finally:
+                    await self._clear()
                 self.found.setdefault((name, level), []).append(batch)
                 told(batch)
             resident = await asyncio.to_thread(api_server_memory, self.beside)
@@ -123,20 +129,19 @@ class Rounds:
         return batch
 
     def _stock(self) -> Batch:
-        try:
-            with stock(self.beside, stock_prefix(self.beside)) as hub:
-                hub.make_users(["first", *self.users])
-                warm = hub.start("first")
-                if warm.problem:
-                    note(f"the first server did not start: {warm.problem}")
-                return hub.start_all(self.users)
-        finally:
-            self._clear()
+        with stock(self.beside, stock_prefix(self.beside)) as hub:
+            hub.make_users([FIRST, *self.users])
+            warm = hub.start(FIRST)
+            if warm.problem:
+                note(f"the first server did not start: {warm.problem}")
+            return hub.start_all(self.users)
 
-    def _clear(self) -> None:
-        """Remove servers that a hub has left behind with its end."""
-        words = ("delete", "pods", "--all-namespaces", "-l", "component=singleuser-server")
-        self.beside.run(*words, "--grace-period=0", "--force")
+    async def _clear(self) -> None:
+        """Remove servers that a hub of KubeSpawner has left behind with its end."""
+        await self.events.bulk.run(
+            Request("DELETE", f"/api/v1/namespaces/{space}/pods?gracePeriodSeconds=0")
+            for space in stock_spaces(self.beside, self.users)
+        )
 
 
 def plan(levels: Sequence[int], rounds: int) -> list[int]:
@@ -168,6 +173,11 @@ def told(batch: Batch) -> None:
 def stock_prefix(beside: Kubernetes) -> str:
     """What the namespaces of KubeSpawner's users begin with."""
     return f"{beside.namespace}-"
+
+
+def stock_spaces(beside: Kubernetes, users: Sequence[str]) -> list[str]:
+    """Namespaces of KubeSpawner's users, that of its first one before those that are measured."""
+    return [stock_prefix(beside) + user for user in (FIRST, *users)]
 
 
 def api_server_memory(kube: Kubernetes) -> float:
@@ -212,7 +222,7 @@ async def measure(state: dict[str, Any], arguments: argparse.Namespace) -> dict[
         stock_space(state) as beside,
     ):
         async with Bulk(state) as bulk:
-            theirs = [stock_prefix(beside) + user for user in ("first", *users)]
+            theirs = stock_spaces(beside, users)
             try:
                 await bulk.run(namespaces("POST", theirs))
                 note(f"{len(users)} users' first servers ...")
@@ -255,6 +265,7 @@ def report(found: dict[str, Any], arguments: argparse.Namespace) -> None:
     result: dict[str, object] = {"starts": arguments.starts, "rounds": arguments.rounds}
 
     def tell(key: str, name: str, unit: str, samples: Sequence[float]) -> None:
+        samples = [each for each in samples if not math.isnan(each)]
         if samples:
             rows[name] = result[key] = Summary.of(samples)
             units[name] = unit
@@ -277,9 +288,9 @@ def report(found: dict[str, Any], arguments: argparse.Namespace) -> None:
         tell(f"{prefix}mib_{key}", f"{what}: memory", "MiB", [each.mib for each in batches])
         result[f"{prefix}failed_{key}"] = sum(each.failed for each in batches)
         result[f"{prefix}started_{key}"] = sum(len(each.starts) for each in batches)
-        if level:
-            none = [each.cpu for each in rounds.found[name, 0]]
-            some = [each.cpu for each in batches]
+        none = [each.cpu for each in rounds.found[name, 0]]
+        some = [each.cpu for each in batches]
+        if level and not any(map(math.isnan, none + some)):
             rows[f"{what}, / 0"] = ratio(some, none)
             result[f"{prefix}cpu_{key}_vs_0"] = rows[f"{what}, / 0"]
     for level, memory in rounds.api_server.items():
