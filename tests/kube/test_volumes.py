@@ -23,6 +23,7 @@ from facility.hub.kubernetes.tenants import MANAGER
 from facility.hub.kubernetes.volumes import VolumeError, keep_volumes
 from facility.kubernetes.api import Api
 from facility.kubernetes.kubeconfig import kubeconfig_account
+from facility.kubernetes.place import identity_of
 from facility.kubernetes.tenant import SharedVolume, release_set, volume_set
 from tests.kube import tenancy
 from tests.kube.conftest import Kubernetes, until
@@ -438,8 +439,8 @@ def test_a_user_changes_nothing_of_what_pods_run_as(alice: Space) -> None:
     words = ("annotate", "namespace", alice.namespace, f"{names.UID_ANNOTATION}=5002")
     assert "cannot patch resource" in alice.notebook.run(*words, "--overwrite", fail=True)
     # Who starts pods from outside has to know it.
-    found = json.loads(alice.notebook.run("get", "namespace", alice.namespace, "-o", "json"))
-    assert found["metadata"]["annotations"][names.UID_ANNOTATION] == "5001"
+    api = Api(kubeconfig_account({"KUBECONFIG": str(alice.kubeconfig)}))
+    assert identity_of(api) == {**AS_TOLD, "supplementalGroups": [77, 88, 99, 5000]}
     assert "cannot get resource" in alice.notebook.run("get", "namespace", "default", fail=True)
 
 
