@@ -4,6 +4,7 @@ import json
 import urllib.request
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -86,24 +87,62 @@ def test_an_image_for_another_architecture_is_told(notebook: Notebook) -> None:
     notebook.gone("foreign", 30)
 
 
+WHEEL = """
+import zipfile
+place = "/tmp/{name}-99.0-py3-none-any.whl"
+with zipfile.ZipFile(place, "w") as wheel:
+    info = "{name}-99.0.dist-info"
+    wheel.writestr(f"{{info}}/METADATA", "Metadata-Version: 2.1\\nName: {name}\\nVersion: 99.0\\n")
+    wheel.writestr(f"{{info}}/WHEEL", "Wheel-Version: 1.0\\nTag: py3-none-any\\n")
+    wheel.writestr(f"{{info}}/RECORD", "")
+print(place)
+"""
+"""A package of a version that no worker has, and in it nothing else."""
+
+
+@contextmanager
+def installed_by_the_user(notebook: Notebook, name: str) -> Iterator[None]:
+    """What `pip install --user` has in a user's home for a while."""
+    pip = ("exec", notebook.name, "--", "python", "-m", "pip")
+    wheel = notebook.python(WHEEL.format(name=name)).strip()
+    notebook.admin.run(*pip, "install", "--user", "--no-index", "--no-deps", "-I", wheel)
+    try:
+        yield
+    finally:
+        notebook.admin.run(*pip, "uninstall", "-y", name)
+
+
 def test_packages_of_the_users_own_are_told_once(notebook: Notebook) -> None:
-    """As `pip install --user` leaves them: the notebook has them, and workers have not."""
-    said = notebook.python(
-        """
-        import pathlib, site, time
-        folder = pathlib.Path(site.getusersitepackages()) / "mplhep-99.0.dist-info"
-        folder.mkdir(parents=True)
-        (folder / "METADATA").write_text("Metadata-Version: 2.1\\nName: mplhep\\nVersion: 99.0\\n")
-        import sys
-        sys.path.insert(0, site.getusersitepackages())
-        import logging
-        logging.basicConfig(stream=sys.stdout, format="%(message)s")
-        from facility import cluster
-        with cluster(cpu=3, wait=3, name="own") as c:
-            time.sleep(2)
-        """
-    )
+    """The notebook has them, by `pip install --user`, and workers have not."""
+    with installed_by_the_user(notebook, "mplhep"):
+        said = notebook.python(
+            """
+            import logging, sys, time
+            logging.basicConfig(stream=sys.stdout, format="%(message)s")
+            from facility import cluster
+            with cluster(cpu=3, wait=3, name="own") as c:
+                time.sleep(2)
+            """
+        )
     assert said.count("mplhep 99.0 in the notebook and") == 1
+
+
+def test_a_package_of_the_users_own_that_workers_must_share_is_refused(
+    notebook: Notebook,
+) -> None:
+    with installed_by_the_user(notebook, "cloudpickle"):
+        said = notebook.python(
+            """
+            from facility import cluster
+            from facility.errors import ClusterFailedError
+            try:
+                cluster(cpu=1, name="other", timeout=60)
+            except ClusterFailedError as error:
+                print(error)
+            """
+        )
+    assert "cloudpickle 99.0 in the notebook and" in said
+    assert "no more workers are started" in said
 
 
 def test_without_rights_it_says_whose_are_missing(notebook: Notebook) -> None:
