@@ -166,7 +166,7 @@ class Written:
 
     @property
     def paths(self) -> list[str]:
-        """Where the files are."""
+        """Where the files are once the run has ended."""
         return [file.path for file in self.files]
 
     @property
