@@ -335,6 +335,20 @@ def test_a_dask_cluster_keeps_the_rules(
     assert reason in said
 
 
+def test_a_dask_cluster_makes_schedulers_alone(alice: Space) -> None:
+    """Its scheduler is of no pool, with or without the pool's nodes, and has no GPU."""
+    for pool in ("cpu", "gpu", "arm"):
+        spec = alice.pod("x", pool=pool)["spec"]
+        for selector in (spec["nodeSelector"], None):
+            body = dask_cluster(
+                alice, priorityClassName=spec["priorityClassName"], nodeSelector=selector
+            )
+            said = refused(alice.notebook, body)
+            assert f"the PriorityClass must be {alice.release.scheduler_class}" in said
+    said = refused(alice.notebook, dask_cluster(alice, **FOR_PODS["gpu-of-another-pool"][0]))
+    assert "have no GPUs" in said
+
+
 TWO_WORKERS = {"worker": {"replicas": 2, "spec": {"containers": [{"name": "worker"}]}}}
 UNSAID_WORKERS = {"worker": {"spec": {"containers": [{"name": "worker"}]}}}
 
