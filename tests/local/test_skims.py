@@ -3,6 +3,8 @@
 import json
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -15,6 +17,7 @@ import psutil
 import pytest
 import uproot
 from coffea.nanoevents import BaseSchema
+from distributed import Client, LocalCluster
 
 import facility
 from facility import RequestError, RunError, RunInterrupted, cluster
@@ -336,6 +339,26 @@ def test_calls_that_cannot_write(
         run(c, files, twice, tmp_path / "o")
     with pytest.raises(RunError, match="there is no column 'Muons.ptt'"):
         run(c, files, lambda e: Skim(e, ["Muons.ptt"]), tmp_path / "o")
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can hide a folder from a process")
+def test_a_folder_that_workers_do_not_see(files: Fileset, marks: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    with LocalCluster(n_workers=0, host="127.0.0.1", dashboard_address="127.0.0.1:0") as place:
+        worker = [sys.executable, "-m", "distributed.cli.dask_worker", place.scheduler_address]
+        hidden = f"mount -t tmpfs none {out} && exec {' '.join(worker)} --no-nanny --no-dashboard"
+        child = subprocess.Popen(["unshare", "--mount", "sh", "-c", hidden], cwd=tmp_path)
+        try:
+            with Client(place) as client:
+                client.wait_for_workers(1, timeout=60)
+                with pytest.raises(RequestError) as told:
+                    facility.run(Select(marks), files, client, output=out, progress=False)
+        finally:
+            child.terminate()
+            child.wait(30)
+    assert f"workers cannot write to {out} (they do not see it)" in str(told.value)
+    assert content(out) == []
 
 
 def test_flat_ntuples(c: PooledCluster, tmp_path: Path) -> None:
