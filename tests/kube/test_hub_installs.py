@@ -5,6 +5,7 @@ cluster as a repository says. The second one is Helm's, with the site's own secr
 namespaces, and with the first one's prefix.
 """
 
+import json
 import secrets
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -35,8 +36,10 @@ SECRET = "of-the-site"
 
 def put(facility: Facility, *chosen: str) -> str:
     """Have kubectl put in what Helm writes."""
-    values = facility.write_values()
-    text = facility.helm("template", facility.name, str(CHART), "-f", values, *chosen)
+    # Which Kubernetes it is Helm does not ask here.
+    version = json.loads(facility.kube.run("version", "-o", "json"))["serverVersion"]["gitVersion"]
+    words = ("-f", facility.write_values(), f"--kube-version={version}")
+    text = facility.helm("template", facility.name, str(CHART), *words, *chosen)
     return facility.kube.run("apply", "-f", "-", text=text)
 
 
@@ -59,7 +62,7 @@ def first(state: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> It
     try:
         Kubernetes(state).run("create", "namespace", found.namespace)
         sync(found)
-        found.open()
+        found.open_shortly()
         yield found
     finally:
         found.clean_up()
@@ -101,7 +104,7 @@ def second(
         operator = {"enabled": False, "namespace": first.namespace, "account": "operator"}
         found.values["operator"] |= operator
         found.install()
-        found.open()
+        found.open_shortly()
         yield found
     finally:
         found.clean_up()

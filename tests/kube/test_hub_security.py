@@ -44,6 +44,7 @@ def facility(state: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) ->
     folder = tmp_path_factory.mktemp("chart")
     policy = {"egress": {"site": [SITE]}}
     with installed_chart(state, folder, helm="4", networkPolicy=policy) as found:
+        found.open_shortly()
         yield found
 
 
