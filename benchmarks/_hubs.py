@@ -233,11 +233,21 @@ class Hub:
 
     def _stop(self, user: str) -> None:
         deadline = time.monotonic() + LONGEST
-        while self.ask("GET", f"users/{user}").json()["servers"]:
-            self.ask("DELETE", f"users/{user}/server")
+        while self._has_server(user):
             if time.monotonic() > deadline:
                 raise TimeoutError(f"the server of {user} does not end")
             time.sleep(0.5)
+
+    def _has_server(self, user: str) -> bool:
+        """Whether a user has a server, or nobody answers; it is asked to end."""
+        try:
+            if not self.ask("GET", f"users/{user}").json()["servers"]:
+                return False
+            self.ask("DELETE", f"users/{user}/server")
+        except (requests.RequestException, KeyError):
+            # The proxy answers while the hub starts anew.
+            pass
+        return True
 
 
 def common(token: str) -> str:

@@ -20,6 +20,9 @@ POOLS_FOLDER = "/etc/facility/pools"
 DATABASE = "sqlite:////srv/facility/hub.sqlite"
 CULLER_SCOPES = ("list:users", "read:users:activity", "read:servers", "delete:servers")
 HTTP_TIMEOUT = 120
+CALL_SECONDS, CALLS_SECONDS = 20, 120
+"""Seconds of a call of Kubernetes by KubeSpawner, and of all attempts. Its own 3 and 30 are too few
+for a busy API server: a call that is given up may have made the pod, which the next one deletes."""
 INHERITED = (
     *("FACILITY_RELEASE", "FACILITY_NAMESPACE", "FACILITY_VERSION", "HOME"),
     *("KUBERNETES_SERVICE_HOST", "KUBERNETES_SERVICE_PORT"),
@@ -130,6 +133,8 @@ def _spawner(c: Any, site: Site) -> None:
     spawner.mem_limit, spawner.mem_guarantee = servers.memory_limit, servers.memory_guarantee
     spawner.node_selector = dict(servers.node_selector)
     spawner.tolerations = [as_manifest(each) for each in servers.tolerations]
+    spawner.k8s_api_request_timeout = CALL_SECONDS
+    spawner.k8s_api_request_retry_timeout = CALLS_SECONDS
     spawner.default_url = servers.default_url or ""
     spawner.environment = {
         "HOME": servers.storage.home_mount_path,
