@@ -51,6 +51,13 @@ def check_notebooks() -> None:
     print(f"analysis: {len(notebooks)} notebooks, modules {', '.join(sorted(modules))}")
 
 
+def check_inputs() -> None:
+    """The clients of what input is read from, which are imported when they are needed."""
+    for name in ("XRootD.client", "atlasopenmagic", "fsspec_xrootd", "pyarrow", "rucio.client"):
+        importlib.import_module(name)
+    print("analysis: clients of XRootD, Rucio and ATLAS Open Data")
+
+
 def check_dask(folder: Path) -> None:
     """A scheduler and a worker, as pods start them, and a client: an analysis in all three."""
     from dask.distributed import Client
@@ -109,6 +116,7 @@ if __name__ == "__main__":
     os.environ.setdefault("MPLCONFIGDIR", tempfile.mkdtemp())
     check_user_packages()
     check_notebooks()
+    check_inputs()
     with tempfile.TemporaryDirectory() as name:
         check_dask(Path(name))
         check_jupyterlab(Path(name))
