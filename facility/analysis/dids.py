@@ -34,7 +34,11 @@ def is_did(source: str) -> bool:
     """Whether a source is a name in Rucio: with ``rucio://``, or ``scope:name`` and no file."""
     if source.startswith(PREFIX):
         return True
-    return DID.fullmatch(source) is not None and not Path(source).expanduser().exists()
+    found = DID.fullmatch(source)
+    # uproot's way to name a tree in a file looks like one.
+    if found is None or re.search(r"\.root(\.\d+)?$", found["scope"]):
+        return False
+    return not Path(source).expanduser().exists()
 
 
 def resolve(source: str, problems: list[str]) -> list[tuple[list[str], str]]:

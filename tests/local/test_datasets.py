@@ -259,7 +259,16 @@ def test_names_are_told_from_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.chdir(tmp_path)
     assert is_did(DID)
     assert is_did("user.ada:my.dataset_v1")
-    for other in ("data.root", "/a:b", "a/b:c", "root://host//x", "https://x:80/y", "a:b/c.root"):
+    for other in (
+        "data.root",
+        "/a:b",
+        "a/b:c",
+        "root://host//x",
+        "https://x:80/y",
+        "a:b/c.root",
+        "x.root:tree",
+        "x.pool.root.1:tree",
+    ):
         assert not is_did(other)
     write_files(tmp_path / "made", 1, 40)[0].rename(tmp_path / "scope:name.root")
     assert not is_did("scope:name.root")
