@@ -12,7 +12,7 @@ import os
 import queue
 import struct
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -31,7 +31,8 @@ VECTOR = 10
 """Bytes in front of each `std::vector`."""
 
 Bytes = np.ndarray[Any, np.dtype[np.uint8]]
-Integers = np.ndarray[Any, np.dtype[np.int64]]
+Integers = np.ndarray[Any, np.dtype[np.int32]]
+Numbers = np.ndarray[Any, np.dtype[Any]]
 
 
 class UnusualError(Exception):
@@ -98,8 +99,13 @@ class Baskets:
         if kind is None or stop <= start or branch.embedded_baskets:
             return None
         try:
-            baskets = list(self._baskets(branch, start, stop))
-            return _numbers(baskets, kind) if kind.header is None else _lists(baskets, kind)
+            # Each basket is put in its place while it is in the processor's cache.
+            baskets = self._baskets(branch, start, stop)
+            most = int(branch.member("fTotBytes")) // kind.dtype.itemsize
+            numbers = np.empty(most, kind.dtype.newbyteorder("="))
+            if kind.header is None:
+                return _numbers(baskets, kind, numbers)
+            return _lists(baskets, kind, numbers, stop - start)
         except OSError:
             raise
         except Exception:  # noqa: BLE001 - uproot tells best what is wrong with damaged bytes
@@ -150,7 +156,7 @@ def _unpacked(data: Bytes, entries: int, source: Any) -> tuple[Bytes, Integers |
     Returns
     -------
     content : array of bytes
-    positions : array of int64
+    positions : array of int32
         Where each entry begins, and the last one ends; None where the basket does not tell.
     """
     _expect(data.size >= KEY.size)
@@ -168,68 +174,80 @@ def _unpacked(data: Bytes, entries: int, source: Any) -> tuple[Bytes, Integers |
     if border == length:
         return content, None
     _expect(length - border == 4 * (entries + 2))
-    positions = content[border:].view(">i4")[1:].astype(np.int64) - key_length
+    positions = content[border:].view(">i4")[1:].astype(np.int32)
+    positions -= key_length
     positions[-1] = border
     _expect(positions[0] == 0 and bool((positions[1:] >= positions[:-1]).all()))
     return content[:border], positions
 
 
-def _numbers(baskets: list[_Basket], kind: _Kind) -> Content:
-    """Put together a column of one number for each event."""
-    size = kind.dtype.itemsize
-    parts = []
+def _numbers(baskets: Iterable[_Basket], kind: _Kind, numbers: Numbers) -> Content:
+    """Put together a column of one number for each event.
+
+    Parameters
+    ----------
+    numbers
+        Takes them; it is large enough.
+    """
+    size, total = kind.dtype.itemsize, 0
     for first, last, data, positions in baskets:
         _expect(positions is None and data.size >= last * size)
-        parts.append(data[first * size : last * size].view(kind.dtype))
-    return NumpyArray(_joined(parts, kind.dtype))
+        part = data[first * size : last * size].view(kind.dtype)
+        numbers[total : total + part.size] = part
+        total += part.size
+    return NumpyArray(numbers[:total])
 
 
-def _lists(baskets: list[_Basket], kind: _Kind) -> Content:
-    """Put together a column of a list of numbers for each event."""
+def _lists(baskets: Iterable[_Basket], kind: _Kind, numbers: Numbers, entries: int) -> Content:
+    """Put together a column of a list of numbers for each event; parameters as of `_numbers`."""
     size, header = kind.dtype.itemsize, kind.header or 0
-    parts, counts = [], []
+    shift = size.bit_length() - 1
+    at, total = 1, 0
+    offsets = np.zeros(1 + entries, np.int64)
     for first, last, data, positions in baskets:
         if positions is None:
             raise UnusualError
         begins, ends = positions[first:last] + header, positions[first + 1 : last + 1]
-        number = (ends - begins) // size
-        _expect(bool((begins + number * size == ends).all()) and number.min() >= 0)
-        counts.append(number)
         if header:
-            parts.append(_gathered(data, begins, number, size).view(kind.dtype))
+            counts = (ends - begins) >> shift
+            _expect(bool((begins + (counts << shift) == ends).all()) and counts.min() >= 0)
+            found = np.cumsum(counts)
+            part = _gathered(data, begins, found, counts, size).view(kind.dtype)
         else:
-            parts.append(data[positions[first] : positions[last]].view(kind.dtype))
-    lengths = np.concatenate(counts)
-    offsets = np.zeros(lengths.size + 1, np.int64)
-    np.cumsum(lengths, out=offsets[1:])
-    return ListOffsetArray(Index64(offsets), NumpyArray(_joined(parts, kind.dtype)))
+            found = ends - positions[first]
+            _expect(not (found & (size - 1)).any())
+            found >>= shift
+            part = data[positions[first] : positions[last]].view(kind.dtype)
+        np.add(found, total, out=offsets[at : at + found.size])
+        numbers[total : total + part.size] = part
+        at += found.size
+        total += part.size
+    return ListOffsetArray(Index64(offsets), NumpyArray(numbers[:total]))
 
 
-def _gathered(data: Bytes, begins: Integers, counts: Integers, size: int) -> Bytes:
+def _gathered(data: Bytes, begins: Integers, ends: Integers, counts: Integers, size: int) -> Bytes:
     """Put together lists that have something between them.
 
     Lists begin at even places, so that of larger numbers two bytes are taken at a time.
+
+    Parameters
+    ----------
+    begins
+        Where they begin, in bytes.
+    ends, counts
+        Where they end in what is put together, and how long they are, in numbers.
+    size
+        Bytes of a number.
     """
     unit = 2 if size > 1 else 1
     step = size // unit
     words = data[: data.size // unit * unit].view(np.dtype(f"u{unit}"))
-    ends = np.cumsum(counts)
-    where = np.repeat(begins // unit - (ends - counts) * step, counts)
+    where = np.repeat((begins // unit - (ends - counts) * step).astype(np.intp), counts)
     where += np.arange(0, where.size * step, step)
     found = np.empty((where.size, step), words.dtype)
     for part in range(step):
         found[:, part] = words[part:][where]
     return found.reshape(-1).view(np.uint8)
-
-
-def _joined(parts: list[Any], dtype: np.dtype[Any]) -> Any:
-    """Join arrays, in this machine's order of bytes."""
-    joined = np.empty(sum(part.size for part in parts), dtype.newbyteorder("="))
-    at = 0
-    for part in parts:
-        joined[at : at + part.size] = part
-        at += part.size
-    return joined
 
 
 def _expect(truth: bool) -> None:

@@ -117,12 +117,13 @@ def test_vectors_of_every_type_in_several_baskets(name: str) -> None:
     for part in (lists[:100], lists[100:120], lists[120:]):
         written = [bytes(VECTOR) + values.tobytes() for values in part]
         ends = np.cumsum([len(data) for data in written])
-        positions = np.concatenate([[0], ends]).astype(np.int64)
+        positions = np.concatenate([[0], ends]).astype(np.int32)
         data = np.frombuffer(b"".join(written), np.uint8)
         baskets.append(_Basket(0, len(part), data, positions))
     baskets[0] = baskets[0]._replace(first=7)
     baskets[-1] = baskets[-1]._replace(last=150)
-    found = ak.Array(_lists(baskets, _Kind(dtype, VECTOR)))
+    room = np.empty(1_000, np.dtype(name))
+    found = ak.Array(_lists(baskets, _Kind(dtype, VECTOR), room, 263))
     assert ak.to_list(found) == [values.tolist() for values in lists[7:270]]
     assert found.layout.content.dtype == np.dtype(name)
 
