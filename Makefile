@@ -9,7 +9,7 @@ PYTHON ?=
 READY := .venv/.ready
 SOURCES := facility tests benchmarks images notebooks tools
 
-.PHONY: help run test test-unit test-local test-browser test-gpu test-images test-kube images images-push \
+.PHONY: help run test test-unit test-local test-browser test-long test-gpu test-images test-kube images images-push \
 	kube-build kube-up kube-down lint format lock schema chart notebooks-strip clean
 
 help: ## say what there is
@@ -39,6 +39,9 @@ test-local: $(READY) ## tests with real Dask clusters and a real hub
 test-browser: $(READY) ## tests in a real Chromium
 	@tools/chromium >/dev/null
 	@.venv/bin/python -m tools.tiers browser
+
+test-long: $(READY) ## every boundary of a real file cut off, and what else takes minutes
+	@.venv/bin/python -m tools.tiers long
 
 test-gpu: $(READY) ## tests on an NVIDIA GPU, where there is one
 	@if nvidia-smi -L 2>/dev/null | grep -q GPU; then \

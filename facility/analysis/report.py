@@ -45,6 +45,8 @@ class Report:
         Whether it was stopped before its end.
     metadata
         What the processor saw as `events.metadata` of each dataset: cross-section, luminosity.
+    full_workers
+        Workers that were ended since the processor kept more and more memory in them.
     skims
         Files that were written of the events that are in the result.
     """
@@ -57,6 +59,7 @@ class Report:
     interrupted: bool = False
     notes: list[str] = field(default_factory=list)
     metadata: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    full_workers: int = 0
     skims: "list[SkimFile]" = field(default_factory=list)
 
     @classmethod
@@ -238,6 +241,7 @@ class Report:
                 "interrupted": self.interrupted,
                 "plan": self.plan_hash,
                 "exact": self.exact,
+                "full_workers": self.full_workers,
                 "started": datetime.fromtimestamp(self.started, UTC).isoformat(),
                 "seconds": self.seconds,
                 "events_per_second": self.rate,
@@ -281,6 +285,8 @@ class Report:
         again = sum(bool(record.setbacks) for record in self.records)
         if again:
             text += f", {again} chunks tried again"
+        if self.full_workers:
+            text += f", {self.full_workers} workers ended whose memory the processor had filled"
         if not self.exact:
             parts = sum(record.cut is not None for record in self.records)
             text += f", {parts} parts of chunks cut for lack of memory (sums equal within 1e-12)"

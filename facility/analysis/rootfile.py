@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import uproot
 
 MAGIC = b"root"
+WEB_PAGE = (b"<!doctype html", b"<html")
 WIDE_FORMAT = 1_000_000
 """Versions of ROOT's file format from here on have 8-byte positions."""
 LONGEST_LIST = 5
@@ -77,6 +78,8 @@ def _local_problem(path: Path) -> str | None:
         return f"cannot be opened ({error.strerror})."
     if size == 0:
         return "is empty (0 bytes)."
+    if header.lstrip().lower().startswith(WEB_PAGE):
+        return "is a web page (HTML), as servers answer who may not read, and not a ROOT file."
     if not header.startswith(MAGIC):
         return f"is not a ROOT file (it begins with {header[:8]!r})."
     if len(header) < 20:

@@ -10,6 +10,9 @@ from facility.analysis.chunk import add_packed, merge, outcome
 from facility.analysis.merge import MergeError, Node, Tree, add
 from facility.analysis.tasks import Tasks
 
+FETCH_SECONDS = 10.0
+"""Seconds for which a result is waited for that a worker said to have."""
+
 
 class SumError(Exception):
     """Results cannot be added, or not be computed again."""
@@ -46,6 +49,7 @@ class Sums:
         self._tasks = tasks
         self._tree = Tree(leaves)
         self._reopened = 0
+        self._home = False
         self.values: dict[Node, Value] = {}
         self.merges: dict[Node, Future[Any]] = {}
 
@@ -63,7 +67,7 @@ class Sums:
             Where results do not add.
         """
         self.merges.pop(node, None)
-        self.values[node] = value
+        self.values[node] = self._fetched(value) if self._home else value
         for child in self._tree.children(node):
             self.values.pop(child, None)
         parent = self._tree.know(node)
@@ -73,6 +77,23 @@ class Sums:
     def collect(self) -> Any:
         """Add up here what is known, complete or not; None where there is nothing."""
         return self._here(self._tree.root)
+
+    def take_home(self) -> None:
+        """Keep what is known in this process from now on, since workers end.
+
+        The sums of a run are on few workers, and each takes along what many chunks made.
+        """
+        if not self._home:
+            self._home = True
+            self.values = {node: self._fetched(value) for node, value in self.values.items()}
+
+    def _fetched(self, value: Value) -> Value:
+        if value is None or isinstance(value, Here) or value.status != "finished":
+            return value
+        try:
+            return Here(value.result(FETCH_SECONDS)[0])
+        except Exception:  # noqa: BLE001 - lost meanwhile; it is found out where it is needed
+            return value
 
     def reopen(self, node: Node, error: BaseException, most: int) -> list[int]:
         """Forget everything below a sum that failed, since something that it needs was lost.

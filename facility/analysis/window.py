@@ -24,6 +24,7 @@ from facility.analysis.plan import Plan
 from facility.analysis.progress import Meter
 from facility.analysis.record import Receipt, Record
 from facility.analysis.report import Report
+from facility.analysis.stalls import Stalls
 from facility.analysis.sums import Here, SumError, Sums
 from facility.analysis.tasks import Tasks
 
@@ -87,6 +88,7 @@ class Window:
         self.flights: dict[int, Future[Any]] = {}
         """Chunks at work."""
         self.succeeded = self.failed = 0
+        self.stalls = Stalls(client)
         self.diary = Diary(client, tasks.name, lambda index: tasks.news.put((Node(0, index), None)))
         self.begun: dict[int, int] = {}
         """How often chunks at work had begun before they were given to the Dask cluster."""
@@ -112,6 +114,7 @@ class Window:
             self.asked.answer(self.sums.collect)
             self._fill()
             self._take(self.tasks.wait(self.lineup.pause(time.monotonic(), TICK)))
+            self._look_at_stalls()
             if self.meter.due():
                 self.meter.tell(*self.report.so_far(), len(self.flights))
 
@@ -177,6 +180,8 @@ class Window:
 
     def _take(self, news: list[tuple[Node, Future[Any] | None]]) -> None:
         """Take note of what has ended."""
+        if any(future is not None for _, future in news):
+            self.stalls.heard()
         chunks = [
             (node.place, future)
             for node, future in news
@@ -256,10 +261,20 @@ class Window:
 
         distributed gives up after four, whoever is to blame; two are enough to try it alone.
         """
+        if self.diary.starts[index] - self.begun.get(index, 0) > 1:
+            self.sums.take_home()
         most = DEATHS if index not in self.cuts.whole else DEATHS // 2
         if index in self.flights and self.diary.starts[index] - self.begun[index] > most:
             self.tasks.cancel([self.flights[index]])
             self._crashed(index, None)
+
+    def _look_at_stalls(self) -> None:
+        """End workers that would be paused for ever, after what they hold has been fetched."""
+        paused = self.stalls.paused()
+        if paused:
+            self.sums.take_home()
+            self.stalls.end(paused)
+            self.report.full_workers += len(paused)
 
     def _crashed(self, index: int, error: BaseException | None) -> None:
         """Decide whether a chunk is tried again, alone, in two parts or not at all.

@@ -1,0 +1,56 @@
+"""Workers on which nothing goes on: those that Dask has paused since they hold too much memory.
+
+Dask pauses a worker above 80 % of its memory until it holds less. Of memory that user code leaks
+nothing ever comes back, so that a run would wait for ever.
+"""
+
+import time
+from contextlib import suppress
+from typing import Any
+
+from distributed import Client
+
+PATIENCE = 10.0
+"""Seconds without news after which paused workers are looked for, and between two looks."""
+DATA = 0.3
+"""Part of its memory that a worker's data may take: one that is full of data waits for its disk."""
+
+
+class Stalls:
+    """Looks after the workers of a run while no news comes from them."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._quiet_since = time.monotonic()
+
+    def heard(self) -> None:
+        """Take note that a chunk or a sum has ended."""
+        self._quiet_since = time.monotonic()
+
+    def paused(self) -> list[str]:
+        """Return the addresses of workers that are paused and at no work, if it is time to look."""
+        if time.monotonic() - self._quiet_since < PATIENCE:
+            return []
+        self.heard()
+        with suppress(OSError):  # the loop finds out by itself that the scheduler is lost
+            scheduler: Any = self._client.scheduler
+            workers = self._client.sync(scheduler.identity, n_workers=-1)["workers"]
+            return [
+                address
+                for address, worker in workers.items()
+                if worker["status"] == "paused"
+                and not worker["metrics"].get("executing")
+                and worker["metrics"].get("managed_bytes", 0) < DATA * worker["memory_limit"]
+            ]
+        return []
+
+    def end(self, workers: list[str]) -> None:
+        """End workers, in whose place others come."""
+        with suppress(OSError):
+            self._client.run(_leave, workers=workers, on_error="ignore")
+
+
+def _leave() -> None:
+    import os
+
+    os._exit(1)
