@@ -210,7 +210,7 @@ def test_a_script_that_fails_and_one_that_has_no_room(notebook: Notebook) -> Non
     try:
         until(lambda: "used" in admin.run("get", "quota", "none", "-o", "jsonpath={.status}"))
         facility(notebook, "submit", "/tmp/bad.py", "--name", "full")
-        until(lambda: "exceeded quota: none" in facility(notebook, "jobs"))
+        until(lambda: "waits: the quota none is used up" in facility(notebook, "jobs"))
         facility(notebook, "jobs", "stop", "full")
         assert "stopped" in facility(notebook, "jobs")
     finally:
@@ -247,7 +247,8 @@ def test_a_job_gets_round_no_rule_of_pods(notebook: Notebook) -> None:
     release = notebook.space.release
     job_class = f"the PriorityClass must be {release.job_class}"
     assert job_class in attempt(priorityClassName=release.notebook_class)
-    assert job_class in attempt(priorityClassName=f"{release.name}-pool-cpu")
+    cpu = {"facility.test/pool": "cpu"}
+    assert job_class in attempt(priorityClassName=f"{release.name}-pool-cpu", nodeSelector=cpu)
     assert "is not one of this facility" in attempt(priorityClassName=None)
     assert "nodeName is not permitted" in attempt(nodeName="arm64")
     assert "ServiceAccount other is not" in attempt(serviceAccountName="other")
