@@ -2,8 +2,9 @@
 
 import sys
 import time
-from collections.abc import Iterable, Iterator
-from typing import TypeVar
+from collections.abc import Iterable, Iterator, Mapping
+from html import escape
+from typing import Any, TypeVar
 
 Item = TypeVar("Item")
 
@@ -57,6 +58,9 @@ def track(
 class Meter:
     """One line about a run, told every now and then: events, rates, what is left, failures.
 
+    A terminal shows one line that is written over, a notebook one with a bar; anything else gets
+    a line now and then.
+
     Parameters
     ----------
     total
@@ -71,15 +75,25 @@ class Meter:
         self.terminal = sys.stderr.isatty()
         self.began = self.told = time.monotonic()
         self.lines = 0
+        self._shown: Any = None
 
     def due(self) -> bool:
         """Whether it is time to tell something."""
         now = time.monotonic()
         # A log gets a line every two seconds at first and every minute in the end.
-        interval = 0.5 if self.terminal else min(60.0, PATIENCE * (1 + self.lines // 5))
+        live = self.terminal or self._shown is not None
+        interval = 0.5 if live else min(60.0, PATIENCE * (1 + self.lines // 5))
         return self.show and now - self.told >= interval and now - self.began >= PATIENCE
 
-    def tell(self, events: int, fresh: int, read: int, failures: int, running: int) -> None:
+    def tell(
+        self,
+        events: int,
+        fresh: int,
+        read: int,
+        failures: int,
+        running: int,
+        pools: Mapping[str, tuple[int, int]] | None = None,
+    ) -> None:
         """Tell how far it is.
 
         Parameters
@@ -92,6 +106,8 @@ class Meter:
             Bytes read so far.
         failures, running
             Numbers of chunks.
+        pools
+            Fresh events and bytes by pool, told where there are several.
         """
         self.told = time.monotonic()
         seconds = self.told - self.began
@@ -101,9 +117,34 @@ class Meter:
             f"{events:,} of {self.total:,} events, {rate:,.0f} events/s, "
             f"{read * 8e-9 / seconds:.2f} Gbit/s, {running} chunks at work, {left}"
         ) + (f", {failures} chunks failed" if failures else "")
+        if pools and len(pools) > 1:
+            each = (
+                f"{name}: {done / seconds:,.0f} events/s, {size * 8e-9 / seconds:.2f} Gbit/s"
+                for name, (done, size) in sorted(pools.items())
+            )
+            text += f" ({'; '.join(each)})"
         self.lines += 1
+        if not self.terminal and self._show(text, events):
+            return
         end = "" if self.terminal else "\n"
         print(f"\r{text:<110}" if self.terminal else text, end=end, file=sys.stderr, flush=True)
+
+    def _show(self, text: str, events: int) -> bool:
+        """Show it in a notebook's cell; whether this runs in one."""
+        if "IPython" not in sys.modules:
+            return False
+        from IPython.core.getipython import get_ipython
+        from IPython.display import HTML, display
+
+        if not hasattr(get_ipython(), "kernel"):
+            return False
+
+        bar = f'<progress value="{events}" max="{self.total}"></progress> {escape(text)}'
+        if self._shown is None:
+            self._shown = display(HTML(bar), display_id=True)
+        else:
+            self._shown.update(HTML(bar))
+        return True
 
     def end(self) -> None:
         """Leave the line."""

@@ -125,6 +125,16 @@ class Report:
             sum(record.state == "failed" for record in ended),
         )
 
+    def by_pool(self) -> dict[str, tuple[int, int]]:
+        """Events and bytes that the workers of each pool have read; names of others tell none."""
+        found: dict[str, tuple[int, int]] = {}
+        for record in self.records:
+            pool, _, number = str(record.worker or "").rpartition("-")
+            if record.state == "processed" and not record.restored and number.isdecimal():
+                events, size = found.get(pool, (0, 0))
+                found[pool] = events + record.chunk.events, size + record.bytes
+        return found
+
     def unbalanced(self) -> list[str]:
         """Compare with the files' own counts.
 

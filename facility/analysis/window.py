@@ -116,7 +116,8 @@ class Window:
             self._take(self.tasks.wait(self.lineup.pause(time.monotonic(), TICK)))
             self._look_at_stalls()
             if self.meter.due():
-                self.meter.tell(*self.report.so_far(), len(self.flights))
+                report = self.report
+                self.meter.tell(*report.so_far(), len(self.flights), report.by_pool())
 
     def close(self) -> None:
         """Cancel what is at work, and complete the report."""

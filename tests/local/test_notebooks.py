@@ -134,3 +134,27 @@ def test_small_search(tmp_path: Path) -> None:
     assert significance
     assert float(significance[1]) > 5
     assert len(pictures(done)) == 3
+
+
+METER = """
+from facility.analysis.progress import Meter
+meter = Meter(1_000)
+meter.began -= 10
+meter.tell(100, 100, 10**9, 0, 4)
+meter.tell(400, 400, 4 * 10**9, 1, 4, {"cpu": (300, 3 * 10**9), "arm": (100, 10**9)})
+meter.end()
+"""
+
+
+def test_progress_is_one_bar_that_moves(tmp_path: Path) -> None:
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(METER)])
+    NotebookClient(
+        notebook, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}
+    ).execute()
+    (shown,) = outputs(notebook)
+    html = shown.data["text/html"]
+    assert '<progress value="400" max="1000">' in html
+    assert (
+        "400 of 1,000 events, 40 events/s, 3.20 Gbit/s, 4 chunks at work, about 15 s left" in html
+    )
+    assert "(arm: 10 events/s, 0.80 Gbit/s; cpu: 30 events/s, 2.40 Gbit/s)" in html
