@@ -8,10 +8,12 @@ Each line on stdin is an object with `files` and `chunksize`; each answer an `Ou
 """
 
 import json
+import os
 import sys
+import tempfile
 import time
-from collections.abc import Callable
-from contextlib import redirect_stdout
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stdout
 from io import StringIO
 from typing import Any, NamedTuple
 
@@ -59,7 +61,22 @@ def runner(files: list[str], chunksize: int) -> tuple[int, int]:
 
 def facility(files: list[str], chunksize: int) -> tuple[int, int]:
     """Do what facility.run does, but for Dask: look at files, plan, process, account, add."""
-    return counts(processed(files, chunksize))
+    with nothing_known():
+        return counts(processed(files, chunksize))
+
+
+@contextmanager
+def nothing_known() -> Iterator[None]:
+    """Have files looked into anew, which otherwise are remembered from one run to the next."""
+    before = os.environ.get("XDG_CACHE_HOME")
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["XDG_CACHE_HOME"] = folder
+        try:
+            yield
+        finally:
+            del os.environ["XDG_CACHE_HOME"]
+            if before is not None:
+                os.environ["XDG_CACHE_HOME"] = before
 
 
 def processed(
@@ -183,7 +200,8 @@ def fixed_kept(files: list[str], chunksize: int) -> tuple[int, int]:
     from facility.analysis.physlite import PhysliteSchema
     from facility.analysis.plan import plan
 
-    [chunk] = plan(fileset(files[0], progress=False), 10**6).chunks
+    with nothing_known():
+        [chunk] = plan(fileset(files[0], progress=False), 10**6).chunks
     arguments = cloudpickle.dumps(one_column), cloudpickle.dumps(Settings(PhysliteSchema))
     return int(pickle.loads(process_chunk(chunk, {}, *arguments, "none")[0])), 0
 

@@ -1,142 +1,154 @@
-"""Z -> ll over synthetic files: events/s on a Dask cluster beside what one would do without it.
+"""Z -> ll on a Dask cluster with two workers: facility.run beside what one would do without it.
 
-Four ways take turns, each warm (processes started, libraries loaded, files in the page cache) and
-each on the same number of events for each core it may use:
+The ways take turns, warm (processes started, libraries loaded, files in the page cache); looking
+into the files and adding up are part of each. Two coffea processes at once, each with half of the
+files and nothing in common, are what a scheduler is measured against (`ideal_fraction`: the rate
+of facility.run over theirs; `ideal_fraction_cpu` by CPU seconds of all processes, where other
+programs share the machine). Besides them coffea's DaskExecutor at its defaults, with
+`skipbadfiles=True` and with `use_result_type=True`, on a part of the files; and what each loses
+when reading fails once, and when a chunk kills its worker.
 
-- coffea on a Dask cluster of `facility` with two workers;
-- coffea in one process;
-- coffea in two independent processes at once, each with half of the files: the limit that a
-  scheduler can come close to on this machine;
-- uproot and NumPy by hand in one process.
-
-The files are made once, in the user's cache folder. They are read again and again under different
-names, until the Dask cluster takes as long as asked for.
+The files are made once, in the user's cache folder, and read again and again under different
+names. A way on one core is `benchmarks.one_core`.
 """
 
 import argparse
-import json
 import math
-import subprocess
-import sys
 import tempfile
+import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, redirect_stdout
 from io import StringIO
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
+
+import psutil
 
 from benchmarks import _measure
-from facility.analysis.sample import write_files
+from benchmarks._samples import EVENTS, FILES, TREE, narrow
+from benchmarks._served import alone, process, together
+from benchmarks._ways import Outcome, counts, nothing_known
 
 WORKERS = 2
-FILES = 8
-EVENTS = 250_000
-"""Events in a file, and in a chunk: small chunks spend their time on being opened."""
-TREE = "CollectionTree"
+PART = 4
+"""coffea's executors get one of so many files: they take longer."""
+KILL_SECONDS = 10.0
+RUNNERS: dict[str, dict[str, Any]] = {
+    "coffea": {},
+    "skipbadfiles": {"skipbadfiles": True},
+    "result_type": {"skipbadfiles": True, "use_result_type": True},
+}
+"""Arguments of coffea's Runner."""
 NAMES = {
-    "dask": "coffea on Dask, 2 workers",
-    "one": "coffea, one process",
-    "two": "coffea, two processes at once",
-    "numpy": "uproot + NumPy, one process",
+    "facility": "facility.run, 2 workers",
+    "two": "two coffea processes at once",
+    "coffea": "coffea's DaskExecutor, 2 workers",
+    "skipbadfiles": "the same with skipbadfiles=True",
+    "result_type": "the same with use_result_type=True",
 }
 
 
-class Outcome(NamedTuple):
-    """What one run did."""
-
-    events: int
-    pairs: int
-    seconds: float
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the benchmark, or one of its processes."""
-    parser = _measure.options(__doc__.partition("\n")[0], rounds=3)
+    """Run the benchmark."""
+    parser = _measure.options(__doc__.partition("\n")[0], rounds=5)
     parser.add_argument(
-        "--seconds", type=float, default=32, help="duration of a run on Dask (%(default)s)"
+        "--seconds", type=float, default=32, help="duration of a facility.run (%(default)s)"
     )
-    parser.add_argument("--serve", choices=("coffea", "numpy"), help=argparse.SUPPRESS)
-    options = parser.parse_args(arguments)
-    if options.serve:
-        serve({"coffea": with_coffea, "numpy": with_numpy}[options.serve])
-    else:
-        benchmark(options)
+    benchmark(parser.parse_args(arguments))
 
 
 def benchmark(options: argparse.Namespace) -> None:
-    """Measure all four in turn and print the table."""
-    originals = write_or_reuse()
+    """Measure all in turn and print the table."""
+    originals = narrow(FILES["narrow"])
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="analysis-")))
-        first, second, by_hand = (
-            stack.enter_context(process(kind)) for kind in ("coffea", "coffea", "numpy")
-        )
-        on_dask = stack.enter_context(dask_cluster())
 
-        def files(passes: int) -> list[str]:
-            return list(names(originals, folder, passes * FILES))
+        def files(number: int) -> list[str]:
+            return list(links(originals, folder, number))
 
+        cold = {way: measure_cold(way, files(len(originals))) for way in ("facility", "coffea")}
+        pair = [stack.enter_context(process("runner")) for _ in range(WORKERS)]
+        client = stack.enter_context(dask_cluster())
         _measure.note("Warming up ...")
-        expected = on_dask(files(1))
-        for other in (first, second, by_hand):
-            check(together([other], [files(1)]), expected)
-        single = on_dask(files(4)).seconds / 4
-        passes = max(2, 2 * math.ceil(options.seconds / single / 2))
-        work = files(passes)
-        half, rest = work[: len(work) // 2], work[len(work) // 2 :]
-        _measure.note(f"{len(work)} files, {len(work) * EVENTS:,} events for two cores")
-        seconds: list[float] = []
+        expected = analysed("facility", client, files(len(originals)))
+        for way in RUNNERS:
+            check(analysed(way, client, files(len(originals))), expected)
+        for one in pair:
+            check(alone(one, files(len(originals)), EVENTS), expected)
+        single = analysed("facility", client, files(32)).wall / 32
+        step = PART * len(originals)
+        number = max(step, step * math.ceil(options.seconds / single / step))
+        work, part = files(number), files(number // PART)
+        _measure.note(f"{number} files, {number * EVENTS:,} events for two cores")
+        outcomes: dict[str, list[Outcome]] = {way: [] for way in NAMES}
+        shares: list[dict[str, float]] = []
 
-        def dask() -> Outcome:
-            outcome = on_dask(work)
-            seconds.append(outcome.seconds)
+        def run(way: str) -> Outcome:
+            if way == "two":
+                return together(pair, [work[::2], work[1::2]], EVENTS)[0]
+            if way != "facility":
+                return analysed(way, client, part)
+            before = cpu_seconds()
+            outcome = analysed(way, client, work)
+            used = {name: now - before[name] for name, now in cpu_seconds().items()}
+            shares.append({name: spent / outcome.cpu for name, spent in used.items()})
             return outcome
 
-        def rate(run: Callable[[], Outcome], files: int) -> Callable[[], float]:
-            passes = files // FILES
+        def kilohertz(way: str) -> Callable[[], float]:
+            def measured() -> float:
+                outcome = run(way)
+                check_rate(outcome, expected)
+                outcomes[way].append(outcome)
+                return outcome.events / outcome.wall / 1e3
 
-            def kilohertz() -> float:
-                outcome = run()
-                check(outcome, Outcome(expected.events * passes, expected.pairs * passes, 0))
-                return outcome.events / outcome.seconds / 1e3
+            return measured
 
-            return kilohertz
-
-        runs: dict[str, Callable[[], float]] = {
-            "dask": rate(dask, len(work)),
-            "one": rate(lambda: together([first], [half]), len(half)),
-            "two": rate(lambda: together([first, second], [half, rest]), len(work)),
-            "numpy": rate(lambda: together([by_hand], [half]), len(half)),
-        }
-        samples = _measure.alternate(
-            {NAMES[name]: run for name, run in runs.items()}, options.rounds, unit="kHz"
+        _measure.alternate(
+            {NAMES[way]: kilohertz(way) for way in NAMES}, options.rounds, unit="kHz"
         )
-    report(options, {name: samples[label] for name, label in NAMES.items()}, seconds, len(work))
+        lost = losses(client, files(len(originals)))
+        killed = with_killed_workers(client, work, expected)
+    report(options, outcomes, shares, number, cold, lost, killed)
 
 
 def report(
-    options: argparse.Namespace, kilohertz: dict[str, list[float]], seconds: list[float], files: int
+    options: argparse.Namespace,
+    outcomes: dict[str, list[Outcome]],
+    shares: list[dict[str, float]],
+    files: int,
+    cold: dict[str, float],
+    lost: dict[str, dict[str, str]],
+    killed: dict[str, Any],
 ) -> None:
     """Print rates and the ratios within each round."""
-    rates = {name: _measure.Summary.of(values) for name, values in kilohertz.items()}
+    rates = {way: [o.events / o.wall / 1e3 for o in found] for way, found in outcomes.items()}
+    by_cpu = {way: [o.events / o.cpu / 1e3 for o in found] for way, found in outcomes.items()}
     ratios = {
-        "of_two_processes": _measure.ratio(kilohertz["dask"], kilohertz["two"]),
-        "of_one_process": _measure.ratio(kilohertz["dask"], kilohertz["one"]),
-        "of_uproot_numpy": _measure.ratio(kilohertz["dask"], kilohertz["numpy"]),
+        "ideal_fraction": _measure.ratio(rates["facility"], rates["two"]),
+        "ideal_fraction_cpu": _measure.ratio(by_cpu["facility"], by_cpu["two"]),
+        "vs_dask_executor": _measure.ratio(rates["facility"], rates["coffea"]),
     }
-    rows = {NAMES[name]: summary for name, summary in rates.items()}
-    rows |= {f"Dask / {name.removeprefix('of_')}": row for name, row in ratios.items()}
-    _measure.finish(
-        {
-            "events": files * EVENTS,
-            "workers": WORKERS,
-            "dask_seconds": _measure.Summary.of(seconds),
-            "kilohertz": rates,
-            **ratios,
+    rows = {NAMES[way]: _measure.Summary.of(values) for way, values in rates.items()}
+    result: dict[str, Any] = {
+        "events": files * EVENTS,
+        "workers": WORKERS,
+        "seconds": _measure.Summary.of(o.wall for o in outcomes["facility"]),
+        "kilohertz": {way: _measure.Summary.of(values) for way, values in rates.items()},
+        "kilohertz_cpu": {way: _measure.Summary.of(values) for way, values in by_cpu.items()},
+        **ratios,
+        "share_of_cpu": {
+            name: _measure.Summary.of(share[name] for share in shares) for name in shares[0]
         },
+        "cold_seconds": cold,
+        "events_of_2000000_after": lost,
+        "killed_workers": killed,
+    }
+    _measure.finish(
+        result,
         json=options.json,
-        table=_measure.table(rows, dict.fromkeys(NAMES.values(), "kHz")),
+        table=_measure.table(rows | ratios, dict.fromkeys(NAMES.values(), "kHz")),
     )
 
 
@@ -146,140 +158,153 @@ def check(outcome: Outcome, expected: Outcome) -> None:
         raise RuntimeError(f"{outcome} is not the expected {expected}")
 
 
-# Files.
+def check_rate(outcome: Outcome, expected: Outcome) -> None:
+    """Refuse a run that did not find as many pairs for its events."""
+    if outcome.pairs * expected.events != expected.pairs * outcome.events:
+        raise RuntimeError(f"{outcome} does not go with {expected}")
 
 
-def write_or_reuse() -> list[Path]:
-    """Give the original files, made when they are first asked for."""
-    folder = _measure.cache_folder() / f"physlite-{FILES}x{EVENTS}"
-    found = sorted(folder.glob("*.root.1"))
-    if len(found) == FILES:
-        return found
-    _measure.note(f"Writing {FILES} files of {EVENTS:,} events to {folder} ...")
-    return write_files(folder, FILES, EVENTS)
-
-
-def names(originals: list[Path], folder: Path, count: int) -> Iterator[str]:
+def links(originals: list[Path], folder: Path, count: int) -> Iterator[str]:
     """Give names of as many files; a scheduler would not read the same name twice."""
     for number in range(count):
-        original = originals[number % len(originals)]
         link = folder / f"{number:05d}.root"
         if not link.is_symlink():
-            link.symlink_to(original)
+            link.symlink_to(originals[number % len(originals)])
         yield str(link)
 
 
-# The ways to do it.
+# The ways that use Dask.
 
 
 @contextmanager
-def dask_cluster() -> Iterator[Callable[[list[str]], Outcome]]:
-    """Start a Dask cluster that stays for the whole benchmark."""
-    from coffea import processor
-
+def dask_cluster() -> Iterator[Any]:
+    """Start a Dask cluster whose workers are ready to read PHYSLITE."""
     from facility import cluster
     from facility.analysis import physlite
 
     with cluster(WORKERS, wait=WORKERS) as c, c.get_client() as client:
         physlite.prepare(client)
-        executor = processor.DaskExecutor(client=client, status=False)
-        yield lambda files: run_coffea(files, executor, physlite.PhysliteSchema)
+        yield client
 
 
-def with_coffea(files: list[str]) -> Outcome:
-    """Run coffea in this process."""
-    from coffea import processor
-    from coffea.nanoevents import PHYSLITESchema
-
-    return run_coffea(files, processor.IterativeExecutor(status=False), PHYSLITESchema)
-
-
-def run_coffea(files: list[str], executor: Any, schema: type) -> Outcome:
-    """Run the processor of notebook 03, without any metadata from an earlier run."""
-    from coffea import processor
-
+def analysed(way: str, client: Any, files: list[str], processor: Any = None) -> Outcome:
+    """Run one of them; CPU seconds are those of all processes."""
     from facility.analysis.zpeak import ZPeak
 
-    runner = processor.Runner(executor, schema=schema, chunksize=EVENTS, metadata_cache={})
-    began = time.perf_counter()
-    result = runner({"data": {"files": dict.fromkeys(files, TREE)}}, ZPeak())
-    seconds = time.perf_counter() - began
-    return Outcome(result["events"]["data"], int(result["mass"].sum(flow=True)), seconds)
+    run = facility_run if way == "facility" else coffea_run
+    before, clock = sum(cpu_seconds().values()), time.perf_counter()
+    result = run(way, client, files, processor or ZPeak())
+    wall = time.perf_counter() - clock
+    return Outcome(*counts(result), sum(cpu_seconds().values()) - before, wall)
 
 
-def with_numpy(files: list[str]) -> Outcome:
-    """Do the same by hand."""
-    import awkward as ak
-    import numpy as np
-    import uproot
+def facility_run(way: str, client: Any, files: list[str], processor: Any) -> Any:
+    """Run facility.run; what is known of files from an earlier run is not used."""
+    from facility import run
 
-    from facility.analysis.kinematics import pair_mass
-
-    columns = ("pt", "eta", "phi", "charge")
-    began = time.perf_counter()
-    events = pairs = 0
-    histograms = {name: np.zeros(160, np.int64) for name in ("Electrons", "Muons")}
-    for path in files:
-        with uproot.open(path) as file:
-            tree = file[TREE]
-            events += tree.num_entries
-            for name, histogram in histograms.items():
-                branches = [f"Analysis{name}AuxDyn.{column}" for column in columns]
-                arrays = tree.arrays(branches, how=tuple)
-                counts = ak.to_numpy(ak.num(arrays[0]))
-                pt, eta, phi, charge = (ak.to_numpy(ak.flatten(array)) for array in arrays)
-                good = (pt > 15e3) & (np.abs(eta) < 2.47)
-                before = np.concatenate([[0], np.cumsum(good)])
-                ends = np.concatenate([[0], np.cumsum(counts)])
-                paired = np.diff(before[ends]) == 2
-                chosen = np.flatnonzero(good & np.repeat(paired, counts)).reshape(-1, 2)
-                chosen = chosen[charge[chosen].prod(axis=1) < 0]
-                a, b = chosen.T
-                momenta = (column.astype(np.float64) for column in (pt, eta, phi))
-                pt64, eta64, phi64 = momenta
-                mass = pair_mass(pt64[a], eta64[a], phi64[a], pt64[b], eta64[b], phi64[b])
-                histogram += np.histogram(mass / 1e3, 160, (40, 140))[0]
-                pairs += mass.size
-    return Outcome(events, pairs, time.perf_counter() - began)
+    with nothing_known():
+        return run(processor, files, client, chunksize=EVENTS, progress=False)[0]
 
 
-# Processes.
+def coffea_run(way: str, client: Any, files: list[str], processor: Any) -> Any:
+    """Run coffea's Runner with its DaskExecutor."""
+    from coffea import processor as coffea
+
+    from facility.analysis.physlite import PhysliteSchema
+
+    runner = coffea.Runner(
+        coffea.DaskExecutor(client=client, status=False),
+        schema=PhysliteSchema,
+        chunksize=EVENTS,
+        metadata_cache={},
+        **RUNNERS[way],
+    )
+    with redirect_stdout(StringIO()):  # its progress bar cannot be turned off entirely
+        result = runner({"data": {"files": dict.fromkeys(files, TREE)}}, processor)
+    return result.unwrap() if hasattr(result, "unwrap") else result
 
 
-@contextmanager
-def process(kind: str) -> Iterator[subprocess.Popen[str]]:
-    """Start a process that runs one way whenever it is told to."""
-    command = [sys.executable, "-m", "benchmarks.analysis", "--serve", kind]
-    with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
-    ) as started:
+def cpu_seconds() -> dict[str, float]:
+    """CPU seconds that client, scheduler and workers have used so far."""
+    found = {"client": sum(psutil.Process().cpu_times()[:2]), "scheduler": 0.0, "workers": 0.0}
+    for child in psutil.Process().children(recursive=True):
         try:
-            yield started
-        finally:
-            started.kill()
+            command, times = " ".join(child.cmdline()), child.cpu_times()
+        except psutil.NoSuchProcess:
+            continue
+        if "benchmarks._ways" not in command:
+            found["scheduler" if "scheduler" in command else "workers"] += sum(times[:2])
+    return found
 
 
-def together(processes: list[subprocess.Popen[str]], shares: list[list[str]]) -> Outcome:
-    """Let processes work at once, each on its share; the last one to end counts."""
-    began = time.perf_counter()
-    for started, share in zip(processes, shares, strict=True):
-        assert started.stdin
-        started.stdin.write(json.dumps(share) + "\n")
-        started.stdin.flush()
-    answers = []
-    for started in processes:
-        assert started.stdout
-        answers.append(Outcome(*json.loads(started.stdout.readline())))
-    seconds = time.perf_counter() - began
-    return Outcome(sum(a.events for a in answers), sum(a.pairs for a in answers), seconds)
+# Once.
 
 
-def serve(run: Callable[[list[str]], Outcome]) -> None:
-    """Read lists of files from stdin, one a line, and answer with the outcome of each."""
-    answers = sys.stdout
-    with redirect_stdout(StringIO()):  # coffea's progress bar cannot be turned off entirely
-        for line in sys.stdin:
-            print(json.dumps(run(json.loads(line))), file=answers, flush=True)
+def measure_cold(way: str, files: list[str]) -> float:
+    """Seconds from nothing to the result of some files."""
+    _measure.note(f"{NAMES[way]}, cold ...")
+    clock = time.perf_counter()
+    with dask_cluster() as client:
+        analysed(way, client, files)
+        return time.perf_counter() - clock
+
+
+def losses(client: Any, files: list[str]) -> dict[str, dict[str, str]]:
+    """Say how many of the events of each way are in its result after trouble."""
+    import cloudpickle
+
+    from benchmarks import _trouble
+
+    cloudpickle.register_pickle_by_value(_trouble)
+    found: dict[str, dict[str, str]] = {}
+    for kind in ("read", "exit"):
+        for way in ("facility", *RUNNERS):
+            _measure.note(f"{NAMES[way]}: trouble, {kind} ...")
+            with tempfile.TemporaryDirectory() as marks, warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                trouble = _trouble.Trouble(kind, Path(files[1]).name, marks)
+                try:
+                    told = f"{analysed(way, client, files, trouble).events:,}"
+                except Exception as error:  # noqa: BLE001 - that is what is asked for
+                    results = getattr(error, "results", None)
+                    kept = counts(results)[0] if results else 0
+                    told = f"{kept:,}, {type(error).__name__}"
+            found.setdefault(kind, {})[way] = told
+    return found
+
+
+def with_killed_workers(client: Any, files: list[str], expected: Outcome) -> dict[str, Any]:
+    """Kill a worker every 10 s of a run."""
+    undisturbed = analysed("facility", client, files)
+    over, killed = threading.Event(), 0
+
+    def kill() -> None:
+        nonlocal killed
+        while not over.wait(KILL_SECONDS):
+            workers = [
+                child
+                for child in psutil.Process().children(recursive=True)
+                if "worker" in " ".join(child.cmdline()).lower()
+                and "scheduler" not in " ".join(child.cmdline())
+            ]
+            if workers:
+                workers[killed % len(workers)].kill()
+                killed += 1
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    try:
+        disturbed = analysed("facility", client, files)
+    finally:
+        over.set()
+        killer.join()
+    check_rate(disturbed, expected)
+    return {
+        "killed": killed,
+        "same": disturbed[:2] == undisturbed[:2],
+        "seconds": disturbed.wall,
+        "undisturbed_seconds": undisturbed.wall,
+    }
 
 
 if __name__ == "__main__":
