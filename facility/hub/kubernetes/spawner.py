@@ -20,9 +20,9 @@ from facility.kubernetes.tenant import slug
 
 LOOK_INTERVAL = 1.0
 """Seconds between two looks at what a start waits for."""
-LOOKS_FOR_EVENTS = 3
-"""Looks at a waiting pod until its events are asked for, for which Kubernetes reads all events of
-the namespace, those of Dask workers too; most starts wait for less."""
+FIRST_QUESTION, LONGEST_PAUSE = 3, 24
+"""Looks until Kubernetes is asked, and at most until it is asked again: for a pod's events it reads
+all of the namespace, those of Dask workers too."""
 OVER = ("Failed", "Succeeded")
 """Phases of pods in which nothing runs any more."""
 
@@ -110,20 +110,30 @@ class TenantSpawner(KubeSpawner):
         )
 
     async def progress(self) -> AsyncIterator[dict[str, Any]]:
-        """Say what the start waits for, until it has ended."""
-        told, looks = "", 0
+        """Say what the start waits for, until it has ended.
+
+        The pod is followed anyway; Kubernetes is asked for more only where the start takes longer
+        than most, and more and more rarely then.
+        """
+        told, looks, question = "", 0, FIRST_QUESTION
         events: list[Any] = []
+        inside = self.tenants.api.within(self.namespace)
         while True:
             future = self._start_future
             over = future is not None and future.done()
             percent, message = 0, ""
+            pod = self._seen()
+            looks += 0 if self._preparing else 1
+            asks = looks >= question
+            question += min(question, LONGEST_PAUSE) if asks else 0
             try:
-                pod = None if self._preparing else await self._pod()
-                if pod is not None and not placed(pod):
-                    looks += 1
-                    if looks % LOOKS_FOR_EVENTS == 0:
-                        events = await self._events(pod)
-                percent, message = progress.stage(pod, events)
+                if pod is None and asks:
+                    # It is there and not seen where Kubernetes refuses, which is told.
+                    pod = await inside.get(POD, self.pod_name)
+                elif pod is not None and asks and not placed(pod):
+                    events = await self._events(pod)
+                if pod is not None or self._preparing:
+                    percent, message = progress.stage(pod, events)
             except KubernetesError as error:
                 if error.status == 403:
                     message = f"{error}. The hub tries again."
@@ -133,11 +143,6 @@ class TenantSpawner(KubeSpawner):
             if over:
                 return
             await asyncio.sleep(LOOK_INTERVAL)
-
-    async def _pod(self) -> Mapping[str, Any] | None:
-        # Asked for while none is seen, so that a refusal is told.
-        inside = self.tenants.api.within(self.namespace)
-        return self._seen() or await inside.get(POD, self.pod_name)
 
     async def _events(self, pod: Mapping[str, Any]) -> list[Any]:
         inside = self.tenants.api.within(self.namespace)
