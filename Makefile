@@ -40,7 +40,7 @@ test-browser: $(READY) ## tests in a real Chromium
 	@tools/chromium >/dev/null
 	@.venv/bin/python -m tools.tiers browser
 
-test-long: $(READY) ## every boundary of a real file cut off, and what else takes minutes
+test-long: $(READY) ## a real file cut off at every boundary, and beside each
 	@.venv/bin/python -m tools.tiers long
 
 test-gpu: $(READY) ## tests on an NVIDIA GPU, where there is one

@@ -125,9 +125,14 @@ def check(pools: Mapping[str, int | tuple[int, int]]) -> None:
     RequestError
         With everything that is wrong with them.
     """
+    request(*room(), pools=pools)
+
+
+def room() -> tuple[Config, dict[str, Limit]]:
+    """Return the pools that there are here, and how many workers of each there can be."""
     site = _site(None)
     loaded = site.pools(None)
-    request(loaded, site.limits(loaded), pools=pools)
+    return loaded, site.limits(loaded)
 
 
 _trusted: set[str] = set()

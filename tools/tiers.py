@@ -43,7 +43,7 @@ TIERS = {
     ),
     "browser": Tier("a real Chromium", ("tests", "-m", "browser"), may_skip=False),
     "gpu": Tier("an NVIDIA GPU", ("tests", "-m", "gpu"), may_skip=False),
-    "long": Tier("what takes minutes", ("tests/long",)),
+    "long": Tier("full sweeps", ("tests/long",)),
     "images": Tier("containers of each image", ("tests/images", "-n", "2"), may_skip=False),
     "kube": Tier(
         "a real Kubernetes",

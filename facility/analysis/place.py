@@ -9,14 +9,11 @@ from typing import Any
 from distributed import Client
 from distributed.deploy.cluster import Cluster
 
-from facility import config as configuration
 from facility.analysis.chunk import unseen
 from facility.analysis.plan import Plan
 from facility.counts import standing
 from facility.errors import FilesetError
-from facility.launch import cluster
-from facility.local import limits
-from facility.machine import this_machine
+from facility.launch import cluster, room
 
 SEEN_FILES = 20
 """Files that a worker is asked for before the first chunk, each in another folder."""
@@ -36,11 +33,11 @@ def client_of(place: Cluster | Client | None, pool: str | None, chunks: int) -> 
         with cluster() as made, Client(made) as client:
             yield client
         return
-    loaded = configuration.load(None)
+    loaded, limits = room()
     name = pool or loaded.default.name
-    room = limits.limits(loaded, this_machine()).get(name)
+    limit = limits.get(name)
     # A pool that does not exist or fit here is told about by `cluster`.
-    fits = max(1, min(room.workers, loaded.pools[name].max_workers)) if room else 1
+    fits = max(1, min(limit.workers, loaded.pools[name].max_workers)) if limit else 1
     wanted: dict[str, Any] = {name: (1, max(1, min(fits, chunks)))}
     with cluster(**wanted) as made, Client(made) as client:
         yield client

@@ -1,6 +1,6 @@
 """Real PHYSLITE cut off at every boundary of a key and of a basket, and beside them.
 
-It takes some ten minutes: `make test-long`.
+Some six thousand times: `make test-long`.
 """
 
 import shutil
