@@ -176,7 +176,7 @@ print(json.dumps(found))
     seen = ada.space.run("exec", scheduler, "--", "sh", "-c", look).split("\n")
     assert [seen[0], seen[1], {*seen[2].split()}] == [str(UID), str(GID), {str(GID), str(GROUP)}]
     assert (folders.folder / "home-ada" / "scheduler").stat().st_uid == UID
-    told = ada.space.run("exec", "notebook", "--", "facility", "doctor")
+    told = ada.space.say("exec", "notebook", "--", "facility", "doctor")
     assert "/common" in told
     assert "since a single node" not in told
     ada.facility.hub("facility", "clusters", "stop", "--user", "ada", "--all")
@@ -216,7 +216,7 @@ def test_a_home_for_one_node_is_declared_absent(facility: Facility, folders: Fol
         assert "has not" in said
         assert "/home/jovyan" in said
         assert "/common" not in said
-        told = eve.space.run("exec", "notebook", "--", "facility", "doctor")
+        told = eve.space.say("exec", "notebook", "--", "facility", "doctor")
         assert "/common; not /home/jovyan, since a single node may mount it" in told
     finally:
         facility.upgrade(singleuser=servers)
