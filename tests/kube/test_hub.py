@@ -1,5 +1,6 @@
 """The facility as its chart installs it: log in, get a notebook, call `cluster()`, and go."""
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -7,6 +8,7 @@ import pytest
 import requests
 
 from facility import names
+from facility.hub.kubernetes.configuration import POOLS_FOLDER
 from tests.kube.charts import POOLS, SMALL, Facility, User, installed_chart, wait_for_gone
 from tests.kube.conftest import Kubernetes, until
 
@@ -51,6 +53,39 @@ def test_the_server_is_in_its_users_namespace_and_obeys_its_rules(ada: User) -> 
     space = Kubernetes(ada.facility.state).get("namespace", ada.space.namespace)
     assert space["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
     assert space["metadata"]["labels"][names.HUB_LABEL] == ada.facility.name
+
+
+def test_what_is_taken_away_or_changed_is_back_with_the_next_start(facility: Facility) -> None:
+    mona = facility.visitor("mona")
+    kinds = "resourcequotas,limitranges,networkpolicies,rolebindings,configmaps,serviceaccounts"
+    selector = ("-l", f"{names.HUB_LABEL}={facility.name}")
+
+    def rules() -> dict[str, Any]:
+        listed = json.loads(mona.space.run("get", kinds, *selector, "-o", "json"))["items"]
+        kept = ("spec", "data", "roleRef", "subjects")
+        return {
+            f"{each['kind']}/{each['metadata']['name']}": {key: each.get(key) for key in kept}
+            for each in listed
+        }
+
+    mona.spawn()
+    mona.stop_server()
+    made = rules()
+    assert {name.partition("/")[0] for name in made} >= {"ResourceQuota", "NetworkPolicy"}
+    mona.space.run("delete", "limitrange,networkpolicy,rolebinding", *selector)
+    (quota, *_) = [name.partition("/")[2] for name in made if name.startswith("ResourceQuota")]
+    more = json.dumps({"spec": {"hard": {"limits.cpu": "999", "pods": "999"}}})
+    mona.space.run("patch", "resourcequota", quota, "--type=merge", "-p", more)
+    assert rules() != made
+    assert any("Server ready" in each for each in mona.spawn())
+    assert rules().keys() == made.keys()
+    for name, rule in made.items():
+        if name != f"ResourceQuota/{quota}":
+            assert rules()[name] == rule
+    # What others have added to it stays, as long as it does not stand against what is ours.
+    hard = rules()[f"ResourceQuota/{quota}"]["spec"]["hard"]
+    assert hard.items() >= made[f"ResourceQuota/{quota}"]["spec"]["hard"].items()
+    mona.stop_server()
 
 
 def test_one_call_starts_a_dask_cluster_on_both_architectures(ada: User) -> None:
@@ -159,7 +194,8 @@ def test_a_pool_added_by_an_upgrade_is_usable_in_a_running_notebook(ada: User) -
     facility.upgrade(pools={**POOLS, "extra": extra})
     assert facility.kube.get("secret", "hub-secrets")["data"] == secrets
     facility.wait_until_it_answers()
-    until(lambda: "extra" in ada.python("from facility import pools; print(pools())"), 200)
+    pools = ("exec", "notebook", "--", "cat", f"{POOLS_FOLDER}/{names.POOLS_KEY}")
+    until(lambda: "extra" in ada.space.run(*pools), 200)
     said = ada.python(
         "from facility import cluster\n"
         "with cluster(extra=1, wait=1, timeout=200) as c: print(list(c.workers))"
@@ -170,7 +206,7 @@ def test_a_pool_added_by_an_upgrade_is_usable_in_a_running_notebook(ada: User) -
 
 def test_administrators_see_and_end_what_users_have(ada: User) -> None:
     facility = ada.facility
-    ada.python('from facility import cluster\nc = cluster(cpu=1, name="left", wait=1)')
+    ada.python('from facility import cluster\nc = cluster(cpu=1, name="left", wait=1)', keep=True)
     listed = facility.hub("facility", "tenants", "list")
     assert any(line.split()[:2] == ["ada", ada.space.namespace] for line in listed.splitlines())
     assert "left" in facility.hub("facility", "clusters", "--everybody")
@@ -185,7 +221,7 @@ def test_administrators_see_and_end_what_users_have(ada: User) -> None:
 def test_taking_it_away_leaves_homes_and_nothing_that_runs(ada: User) -> None:
     """The last one."""
     facility = ada.facility
-    ada.python('from facility import cluster\nc = cluster(cpu=1, name="last", wait=1)')
+    ada.python('from facility import cluster\nc = cluster(cpu=1, name="last", wait=1)', keep=True)
     facility.uninstall()
     wait_for_gone(ada.space, WORK)
     assert "home" in ada.space.run("get", "pvc", "-o", "name")
