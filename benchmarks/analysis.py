@@ -128,7 +128,7 @@ def report(
     ratios = {
         "ideal_fraction": _measure.ratio(rates["facility"], rates["two"]),
         "ideal_fraction_cpu": _measure.ratio(by_cpu["facility"], by_cpu["two"]),
-        "vs_dask_executor": _measure.ratio(rates["facility"], rates["coffea"]),
+        "vs_dask_executor_cpu": _measure.ratio(by_cpu["facility"], by_cpu["coffea"]),
     }
     rows = {NAMES[way]: _measure.Summary.of(values) for way, values in rates.items()}
     result: dict[str, Any] = {

