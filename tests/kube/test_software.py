@@ -4,7 +4,6 @@ import json
 import urllib.request
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -100,49 +99,67 @@ print(place)
 """A package of a version that no worker has, and in it nothing else."""
 
 
-@contextmanager
-def installed_by_the_user(notebook: Notebook, name: str) -> Iterator[None]:
-    """What `pip install --user` has in a user's home for a while."""
-    pip = ("exec", notebook.name, "--", "python", "-m", "pip")
+OWN = "/home/jovyan/own"
+
+
+def install(notebook: Notebook, name: str, *how: str) -> None:
+    """Install a wheel with pip, as a user does in a notebook's terminal."""
     wheel = notebook.python(WHEEL.format(name=name)).strip()
-    notebook.admin.run(*pip, "install", "--user", "--no-index", "--no-deps", "-I", wheel)
-    try:
-        yield
-    finally:
-        notebook.admin.run(*pip, "uninstall", "-y", name)
+    pip = ("exec", notebook.name, "--", "python", "-m", "pip", "install")
+    notebook.admin.run(*pip, *how, "--no-index", "--no-deps", "--ignore-installed", wheel)
 
 
 def test_packages_of_the_users_own_are_told_once(notebook: Notebook) -> None:
-    """The notebook has them, by `pip install --user`, and workers have not."""
-    with installed_by_the_user(notebook, "mplhep"):
-        said = notebook.python(
-            """
-            import logging, sys, time
-            logging.basicConfig(stream=sys.stdout, format="%(message)s")
-            from facility import cluster
-            with cluster(cpu=3, wait=3, name="own") as c:
-                time.sleep(2)
-            """
-        )
+    """The notebook has them first, and workers have not."""
+    install(notebook, "mplhep", f"--target={OWN}-one")
+    said = notebook.python(
+        f"""
+        import logging, sys, time
+        sys.path.insert(0, "{OWN}-one")
+        logging.basicConfig(stream=sys.stdout, format="%(message)s")
+        from facility import cluster
+        with cluster(cpu=3, wait=3, name="own") as c:
+            time.sleep(2)
+        """
+    )
     assert said.count("mplhep 99.0 in the notebook and") == 1
 
 
 def test_a_package_of_the_users_own_that_workers_must_share_is_refused(
     notebook: Notebook,
 ) -> None:
-    with installed_by_the_user(notebook, "cloudpickle"):
-        said = notebook.python(
-            """
-            from facility import cluster
-            from facility.errors import ClusterFailedError
-            try:
-                cluster(cpu=1, name="other", timeout=60)
-            except ClusterFailedError as error:
-                print(error)
-            """
-        )
+    install(notebook, "cloudpickle", f"--target={OWN}-two")
+    said = notebook.python(
+        f"""
+        import sys
+        sys.path.insert(0, "{OWN}-two")
+        from facility import cluster
+        from facility.errors import ClusterFailedError
+        try:
+            cluster(cpu=1, name="other", timeout=60)
+        except ClusterFailedError as error:
+            print(error)
+        """
+    )
     assert "cloudpickle 99.0 in the notebook and" in said
     assert "no more workers are started" in said
+
+
+def test_pip_install_user_adds_and_does_not_replace(notebook: Notebook) -> None:
+    """The image's own packages come first, in the notebook as on workers: no difference is told."""
+    for name in ("mplhep", "new_of_the_user"):
+        install(notebook, name, "--user")
+    said = notebook.python(
+        """
+        import importlib.metadata as metadata
+        from facility.kubernetes.software import software
+        found = software()["packages"]
+        print(found["mplhep"] == metadata.version("mplhep") != "99.0")
+        print(found["new-of-the-user"], metadata.version("new_of_the_user"))
+        """
+    )
+    notebook.admin.run("exec", notebook.name, "--", "rm", "-r", "/home/jovyan/.local")
+    assert said.split() == ["True", "99.0", "99.0"]
 
 
 def test_without_rights_it_says_whose_are_missing(notebook: Notebook) -> None:
