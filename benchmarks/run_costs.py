@@ -1,24 +1,26 @@
 """What facility.run costs beside the analysis itself.
 
-- `account_and_checkpoint`: CPU seconds of a worker's chunks with receipts, pickled results and
-  checkpoints over those of the bare loop (open, process, add), on the same files in one process;
+- `account_and_checkpoint`: CPU seconds of a run's chunks in one process, with fingerprints,
+  receipts, pickled results, checkpoints and the report, over those of planning, reading,
+  processing and adding alone, measured in the same pass;
 - `ten_thousand`: seconds, and memory that client and scheduler gain, for 10,000 chunks without any
   work, through facility.run's loop and through coffea's DaskExecutor, each on a Dask cluster of its
   own.
 """
 
 import argparse
+import pickle
 import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import cloudpickle
 import psutil
 
 from benchmarks import _measure
 from benchmarks._samples import EVENTS, FILES, narrow
-from benchmarks._ways import processed
 
 CHUNKS = 10_000
 WORKERS = 2
@@ -42,84 +44,76 @@ def account(
     rows: dict[str, _measure.Summary],
     units: dict[str, str],
 ) -> None:
-    """Measure what the account of a chunk and its checkpoint cost."""
+    """Measure what the account of chunks and their checkpoints cost."""
     files = [str(path) for path in narrow(FILES["narrow"])]
-    names = {"bare": "the bare loop", "full": "with account and checkpoint"}
+    spent: list[tuple[float, float]] = []
     with tempfile.TemporaryDirectory() as folder:
-        runs: dict[str, Callable[[], object]] = {
-            "bare": lambda: bare(files),
-            "full": lambda: full(files, Path(folder)),
-        }
-        for run in runs.values():
-            run()
-        samples = _measure.alternate(
-            {name: cpu(run) for name, run in runs.items()}, options.rounds, unit="s of CPU"
-        )
-    for name, label in names.items():
-        rows[label], units[label] = _measure.Summary.of(samples[name]), "s of CPU"
-    ratio = _measure.ratio(samples["full"], samples["bare"])
-    rows["account_and_checkpoint"] = ratio
-    result["account_and_checkpoint"] = ratio
+
+        def run() -> float:
+            spent.append(account_of(files, Path(folder) / str(len(spent))))
+            return spent[-1][1] / spent[-1][0]
+
+        run()
+        spent.clear()
+        _measure.alternate({"the analysis alone / with account": run}, options.rounds, unit="")
+    for label, place in (("the analysis alone", 0), ("with account and checkpoint", 1)):
+        rows[label], units[label] = _measure.Summary.of(pair[place] for pair in spent), "s of CPU"
+    ratio = _measure.ratio([full for _, full in spent], [bare for bare, _ in spent])
+    rows["account_and_checkpoint"] = result["account_and_checkpoint"] = ratio
 
 
-def cpu(work: Callable[[], object]) -> Callable[[], float]:
-    """Measure CPU seconds of this process."""
+def account_of(files: list[str], folder: Path) -> tuple[float, float]:
+    """Process files as a run does, with an empty checkpoint.
 
-    def measured() -> float:
-        before = time.process_time()
-        work()
-        return time.process_time() - before
-
-    return measured
-
-
-def bare(files: list[str]) -> Any:
-    """Open files and process them as a worker does, and keep no account."""
-    from facility.analysis.chunk import get_ready
-    from facility.analysis.fileset import fileset
-    from facility.analysis.merge import merge_here
-    from facility.analysis.openfile import Settings, open_file
-    from facility.analysis.physlite import PhysliteSchema
-    from facility.analysis.plan import plan
-    from facility.analysis.zpeak import ZPeak
-
-    get_ready()
-    work, settings, zpeak = plan(fileset(files, progress=False), EVENTS), SETTINGS, ZPeak()
-    if not settings:
-        settings.append(Settings(PhysliteSchema))
-    results = {
-        chunk.index: zpeak.process(open_file(chunk, settings[0]).events(chunk, {}))
-        for chunk in work.chunks
-    }
-    return merge_here(results, len(work.chunks))
-
-
-SETTINGS: list[Any] = []
-"""The same in each round, as on a worker, or files would be opened again."""
-
-
-def full(files: list[str], folder: Path) -> Any:
-    """Do all that a run does with a chunk."""
+    Returns
+    -------
+    bare, full : float
+        CPU seconds of planning, reading, processing and adding; and of everything.
+    """
+    from facility.analysis import chunk as chunks
     from facility.analysis.checkpoint import Checkpoint
     from facility.analysis.fileset import fileset
+    from facility.analysis.merge import merge_here
+    from facility.analysis.openfile import Settings
     from facility.analysis.physlite import PhysliteSchema
     from facility.analysis.plan import plan
     from facility.analysis.report import Report
     from facility.analysis.zpeak import ZPeak
 
-    work = plan(fileset(files, progress=False), EVENTS)
-    kept = Checkpoint(folder, work, ZPeak(), PhysliteSchema)
-    report = Report.of(work, time.time())
+    bare, process = 0.0, chunks._processed
 
-    def keep(chunk: Any, packed: bytes, receipt: Any) -> None:
-        kept.save(chunk, packed, receipt)
-        report.records[chunk.index].take(receipt)
-        report.records[chunk.index].state = "processed"
+    def timed(work: Callable[..., Any]) -> Callable[..., Any]:
+        def measured(*given: Any) -> Any:
+            nonlocal bare
+            before = time.process_time()
+            try:
+                return work(*given)
+            finally:
+                bare += time.process_time() - before
 
-    result = processed(files, EVENTS, keep)
-    assert report.complete
+        return measured
+
+    zpeak, schema = ZPeak(), PhysliteSchema
+    began = time.process_time()
+    work = timed(lambda: plan(fileset(files, progress=False), EVENTS))()
+    kept, report = Checkpoint(folder, work, zpeak, schema), Report.of(work, time.time())
+    code, settings = cloudpickle.dumps(zpeak), cloudpickle.dumps(Settings(schema))
+    chunks._processed = timed(process)
+    results = {}
+    try:
+        for chunk in work.chunks:
+            packed, receipt = chunks.process_chunk(chunk, {}, code, settings, "none")
+            kept.save(chunk, packed, receipt)
+            record = report.records[chunk.index]
+            record.take(receipt)
+            record.state = "processed"
+            results[chunk.index] = pickle.loads(packed)
+    finally:
+        chunks._processed = process
+    timed(merge_here)(results, len(work.chunks))
     report.to_json()
-    return result
+    assert report.complete
+    return bare, time.process_time() - began
 
 
 # Many chunks.
