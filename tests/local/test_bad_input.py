@@ -162,9 +162,10 @@ def test_a_leak_that_dask_pauses_workers_for_is_not_waited_for(files: Fileset) -
     assert "workers ended whose memory the processor had filled" in report.summary()
 
 
+@pytest.mark.timeout(400)
 def test_a_leak_that_ends_workers_again_and_again_loses_no_sum(files: Fileset) -> None:
     with cluster(2, config=POOLS) as c:
-        found, report = run(c, files, Leaking(100), chunksize=CHUNK)
+        found, report = run(c, files, Leaking(100), chunksize=1_500)
         lost = sum(int(str(row["lost"])) for row in c.pools)
     assert found == EVENTS
     assert report.complete
