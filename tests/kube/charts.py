@@ -273,10 +273,15 @@ class User(Visitor):
         refused = self.begin(**options)
         return [refused] if refused else list(self.progress())
 
-    def python(self, code: str) -> str:
-        """What code prints in a new kernel of the user's server."""
+    def python(self, code: str, *, keep: bool = False) -> str:
+        """What code prints in a new kernel of the user's server; with `keep` the kernel stays."""
         server = self.open_server(200)
-        return self.execute(server, self.start_kernel(server), code)
+        kernel = self.start_kernel(server)
+        try:
+            return self.execute(server, kernel, code)
+        finally:
+            if not keep:
+                self.end_kernel(server, kernel)
 
 
 @contextlib.contextmanager

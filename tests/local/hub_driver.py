@@ -196,6 +196,10 @@ class Visitor:
         assert answer.status_code == 201, (answer.status_code, answer.text[:500])
         return str(answer.json()["id"])
 
+    def end_kernel(self, server: str, kernel: str) -> None:
+        path = f"api/kernels/{kernel}"
+        self.http.delete(server + path, headers=self._headers(server), timeout=60)
+
     def panel(self, server: str, method: str, path: str = "") -> requests.Response:
         """Send what the Dask panel sends."""
         return self.http.request(

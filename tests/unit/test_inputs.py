@@ -116,7 +116,8 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def test_a_second_plan_opens_no_file(cache: Path, opened: list[str], tmp_path: Path) -> None:
     paths = [str(path) for path in write_files(tmp_path / "data", 3, 40)]
     first = fileset(tmp_path / "data")
-    assert opened == paths
+    # Several are opened at a time.
+    assert sorted(opened) == paths
     opened.clear()
     second = fileset(tmp_path / "data")
     assert opened == []
