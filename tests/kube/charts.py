@@ -25,6 +25,8 @@ from tests.local.hub_driver import Visitor
 
 CHART = Path(__file__).resolve().parents[2] / "helm" / "facility"
 SMALL = {"cpu": 0.3, "memory": "512Mi", "maxWorkers": 20, "grace": 5}
+LITTLE = {"requests": {"cpu": "50m", "memory": "256Mi"}}
+"""So that two releases and their users' pods fit on a node of two cores."""
 ARM = {"key": "kubernetes.io/arch", "value": "arm64", "effect": "NoSchedule"}
 POOLS: dict[str, Any] = {
     "cpu": {**SMALL, "default": True, "nodeSelector": {"facility.test/pool": "cpu"}},
@@ -71,8 +73,12 @@ class Facility:
         return {
             "pools": POOLS,
             "images": {"permitted": [f"{site.REGISTRY}/"]},
-            "hub": {"image": self.image("hub"), "nodeSelector": {"kubernetes.io/arch": "amd64"}},
-            "proxy": {"nodeSelector": {"kubernetes.io/arch": "amd64"}},
+            "hub": {
+                "image": self.image("hub"),
+                "nodeSelector": {"kubernetes.io/arch": "amd64"},
+                "resources": LITTLE,
+            },
+            "proxy": {"nodeSelector": {"kubernetes.io/arch": "amd64"}, "resources": LITTLE},
             "operator": {
                 "image": self.image("operator"),
                 "nodeSelector": {"kubernetes.io/arch": "amd64"},

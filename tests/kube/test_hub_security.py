@@ -57,7 +57,8 @@ def users(facility: Facility) -> dict[str, User]:
         user.spawn()
         user.python(
             "from facility import cluster\n"
-            f'c = cluster(cpu=1, name="{user.user}s", wait=1, timeout=240)'
+            f'c = cluster(cpu=1, name="{user.user}s", wait=1, timeout=240)',
+            keep=True,
         )
 
     with ThreadPoolExecutor() as pool:
