@@ -152,7 +152,7 @@ def test_what_is_partly_granted_says_what_it_got(
     state: dict[str, object], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     """At once where the quota alone is too small, and later where others have the rest."""
-    quota = replace(QUOTA, pools={"cpu": 3, "gpu": 1})
+    quota = replace(QUOTA, pools={"cpu": 2, "gpu": 1})
     folder = tmp_path_factory.mktemp("small")
     with facility_of(dict(state), folder, quota=quota) as small:
         said = small.python(
@@ -166,13 +166,13 @@ def test_what_is_partly_granted_says_what_it_got(
             with cluster(gpu=3, name="less", wait=1) as c:
                 print(said)
                 print(c.explain())
-            with cluster(cpu=2, name="first", wait=2) as first:
+            with cluster(cpu=1, name="first", wait=1) as first:
                 try:
                     cluster(cpu=2, name="second", wait=2, timeout=30)
                 except ClusterTimeoutError as error:
                     print(error)
-                with cluster(cpu=3, name="third", wait=0.1) as third:
-                    while "1 of 3 workers run" not in third.explain():
+                with cluster(cpu=2, name="third", wait=0.1) as third:
+                    while "1 of 2 workers run" not in third.explain():
                         time.sleep(0.2)
                     while "no room" not in third.explain():
                         time.sleep(0.2)
@@ -182,7 +182,7 @@ def test_what_is_partly_granted_says_what_it_got(
     assert "pool gpu gets at most 1 workers instead of 3: the quota pool-gpu allows 1" in said
     assert "gpu: 1 of 1 worker run" in said
     assert "for 2 workers and got 1; nothing is left running" in said
-    assert "cpu: 1 of 3 workers run" in said
+    assert "cpu: 1 of 2 workers run" in said
     assert "no room for more: the quota pool-cpu is used up" in said
 
 
