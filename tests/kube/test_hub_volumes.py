@@ -8,6 +8,7 @@ import json
 import os
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -142,9 +143,10 @@ def test_a_login_that_says_not_as_whom_is_refused(facility: Facility, user: str)
 def test_notebook_scheduler_and_workers_are_the_user_and_see_the_same_folders(
     ada: User, folders: Folders
 ) -> None:
-    said = ada.python(
+    code = (
         LOOK
         + """
+import os, time
 found = {"notebook": look("/common/notebook")}
 look("/home/jovyan/notebook")
 c = cluster(cpu=1, arm=1, wait=2, timeout=300, name="mine")
@@ -155,8 +157,19 @@ for pool in ("cpu", "arm"):
         found[f"{pool} {folder}"] = future.result()
 print(c.pools)
 print(json.dumps(found))
+while not os.path.exists("/common/seen"):
+    time.sleep(0.5)
 """
     )
+    with ThreadPoolExecutor() as pool:
+        future = pool.submit(ada.python, code)
+        # While the kernel runs, so does its Dask cluster.
+        homes = folders.folder / "home-ada"
+        until(lambda: future.done() or (homes / "arm").exists(), 400)
+        if not future.done():
+            see_scheduler(ada, homes)
+        (folders.common / "seen").touch()
+        said = future.result()
     table, found = said.strip().rsplit("\n", 1)
     # Nothing is absent on workers.
     assert "has not" not in table
@@ -166,6 +179,15 @@ print(json.dumps(found))
     for folder, owner in ((folders.common, UID), (folders.folder / "home-ada", UID)):
         files = {name: (folder / name).stat().st_uid for name in ("notebook", "cpu", "arm")}
         assert files == dict.fromkeys(files, owner)
+    told = ada.space.say("exec", "notebook", "--", "facility", "doctor")
+    assert "/common" in told
+    assert "since a single node" not in told
+    ada.facility.hub("facility", "clusters", "stop", "--user", "ada", "--all")
+    wait_for_gone(ada.space, "daskclusters")
+
+
+def see_scheduler(ada: User, home: Path) -> None:
+    """Check that the scheduler is the user too, on the same folders."""
     pods = json.loads(ada.space.run("get", "pods", "-o", "json"))["items"]
     scheduler = next(
         each["metadata"]["name"]
@@ -175,12 +197,7 @@ print(json.dumps(found))
     look = "id -u; id -g; id -G; ls /common /home/jovyan; touch /home/jovyan/scheduler"
     seen = ada.space.run("exec", scheduler, "--", "sh", "-c", look).split("\n")
     assert [seen[0], seen[1], {*seen[2].split()}] == [str(UID), str(GID), {str(GID), str(GROUP)}]
-    assert (folders.folder / "home-ada" / "scheduler").stat().st_uid == UID
-    told = ada.space.say("exec", "notebook", "--", "facility", "doctor")
-    assert "/common" in told
-    assert "since a single node" not in told
-    ada.facility.hub("facility", "clusters", "stop", "--user", "ada", "--all")
-    wait_for_gone(ada.space, "daskclusters")
+    assert (home / "scheduler").stat().st_uid == UID
 
 
 def test_the_users_namespace_says_as_whom_pods_run(ada: User) -> None:
