@@ -81,7 +81,13 @@ def main() -> int:
     import dask
 
     with dask.config.set(settings["dask"]):
-        asyncio.run(serve(settings, member, remarks, received))
+        try:
+            asyncio.run(serve(settings, member, remarks, received))
+        except RuntimeError as error:
+            # distributed says only that it failed, and what stands last is what users are told.
+            if error.__cause__ is not None:
+                error.add_note(f"The cause: {error.__cause__!r}")
+            raise
     return 0
 
 
