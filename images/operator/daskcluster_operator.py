@@ -13,21 +13,27 @@ import logging
 from typing import Any
 
 import kopf
+import kr8s
 from dask_kubernetes.operator._objects import DaskWorkerGroup
 from dask_kubernetes.operator.controller import controller
 
 CLUSTER = "daskcluster.kubernetes.dask.org"
 GROUP = "daskworkergroup.kubernetes.dask.org"
+RETRY_SECONDS = 1.0
+"""Seconds after which a handler begins again that lost its connection; kopf would take a minute."""
 
 kopf.set_default_registry(kopf.OperatorRegistry())
 kopf.on.probe(id="now")(controller.get_current_timestamp)
-kopf.on.create(CLUSTER)(controller.daskcluster_create)
-kopf.on.field(CLUSTER, field="status.phase", new="Created")(
+kopf.on.create(CLUSTER, backoff=RETRY_SECONDS)(controller.daskcluster_create)
+kopf.on.field(CLUSTER, field="status.phase", new="Created", backoff=RETRY_SECONDS)(
     controller.daskcluster_create_components
 )
-kopf.on.field("service", field="status", labels={"dask.org/component": "scheduler"})(
-    controller.handle_scheduler_service_status
-)
+kopf.on.field(
+    "service",
+    field="status",
+    labels={"dask.org/component": "scheduler"},
+    backoff=RETRY_SECONDS,
+)(controller.handle_scheduler_service_status)
 
 
 @kopf.on.startup()
@@ -47,8 +53,14 @@ def login(**settings: Any) -> kopf.ConnectionInfo | None:
     return kopf.login_with_service_account(**settings) or kopf.login_with_kubeconfig(**settings)
 
 
-@kopf.on.create(GROUP)
+@kopf.on.create(GROUP, backoff=RETRY_SECONDS)
 async def adopt(body: kopf.Body, namespace: str | None, **_: Any) -> None:
     """Let the worker group that is made with each DaskCluster be deleted with it."""
     group = await DaskWorkerGroup(body, namespace=namespace)
-    await (await group.cluster()).adopt(group)
+    try:
+        cluster = await group.cluster()
+    except kr8s.NotFoundError:
+        # Its DaskCluster has gone meanwhile, and took along only what it owned.
+        await group.delete()
+    else:
+        await cluster.adopt(group)

@@ -23,7 +23,7 @@ COMPARED = """
     files = fileset("/data/*.root*")
     found = {}
     with cluster(cpu=1, arm=1, name="both", wait=2, timeout=300) as c:
-        print({row["pool"]: row["has not"] for row in c.pools})
+        print([row["pool"] for row in c.pools if row.get("has not")])
         for pool in ("cpu", "arm"):
             result, report = run(
                 ZPeak(), files, c, pool=pool, schema=physlite.PhysliteSchema, chunksize=5_000)
@@ -60,7 +60,7 @@ def test_arm_gives_the_histograms_of_amd64(
         said = notebook.python(COMPARED)
     lines = said.splitlines()
     # Also that of no pool's own volumes, since the notebook shares it.
-    assert "'cpu (default)': '', 'gpu': '', 'arm': ''" in lines[0]
+    assert lines[0] == "[]"
     assert lines[1].startswith("cpu 91."), said
     assert lines[1].endswith("20000 True {'cpu'}"), said
     assert lines[2].startswith("arm 91."), said
