@@ -1,6 +1,7 @@
 """The facility as its chart installs it: log in, get a notebook, call `cluster()`, and go."""
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -29,15 +30,15 @@ def facility(state: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) ->
 @pytest.fixture(scope="module")
 def ada(facility: Facility) -> User:
     user = facility.visitor("ada")
-    user.said = user.spawn()  # type: ignore[attr-defined]
+    user.said = user.spawn_and_watch()  # type: ignore[attr-defined]
     user.open_server(200)
     return user
 
 
 def test_the_start_of_a_server_is_told_in_words(ada: User) -> None:
     said = ada.said  # type: ignore[attr-defined]
-    assert any("Server ready" in each for each in said), said
-    assert any("does not run yet" in each or "JupyterLab starts" in each for each in said), said
+    assert "Server ready" in said
+    assert re.search(r"is being prepared|does not run yet|JupyterLab starts", said), said
 
 
 def test_a_wrong_password_lets_nobody_in(facility: Facility) -> None:
@@ -225,8 +226,12 @@ def test_taking_it_away_leaves_homes_and_nothing_that_runs(ada: User) -> None:
     facility.uninstall()
     wait_for_gone(ada.space, WORK)
     assert "home" in ada.space.run("get", "pvc", "-o", "name")
-    left = facility.kube.run("get", "all,secrets", "-o", "name")
-    assert set(left.split()) <= {"secret/hub-secrets"}
+    until(
+        lambda: (
+            facility.kube.run("get", "all,secrets", "-o", "name").split() == ["secret/hub-secrets"]
+        ),
+        60,
+    )
     admin = Kubernetes(facility.state)
     label = f"{names.HUB_LABEL}={facility.name}"
     assert not admin.run("get", "clusterroles,priorityclasses", "-l", label, "-o", "name").strip()

@@ -438,6 +438,8 @@ def test_what_an_operator_holds(metadata: dict[str, Any], expected: bool) -> Non
         ("mine-scheduler.af-bob.svc", False),
         ("mine-scheduler.af-ada.svc.example.org", False),
         ("10.0.0.1", False),
+        ("10.0.0.2", True),
+        ("fd00::2", True),
         ("kubernetes.default.svc", False),
     ],
 )
@@ -445,6 +447,8 @@ def test_dashboards_of_the_own_namespace_alone(
     monkeypatch: pytest.MonkeyPatch, host: str, expected: bool
 ) -> None:
     monkeypatch.setattr("facility.hub.dashboards.own_namespace", lambda: "af-ada")
+    numbers = {"10.0.0.2", "fd00::2"}
+    monkeypatch.setattr("facility.hub.dashboards.scheduler_numbers", lambda: numbers)
     assert is_dashboard(None, host) is expected
 
 
