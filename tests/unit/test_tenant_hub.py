@@ -286,7 +286,7 @@ def test_databases(db: dict[str, str], secrets: dict[str, str], url: str) -> Non
 def test_profiles_override_only_what_they_say() -> None:
     small = {"displayName": "Small", "cpuLimit": 0.05, "memoryLimit": "512Mi", "default": True}
     gpu = {"displayName": "GPU", "gpus": 1, "image": {"name": "a/gpu"}}
-    chosen = site(singleuser={"profiles": {"small": small, "gpu": gpu}})
+    chosen = site(singleuser={"profiles": {"gpu": gpu, "small": small}})
     first, second = profiles(chosen.values, "1.2")
     assert first["kubespawner_override"] == {
         "node_selector": {},

@@ -218,7 +218,8 @@ def profiles(values: Values, version: str) -> list[dict[str, Any]]:
         if profile.images:
             entry["profile_options"] = {"image": _choices(profile, version)}
         found.append(entry)
-    return found
+    # Helm hands them on in the order of their names.
+    return sorted(found, key=lambda entry: not entry["default"])
 
 
 def _choices(profile: Profile, version: str) -> dict[str, Any]:
