@@ -10,6 +10,7 @@ nothing: tests run Python in it.
 import json
 import subprocess
 import textwrap
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ import pytest
 from facility import names
 from facility.config import Config, Pool
 from facility.kubernetes.tenant import Quota
-from tests.kube.conftest import Kubernetes, until
+from tests.kube.conftest import Kubernetes
 from tests.kube.tenancy import Space, installed, operator, release, space
 
 SMALL: dict[str, Any] = {
@@ -114,7 +115,10 @@ class Notebook:
 
     def gone(self, cluster: str, seconds: float = 90) -> None:
         """Wait until nothing is left of a Dask cluster."""
-        until(lambda: not self.left(cluster), seconds)
+        deadline = time.monotonic() + seconds
+        while left := self.left(cluster):
+            assert time.monotonic() < deadline, f"after {seconds} s there is still {left}"
+            time.sleep(0.3)
 
     def pods(self, cluster: str, pool: str) -> list[dict[str, Any]]:
         selector = f"{names.CLUSTER_LABEL}={cluster},{names.POOL_LABEL}={pool}"
