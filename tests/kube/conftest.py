@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
+from xdist.scheduler import LoadScopeScheduling
 
 STATE = "KUBE_TEST_STATE"
 """Variable that names the file in which the bring-up says what runs."""
@@ -95,13 +96,27 @@ def until(check: Callable[[], bool], seconds: float = 30) -> None:
         time.sleep(0.3)
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist looks at the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep a module's tests in one process and in order: they share a user's server."""
-    for item in items:
-        module = HUBS if item.path.stem.startswith(HUBS) else item.path.stem
-        group = OTHER_GROUP.get(getattr(item, "originalname", ""), module)
-        item.add_marker(pytest.mark.xdist_group(group))
+class ByGroup(LoadScopeScheduling):
+    """Keeps a module's tests in one process and in order: they share a user's server.
+
+    Marks for `--dist loadgroup` do nothing here: xdist 3.8 writes them into an attribute of tests
+    that pytest 9.2 has no more.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        return group_of(nodeid)
+
+
+def group_of(nodeid: str) -> str:
+    """Name the tests that a test shares a process with."""
+    path, _, name = nodeid.partition("::")
+    module = Path(path).stem
+    return OTHER_GROUP.get(name.partition("[")[0], HUBS if module.startswith(HUBS) else module)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByGroup:
+    """Have it used by `-n`."""
+    return ByGroup(config, log)
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ from distributed.core import Status
 
 from facility import cluster
 from facility.errors import ClusterFailedError
-from tests.local.pools import POOLS, until, where
+from tests.local.pools import POOLS, SMALL, until, where
 
 
 def test_client_by_object_and_by_address(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -75,7 +75,8 @@ def test_pictures_and_words() -> None:
 
 
 def test_what_is_missing_stands_in_the_widget_until_it_is_there() -> None:
-    with cluster(1, config=POOLS) as c:
+    slow = {"DASK_DISTRIBUTED__WORKER__PRELOAD": "['import time; time.sleep(5)']"}
+    with cluster(1, config={"pools": POOLS["pools"] | {"arm": {**SMALL, "env": slow}}}) as c:
         assert "1 of 1 worker run" not in c._widget().children[0].value
         c.scale(arm=1)
         until(lambda: "arm: 0 of 1 worker run" in c._widget().children[0].value)

@@ -120,9 +120,14 @@ def registry_config(where: Places) -> str:
     )
 
 
-@lru_cache
 def trust(where: Places) -> ssl.SSLContext:
     """An administrator's certificate, and trust in this Kubernetes' authority alone."""
+    # A Kubernetes that is brought up again has other keys.
+    return _trust(where, (where.keys / "ca.crt").read_bytes())
+
+
+@lru_cache(maxsize=1)
+def _trust(where: Places, _authority: bytes) -> ssl.SSLContext:
     context = ssl.create_default_context(cafile=str(where.keys / "ca.crt"))
     context.load_cert_chain(where.keys / "admin.crt", where.keys / "admin.key")
     return context

@@ -20,8 +20,8 @@ from tools.building import BuildError, say
 from tools.images import catalog, engine
 
 NOTHING_RAN = pytest.ExitCode.NO_TESTS_COLLECTED
-SIDE_BY_SIDE = ("-n", "2", "--dist", "loadgroup")
-"""More would wait for each other on two cores; which share a process says `conftest.py`."""
+SIDE_BY_SIDE = ("-n", "3", "--dist", "loadscope")
+"""Most of the time they wait for pods; which share a process says `conftest.py`."""
 LAST, CILIUM = PARTS = ("last", "cilium")
 """Markers of tests that run after all others: they take the Kubernetes away; they need Cilium as it
 is by default, for which no address of an ipBlock is that of a node or the API server."""
