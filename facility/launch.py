@@ -197,7 +197,7 @@ def _site(explicit: str | None) -> "ThisMachine | ThisNamespace":
     chosen, _ = choose_backend(explicit, os.environ, runs_in_pod())
     if chosen == LOCAL:
         return ThisMachine()
-    # httpx takes a tenth of a second to import, which one machine does not need.
+    # aiohttp takes a tenth of a second to import, which one machine does not need.
     from facility.kubernetes.site import ThisNamespace
 
     return ThisNamespace()

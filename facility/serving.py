@@ -1,12 +1,19 @@
 """How a scheduler or a worker runs in a process of its own until it is asked to close."""
 
 import asyncio
+import contextlib
+import logging
 import signal
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 from distributed.scheduler import Scheduler
 from tornado.web import Application, RequestHandler
+
+logger = logging.getLogger("facility")
+
+DASHBOARD_SECONDS = 5.0
+"""Seconds after which the dashboard starts though nobody looks."""
 
 
 def asked_to_close() -> asyncio.Event:
@@ -40,17 +47,19 @@ async def close_when_asked(
 class DashboardStarting(RequestHandler):
     """Tells a browser to come back for the dashboard in a second."""
 
+    def initialize(self, opened: asyncio.Event) -> None:
+        """Take what is set when somebody wants to see it."""
+        self.opened = opened
+
     def get(self) -> None:
         """Answer any page."""
+        self.opened.set()
         self.set_status(503)
         self.finish('<meta http-equiv="refresh" content="1">The dashboard is starting.')
 
 
 async def serve_scheduler(scheduler: Scheduler, started: Callable[[], None]) -> None:
     """Run a scheduler, made without a dashboard, until it closes or is asked to.
-
-    The dashboard's imports take as long as all others together, so that it
-    comes when the scheduler already serves.
 
     Parameters
     ----------
@@ -59,13 +68,31 @@ async def serve_scheduler(scheduler: Scheduler, started: Callable[[], None]) -> 
     """
     async with scheduler:
         asked = asked_to_close()
-        starting = Application([(".*", DashboardStarting)])
-        scheduler.http_application.add_application(starting)
+        dashboard = asyncio.ensure_future(_bring_dashboard(scheduler))
+        dashboard.add_done_callback(_tell_failure)
         started()
-        await asyncio.to_thread(_import_dashboard)
-        _add_dashboard(scheduler)
-        scheduler.http_application.applications.remove(starting)
         await close_when_asked(scheduler, asked)
+        dashboard.cancel()
+
+
+async def _bring_dashboard(scheduler: Scheduler) -> None:
+    """Add the dashboard once somebody looks, or once what starts first has had its time.
+
+    Its imports take as long as all others together, and workers start meanwhile.
+    """
+    opened = asyncio.Event()
+    starting = Application([(".*", DashboardStarting, {"opened": opened})])
+    scheduler.http_application.add_application(starting)
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(opened.wait(), DASHBOARD_SECONDS)
+    await asyncio.to_thread(_import_dashboard)
+    _add_dashboard(scheduler)
+    scheduler.http_application.applications.remove(starting)
+
+
+def _tell_failure(dashboard: "asyncio.Future[None]") -> None:
+    if not dashboard.cancelled() and (error := dashboard.exception()):
+        logger.error("The dashboard does not start", exc_info=error)
 
 
 def _import_dashboard() -> None:

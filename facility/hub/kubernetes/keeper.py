@@ -53,7 +53,6 @@ def main() -> None:
         stream=sys.stderr,
         format="[%(levelname)s %(asctime)s keeper] %(message)s",
     )
-    logging.getLogger("httpx").setLevel(logging.WARNING)
     asyncio.run(keep(Tenants(read_site(), Api(pod_account())), os.getppid()))
 
 
