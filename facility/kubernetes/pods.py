@@ -27,12 +27,6 @@ STOP_GRACE = 2
 """Seconds in which a worker closes that has been retired already."""
 
 
-MANY = 20
-"""Pods from which on they are ended together."""
-BATCH = 100
-"""Pods that one call ends."""
-
-
 @dataclass
 class Group:
     """Worker processes that share a pod."""
@@ -112,12 +106,7 @@ class WorkerPods:
                 for member in group.members
                 if member not in asked
             ]
-        if len(found) < MANY:
-            await asyncio.gather(*(self._delete(group.pod_name, STOP_GRACE) for group in found))
-            return
-        listed = [group.pod_name.removeprefix(f"{self.cluster.name}-") for group in found]
-        calls = [listed[start : start + BATCH] for start in range(0, len(listed), BATCH)]
-        await asyncio.gather(*(self._delete_many(batch) for batch in calls))
+        await asyncio.gather(*(self._delete(group.pod_name, STOP_GRACE) for group in found))
 
     def reasons(self, pool: str, events: Iterable[Object]) -> list[str]:
         """Say why pods of a pool do not run yet."""
@@ -199,14 +188,6 @@ class WorkerPods:
     async def _delete(self, pod: str, grace: int) -> None:
         try:
             await self.api.delete(POD, pod, grace)
-        except KubernetesError as error:
-            logger.warning("%s", error)
-
-    async def _delete_many(self, groups: Iterable[str]) -> None:
-        """End pods with one call, which takes the API server a third of the time."""
-        selector = f"{self.cluster.workers},{names.GROUP_LABEL} in ({','.join(groups)})"
-        try:
-            await self.api.delete_all(POD, selector, STOP_GRACE)
         except KubernetesError as error:
             logger.warning("%s", error)
 
