@@ -28,6 +28,8 @@ logger = logging.getLogger("facility")
 
 BEAT = 0.5
 ANSWER_SECONDS = 10.0
+CONNECT_SECONDS = 0.4
+"""Seconds in which a scheduler is reached at first; ever longer, for ways that are slow."""
 OWNER_SECONDS = 120.0
 """Seconds for which a scheduler lives on without an owner and without a client."""
 SLOW = 2.0
@@ -173,11 +175,17 @@ class Fleet:
     async def _connect(self, address: str, started: float) -> None:
         """Connect to the scheduler, again where the way to it is not open yet."""
         arguments = self.backend.security.get_connection_args("client")
+        patience = CONNECT_SECONDS
         while True:
-            self.scheduler = rpc(address, connection_args=arguments)
+            # While it is refused, distributed waits twice as long before each try; this begins
+            # anew, or a scheduler that serves would be found half a second late.
+            self.scheduler = rpc(address, connection_args=arguments, timeout=patience)
             try:
-                return await self._subscribe()
+                await self._subscribe()
+                self.scheduler.timeout = None  # That of Dask's configuration.
+                return
             except OSError as error:
+                patience = min(2 * patience, ANSWER_SECONDS)
                 await self.scheduler.close_rpc()
                 if how := self.backend.scheduler_ended():
                     raise ClusterFailedError(f"The scheduler {how}.") from error
