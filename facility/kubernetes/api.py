@@ -168,16 +168,18 @@ class Api:
         ------
         tuple
             ``("LISTED", list object)`` at first and whenever changes may have been missed, else
-            ``("ADDED" | "MODIFIED" | "DELETED", object)``.
+            ``("ADDED" | "MODIFIED" | "DELETED", object)``. The list object has one more key,
+            ``asked``: when it was asked for (monotonic, in seconds).
         """
         version = ""
         failures = 0
         while True:
             try:
                 if not version:
+                    asked = time.monotonic()
                     listed = await self.list(kind, selector)
                     version = listed["metadata"]["resourceVersion"]
-                    yield "LISTED", listed
+                    yield "LISTED", {**listed, "asked": asked}
                 async with aclosing(self._watch(kind, selector, version)) as changes:
                     async for change, body in changes:
                         self.silent_since = None

@@ -261,7 +261,7 @@ class KubernetesBackend:
         async for change, body in self.api.follow(POD, self.cluster.selector):
             if change == "LISTED":
                 pods = {pod["metadata"]["name"]: pod for pod in body["items"]}
-                self.pods.listed(pods)
+                self.pods.listed(pods, body["asked"])
                 for name in [name for name in self._schedulers if name not in pods]:
                     await self._scheduler_seen("DELETED", self._schedulers[name])
                 for pod in pods.values():

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import Collection, Coroutine, Iterable, Mapping
 from dataclasses import dataclass
@@ -36,6 +37,8 @@ class Group:
     request: PoolRequest
     pod: Object | None = None
     """As it was last seen."""
+    known_since: float = math.inf
+    """When it was first seen (monotonic, in seconds)."""
     waits: str = "it has not been posted yet"
     """Why there is no pod."""
 
@@ -43,6 +46,11 @@ class Group:
     def placed(self) -> bool:
         """Whether its container has been started."""
         return self.pod is not None and explain.placed(self.pod)
+
+    def see(self, pod: Object) -> None:
+        """Take note of how it is now."""
+        self.pod = trimmed(pod)
+        self.known_since = min(self.known_since, time.monotonic())
 
 
 class WorkerPods:
@@ -124,12 +132,18 @@ class WorkerPods:
 
     # What happens to them.
 
-    def listed(self, pods: Mapping[str, Object]) -> None:
-        """Take note of all pods that there are."""
+    def listed(self, pods: Mapping[str, Object], asked: float) -> None:
+        """Take note of all pods that there were.
+
+        Parameters
+        ----------
+        asked
+            When the list was asked for: it lacks pods that have been made since.
+        """
         for name, group in list(self.groups.items()):
             if name in pods:
                 self.seen("MODIFIED", pods[name])
-            elif group.pod is not None:
+            elif group.pod is not None and group.known_since < asked:
                 self.seen("DELETED", group.pod)
 
     def seen(self, change: str, pod: Object) -> None:
@@ -137,7 +151,7 @@ class WorkerPods:
         group = self.groups.get(pod["metadata"]["name"])
         if group is None or self.closing:
             return
-        group.pod = trimmed(pod)
+        group.see(pod)
         ended = explain.ending(group.pod)
         if ended is None and change == "DELETED":
             ended = "was deleted by somebody else", "", None
@@ -181,7 +195,8 @@ class WorkerPods:
             group.waits = ""
             self._full.pop(pool, None)
             if group.pod_name in self.groups:
-                group.pod = group.pod or trimmed(pod)
+                if group.pod is None:
+                    group.see(pod)
             else:
                 await self._delete(group.pod_name, 0)
 

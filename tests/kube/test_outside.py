@@ -1,5 +1,6 @@
 """cluster() in a process outside of Kubernetes, with a user's kubeconfig."""
 
+import asyncio
 import getpass
 import json
 import os
@@ -16,6 +17,9 @@ from typing import Any
 import pytest
 
 from facility import names
+from facility.hub.kubernetes.sweep import sweep
+from facility.kubernetes.api import Api
+from facility.kubernetes.kubeconfig import kubeconfig_account
 from tests.kube.conftest import until
 from tests.kube.notebooks import KINDS, POOLS, QUOTA
 from tests.kube.tenancy import Space, installed, operator, release, space
@@ -191,6 +195,33 @@ def test_it_ends(user: Space, tmp_path: Path, how: str) -> None:
     if how != "killed":
         said, _ = started.communicate(timeout=60)
         assert "was asked to close" in said
+
+
+def test_what_never_started_is_swept_once_its_client_has_gone(user: Space, tmp_path: Path) -> None:
+    """No scheduler is there to see that the Lease has run out."""
+    script = 'from facility import cluster; cluster(1, name="unborn", timeout=200)'
+    started = start(user, tmp_path, script, FACILITY_IMAGE="registry.test/no/such:image")
+    try:
+        until(lambda: "deployment" in left(user, "unborn"), 60)
+    finally:
+        started.kill()
+        started.communicate()
+    (lease,) = (word for word in left(user, "unborn").split() if "lease" in word)
+    hub = user.account(user.release.hub_account, user.release.namespace)
+
+    async def swept() -> list[str]:
+        api = Api(kubeconfig_account({"KUBECONFIG": hub.state["kubeconfig"]}))
+        try:
+            return await sweep(api, {user.namespace})
+        finally:
+            await api.aclose()
+
+    assert asyncio.run(swept()) == []
+    long_ago = {"spec": {"renewTime": "2026-01-01T00:00:00.000000Z"}}
+    user.admin.run("patch", lease, "--type=merge", "-p", json.dumps(long_ago))
+    (said,) = asyncio.run(swept())
+    assert said == f"the Dask cluster {user.namespace}/unborn, whose client has gone"
+    until(lambda: not left(user, "unborn"), 60)
 
 
 def test_a_way_that_is_cut_is_found_again(user: Space, tmp_path: Path) -> None:

@@ -426,6 +426,16 @@ def test_what_an_operator_holds(metadata: dict[str, Any], expected: bool) -> Non
     assert sweep.held({"metadata": metadata}, now) is expected
 
 
+@pytest.mark.parametrize(("minutes", "expected"), [(4, False), (9, False), (11, True)])
+def test_whose_client_has_gone(minutes: int, expected: bool) -> None:
+    now = datetime.datetime(2026, 1, 1, 0, minutes, tzinfo=datetime.UTC)
+    spec = {"renewTime": "2026-01-01T00:00:00.000000Z", "leaseDurationSeconds": 300}
+    assert sweep.run_out({"spec": spec}, now) is expected
+    owners = [{"kind": "Pod", "name": "notebook"}, {"kind": "Lease", "name": "mine-abc"}]
+    assert sweep.owning_lease({"metadata": {"ownerReferences": owners}}) == "mine-abc"
+    assert sweep.owning_lease({"metadata": {"ownerReferences": owners[:1]}}) is None
+
+
 # Dashboards.
 
 

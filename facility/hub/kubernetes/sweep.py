@@ -1,4 +1,8 @@
-"""What nobody else clears away: ended servers, and Dask clusters that an operator holds."""
+"""What nobody else clears away: ended servers, Dask clusters that an operator holds or nobody owns.
+
+A Dask cluster of a client outside of Kubernetes is ended by its scheduler when the client's Lease
+runs out. One whose scheduler never started would stay for ever.
+"""
 
 import datetime
 import logging
@@ -9,10 +13,12 @@ from facility import names
 from facility.errors import KubernetesError
 from facility.kubernetes import ends
 from facility.kubernetes.api import Api
-from facility.kubernetes.kinds import DASK_CLUSTER, DEPLOYMENT, POD, SERVICE
+from facility.kubernetes.kinds import DASK_CLUSTER, DEPLOYMENT, LEASE, POD, SERVICE
 
 HELD_SECONDS = 60.0
 """Seconds after which the end of a DaskCluster no longer waits for an operator."""
+LEASES = 2
+"""Times that a Lease may run out before its client is given up: a scheduler ends after one."""
 
 logger = logging.getLogger("facility")
 Object = Mapping[str, Any]
@@ -30,6 +36,19 @@ def held(cluster: Object, now: datetime.datetime) -> bool:
     if asked is None or not cluster["metadata"].get("finalizers"):
         return False
     return (now - datetime.datetime.fromisoformat(asked)).total_seconds() > HELD_SECONDS
+
+
+def run_out(lease: Object, now: datetime.datetime) -> bool:
+    """Tell whether the client that a Lease stands for has gone for good."""
+    spec = lease["spec"]
+    unseen = now - datetime.datetime.fromisoformat(spec["renewTime"])
+    return unseen > LEASES * datetime.timedelta(seconds=spec["leaseDurationSeconds"])
+
+
+def owning_lease(cluster: Object) -> str | None:
+    """Name of the Lease of the client outside that a DaskCluster belongs to."""
+    owners = cluster["metadata"].get("ownerReferences", ())
+    return next((owner["name"] for owner in owners if owner["kind"] == LEASE.name), None)
 
 
 async def sweep(api: Api, namespaces: Collection[str]) -> list[str]:
@@ -63,9 +82,17 @@ async def sweep(api: Api, namespaces: Collection[str]) -> list[str]:
         listed = []
     for cluster in listed:
         namespace, name = (cluster["metadata"][key] for key in ("namespace", "name"))
-        if namespace in namespaces and held(cluster, now):
-            await _release(api.within(namespace), name)
+        if namespace not in namespaces:
+            continue
+        within = api.within(namespace)
+        if held(cluster, now):
+            await _release(within, name)
             cleared.append(f"the Dask cluster {namespace}/{name}, which an operator held")
+        owner = owning_lease(cluster)
+        lease = await within.get(LEASE, owner) if owner else None
+        if owner and lease and run_out(lease, now):
+            await within.delete(LEASE, owner)
+            cleared.append(f"the Dask cluster {namespace}/{name}, whose client has gone")
     return cleared
 
 

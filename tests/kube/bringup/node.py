@@ -112,6 +112,8 @@ def kubelet_config(node: Node, where: Places) -> dict[str, Any]:
         "volumePluginDir": str(folder / "volumeplugins"),
         "podLogsDir": str(folder / "logs"),
         "nodeStatusUpdateFrequency": "5s",
+        # How soon a Secret or ConfigMap that changes is seen in pods; a minute by default.
+        "syncFrequency": "10s",
         "registerWithTaints": [taint(text) for text in node.taints],
         "serializeImagePulls": False,
     }

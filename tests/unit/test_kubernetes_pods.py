@@ -1,0 +1,41 @@
+"""What worker pods become: here the order in which answers come, which no API server lets one set.
+
+The API is a stand-in that answers when it is told to; `tests/kube` has the real one.
+"""
+
+import asyncio
+import time
+from typing import Any
+
+from facility.adaptive import Bounds
+from facility.config import Pool
+from facility.kubernetes.kinds import Kind
+from facility.kubernetes.manifests import DaskCluster
+from facility.kubernetes.place import Place
+from facility.kubernetes.pods import WorkerPods
+from facility.request import PoolRequest
+
+POOL = Pool(name="cpu", default=True, cpu=1, memory=2**30, max_workers=2)
+
+
+class Answers:
+    """Answers what was asked for, at once."""
+
+    async def create(self, kind: Kind, body: dict[str, Any]) -> dict[str, Any]:
+        return body
+
+
+async def test_a_list_lacks_what_was_made_while_it_was_on_its_way() -> None:
+    ready = asyncio.Event()
+    ready.set()
+    cluster = DaskCluster("mine", Place("af-ada", "image"), {})
+    pods = WorkerPods(cluster, Answers(), ready)  # type: ignore[arg-type]
+    asked = time.monotonic()
+    pods.start("cpu-0", ["cpu-0"], PoolRequest(POOL, Bounds(1, 1), POOL.memory))
+    await asyncio.sleep(0.01)
+    assert pods.groups["mine-cpu-0"].pod is not None
+    pods.listed({}, asked)
+    assert not pods.ended()
+    pods.listed({}, time.monotonic())
+    (ended,) = pods.ended()
+    assert (ended.name, ended.how) == ("cpu-0", "was deleted by somebody else")
