@@ -44,6 +44,9 @@ LOOK_EVERY = 2.0
 DULL = ("Scheduled", "Created", "Started", "Pulled", "Killing", "SuccessfulCreate")
 """Reasons of events that hold nothing up; hundreds of workers make thousands of them."""
 
+SCHEDULER_FIRST = 5.0
+"""Seconds after which many workers no longer wait until the scheduler runs."""
+
 
 class KubernetesBackend:
     """The pods of one Dask cluster.
@@ -115,6 +118,8 @@ class KubernetesBackend:
         except KubernetesError as error:
             raise self._not_made(error) from error
         self._ready.set()
+        # Where it waits for a node, an autoscaler has to see what else is wanted.
+        asyncio.get_running_loop().call_later(SCHEDULER_FIRST, self.pods.after_scheduler.set)
         work = [self._follow(), self._look(), self.belongings.keep()]
         work += [self.lease.keep()] if self.lease is not None else []
         self._tasks = [asyncio.ensure_future(each) for each in work]
@@ -290,6 +295,7 @@ class KubernetesBackend:
             self._ended = "was asked to close" if gone else ended[0]
         elif any("running" in status.get("state", {}) for status in statuses):
             self._serves = True
+            self.pods.after_scheduler.set()
         self._changed.set()
 
     async def _look(self) -> None:

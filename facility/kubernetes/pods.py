@@ -24,6 +24,8 @@ ASK_AGAIN = 10.0
 """Seconds after which a pod is posted again where a quota was used up."""
 SETTLE_SECONDS = 10.0
 """Seconds for which a close waits for calls that are under way."""
+EARLY = 8
+"""Pods that are posted beside the scheduler's; more would keep a node from starting that first."""
 STOP_GRACE = 2
 """Seconds in which a worker closes that has been retired already."""
 
@@ -47,10 +49,11 @@ class Group:
         """Whether its container has been started."""
         return self.pod is not None and explain.placed(self.pod)
 
-    def see(self, pod: Object) -> None:
-        """Take note of how it is now."""
+    def see(self, pod: Object) -> Object:
+        """Take note of how it is now; what is kept of it."""
         self.pod = trimmed(pod)
         self.known_since = min(self.known_since, time.monotonic())
+        return self.pod
 
 
 class WorkerPods:
@@ -67,7 +70,10 @@ class WorkerPods:
         self.api = api
         self.groups: dict[str, Group] = {}
         self.closing = False
+        self.after_scheduler = asyncio.Event()
+        """Set once the scheduler runs, or has had its time: most pods wait for it."""
         self._ready = ready
+        self._early = EARLY
         self._ended: list[Ended] = []
         self._full: dict[str, tuple[str, float]] = {}
         self._tails: dict[str, str] = {}
@@ -151,8 +157,7 @@ class WorkerPods:
         group = self.groups.get(pod["metadata"]["name"])
         if group is None or self.closing:
             return
-        group.see(pod)
-        ended = explain.ending(group.pod)
+        ended = explain.ending(group.see(pod))
         if ended is None and change == "DELETED":
             ended = "was deleted by somebody else", "", None
         if ended is not None:
@@ -173,6 +178,10 @@ class WorkerPods:
 
     async def _post(self, name: str, group: Group) -> None:
         await self._ready.wait()
+        self._early -= 1
+        if self._early < 0:
+            group.waits = "the Dask scheduler goes first"
+            await self.after_scheduler.wait()
         if self.closing:
             return
         group.waits = "the API server has not answered yet"
@@ -214,6 +223,7 @@ class WorkerPods:
     async def settle(self) -> None:
         """Post nothing more, and wait for the calls that are under way."""
         self.closing = True
+        self.after_scheduler.set()
         self.groups.clear()
         # A call that is cut off may still be obeyed, after what deletes its pod.
         if self._tasks and self._ready.is_set():

@@ -12,7 +12,7 @@ from facility.config import Pool
 from facility.kubernetes.kinds import Kind
 from facility.kubernetes.manifests import DaskCluster
 from facility.kubernetes.place import Place
-from facility.kubernetes.pods import WorkerPods
+from facility.kubernetes.pods import EARLY, WorkerPods
 from facility.request import PoolRequest
 
 POOL = Pool(name="cpu", default=True, cpu=1, memory=2**30, max_workers=2)
@@ -39,3 +39,20 @@ async def test_a_list_lacks_what_was_made_while_it_was_on_its_way() -> None:
     pods.listed({}, time.monotonic())
     (ended,) = pods.ended()
     assert (ended.name, ended.how) == ("cpu-0", "was deleted by somebody else")
+
+
+async def test_many_pods_wait_until_the_scheduler_runs() -> None:
+    ready = asyncio.Event()
+    ready.set()
+    cluster = DaskCluster("mine", Place("af-ada", "image"), {})
+    pods = WorkerPods(cluster, Answers(), ready)  # type: ignore[arg-type]
+    request = PoolRequest(POOL, Bounds(20, 20), POOL.memory)
+    for index in range(20):
+        pods.start(f"cpu-{index}", [f"cpu-{index}"], request)
+    await asyncio.sleep(0.01)
+    waiting = [group for group in pods.groups.values() if group.pod is None]
+    assert len(waiting) == 20 - EARLY
+    assert f"{len(waiting)} pods wait: the Dask scheduler goes first" in pods.reasons("cpu", [])
+    pods.after_scheduler.set()
+    await asyncio.sleep(0.01)
+    assert all(group.pod for group in pods.groups.values())
