@@ -15,9 +15,8 @@ import pytest
 from tools.building import CACHE, KEPT
 
 ARTIFACTS = Path(os.environ.get("CI_ARTIFACTS") or CACHE / "artifacts")
-SHARED_DATA = Path(
-    os.environ.get("FACILITY_SHARED_DATA") or Path(__file__).resolve().parents[2] / "shared/data"
-)
+SHARED = "FACILITY_SHARED_DATA"
+SHARED_DATA = Path(os.environ.get(SHARED) or Path(__file__).resolve().parents[2] / "shared/data")
 """Real ATLAS files, which are too large for this repository."""
 PRIVATE_PREFIXES = ("FACILITY_", "DASK_", "JUPYTER", "JPY_", "IPYTHON", "PIP_")
 
@@ -48,7 +47,8 @@ def leave_out_the_callers_settings() -> Path:
     for name in [name for name in os.environ if name.startswith(PRIVATE_PREFIXES)]:
         del os.environ[name]
     os.environ.pop("XDG_RUNTIME_DIR", None)
-    os.environ |= private_settings(home) | {KEPT: str(CACHE.parent)}
+    # Processes of the tests read this file again.
+    os.environ |= private_settings(home) | {KEPT: str(CACHE.parent), SHARED: str(SHARED_DATA)}
     return home
 
 

@@ -19,14 +19,10 @@ from facility.kubernetes.calls import Call, Object
 from facility.kubernetes.forward import Forward
 from facility.kubernetes.kinds import (
     DASK_CLUSTER,
-    DASK_GROUP,
-    DEPLOYMENT,
     EVENT,
-    LEASE,
     POD,
     SECRET,
     SERVICE,
-    Kind,
 )
 from facility.kubernetes.outside import Lease
 from facility.kubernetes.place import Place
@@ -350,7 +346,10 @@ class KubernetesBackend:
     async def _wait_until_gone(self) -> None:
         """Wait for the end of all, and finish what an operator that is away leaves undone."""
         started = time.monotonic()
-        while (left := await self._left()) and time.monotonic() - started < ends.GONE_SECONDS:
+        lease = self.lease.name if self.lease is not None else None
+        while (
+            left := await ends.left(self.api, self.name, lease)
+        ) and time.monotonic() - started < ends.GONE_SECONDS:
             resource = next((one for kind, one in left if kind is DASK_CLUSTER), None)
             waits = resource and resource["metadata"].get("finalizers")
             if waits and time.monotonic() - started > ends.OPERATOR_SECONDS:
@@ -364,23 +363,6 @@ class KubernetesBackend:
             logger.warning(
                 "Dask cluster %s is closed, and Kubernetes still has %s", self.name, listed
             )
-
-    async def _left(self) -> list[tuple[Kind, Object]]:
-        found: list[tuple[Kind, Object]] = []
-        resource = await self.api.get(DASK_CLUSTER, self.name)
-        if resource is not None:
-            found.append((DASK_CLUSTER, resource))
-        if self.lease is not None and (lease := await self.api.get(LEASE, self.lease.name)):
-            found.append((LEASE, lease))
-        for kind in (POD, SERVICE, DEPLOYMENT, DASK_GROUP, SECRET):
-            try:
-                listed = await self.api.list(kind, self.cluster.selector)
-            except KubernetesError as error:
-                if error.status != 403:
-                    raise
-                continue
-            found += [(kind, one) for one in listed["items"]]
-        return found
 
     def close_now(self) -> None:
         """End everything from any thread, also while the interpreter exits."""

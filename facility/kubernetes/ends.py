@@ -8,7 +8,16 @@ from facility import names
 from facility.errors import ClusterFailedError, KubernetesError, nearest
 from facility.kubernetes.api import Api
 from facility.kubernetes.calls import Call, Object, deletion
-from facility.kubernetes.kinds import DASK_CLUSTER, LEASE, POD, SECRET
+from facility.kubernetes.kinds import (
+    DASK_CLUSTER,
+    DASK_GROUP,
+    DEPLOYMENT,
+    LEASE,
+    POD,
+    SECRET,
+    SERVICE,
+    Kind,
+)
 
 WORKER_GRACE = 1
 """Seconds that workers have to end in, whose results nobody asks for any more."""
@@ -49,12 +58,37 @@ def released(namespace: str, name: str) -> Call:
     )
 
 
-def owner_lease(namespace: str, cluster: Object) -> list[Call]:
-    """Return the call that ends the Lease which owns a DaskCluster, if one does."""
+def owning_lease(cluster: Object) -> str | None:
+    """Name of the Lease of a client outside that a DaskCluster belongs to."""
     owners = cluster["metadata"].get("ownerReferences", ())
-    return [
-        deletion(namespace, LEASE, owner["name"]) for owner in owners if owner["kind"] == LEASE.name
-    ]
+    return next((owner["name"] for owner in owners if owner["kind"] == LEASE.name), None)
+
+
+async def left(api: Api, name: str, lease: str | None) -> list[tuple[Kind, Object]]:
+    """Return all that is there of a Dask cluster, in the namespace of `api`.
+
+    Parameters
+    ----------
+    lease
+        Name of the Lease that owns it, if one does.
+
+    Raises
+    ------
+    KubernetesError
+        Where Kubernetes does not answer. What may not be listed is left out.
+    """
+    single = [(DASK_CLUSTER, name)] + ([(LEASE, lease)] if lease else [])
+    found = [(kind, await api.get(kind, each)) for kind, each in single]
+    there = [(kind, one) for kind, one in found if one is not None]
+    for kind in (POD, SERVICE, DEPLOYMENT, DASK_GROUP, SECRET):
+        try:
+            listed = await api.list(kind, f"{names.CLUSTER_LABEL}={name}")
+        except KubernetesError as error:
+            if error.status != 403:
+                raise
+            continue
+        there += [(kind, one) for one in listed["items"]]
+    return there
 
 
 def as_settings(calls: Iterable[Call]) -> list[dict[str, Any]]:
@@ -91,7 +125,9 @@ def stop(api: Api, name: str) -> None:
             f"There is no Dask cluster {name!r} in namespace {api.namespace}"
             f"{nearest(name, found)}{listed}."
         )
-    end_now(api, [*owner_lease(api.namespace, found[name]), *deletions(api.namespace, name)])
+    lease = owning_lease(found[name])
+    owner = [deletion(api.namespace, LEASE, lease)] if lease else []
+    end_now(api, [*owner, *deletions(api.namespace, name)])
     began = time.monotonic()
     while name in (left := {one["metadata"]["name"]: one for one in dask_clusters(api)}):
         waits = left[name]["metadata"].get("finalizers")

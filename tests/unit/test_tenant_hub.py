@@ -15,6 +15,7 @@ from facility.hub.kubernetes.compare import is_as_made
 from facility.hub.kubernetes.configuration import configure, database, profiles
 from facility.hub.kubernetes.site import read_values
 from facility.hub.kubernetes.tenancy import Site, api_server, manifests, permitted_images
+from facility.kubernetes import ends
 from facility.kubernetes.tenant import Tenant
 
 CPU = {"default": True, "cpu": 1, "memory": "4Gi", "maxWorkers": 200}
@@ -432,8 +433,8 @@ def test_whose_client_has_gone(minutes: int, expected: bool) -> None:
     spec = {"renewTime": "2026-01-01T00:00:00.000000Z", "leaseDurationSeconds": 300}
     assert sweep.run_out({"spec": spec}, now) is expected
     owners = [{"kind": "Pod", "name": "notebook"}, {"kind": "Lease", "name": "mine-abc"}]
-    assert sweep.owning_lease({"metadata": {"ownerReferences": owners}}) == "mine-abc"
-    assert sweep.owning_lease({"metadata": {"ownerReferences": owners[:1]}}) is None
+    assert ends.owning_lease({"metadata": {"ownerReferences": owners}}) == "mine-abc"
+    assert ends.owning_lease({"metadata": {"ownerReferences": owners[:1]}}) is None
 
 
 # Dashboards.

@@ -45,12 +45,6 @@ def run_out(lease: Object, now: datetime.datetime) -> bool:
     return unseen > LEASES * datetime.timedelta(seconds=spec["leaseDurationSeconds"])
 
 
-def owning_lease(cluster: Object) -> str | None:
-    """Name of the Lease of the client outside that a DaskCluster belongs to."""
-    owners = cluster["metadata"].get("ownerReferences", ())
-    return next((owner["name"] for owner in owners if owner["kind"] == LEASE.name), None)
-
-
 async def sweep(api: Api, namespaces: Collection[str]) -> list[str]:
     """Clear away what has ended in users' namespaces, with all that it owns.
 
@@ -88,7 +82,7 @@ async def sweep(api: Api, namespaces: Collection[str]) -> list[str]:
         if held(cluster, now):
             await _release(within, name)
             cleared.append(f"the Dask cluster {namespace}/{name}, which an operator held")
-        owner = owning_lease(cluster)
+        owner = ends.owning_lease(cluster)
         lease = await within.get(LEASE, owner) if owner else None
         if owner and lease and run_out(lease, now):
             await within.delete(LEASE, owner)
