@@ -98,9 +98,10 @@ def process_chunk(
         packed = _packed(store(result, chunk, how.output, topic))
         wanted = file.settings.weights and chunk.start == 0
         made = file.sums_of_weights() if wanted else None
+        plainly = file.plainly or (file.weights_plainly if wanted else None)
         file.forget_arrays()
         seconds = time.perf_counter() - clock
-        took = Receipt(worker, began, seconds, read, made, file.plainly)
+        took = Receipt(worker, began, seconds, read, made, plainly)
         tell(topic, chunk.index, took)
         return packed, took
     except Exception as error:  # noqa: BLE001 - the user's code, and damaged bytes

@@ -74,6 +74,8 @@ class OpenFile:
     ----------
     plainly
         Why it is read as coffea does.
+    weights_plainly
+        Why its sums of weights were.
 
     Raises
     ------
@@ -82,6 +84,7 @@ class OpenFile:
 
     def __init__(self, chunk: Chunk, settings: Settings, plainly: str | None = None) -> None:
         self.settings, self.plainly = settings, plainly
+        self.weights_plainly: str | None = None
         self.directory: Any = None
         self._tree: Any = None
         self._baskets: Baskets | None = None
@@ -175,14 +178,17 @@ class OpenFile:
         return found
 
     def sums_of_weights(self) -> Weights | None:
-        """Read what `facility.analysis.bookkeepers.weights` does."""
+        """Read what `facility.analysis.bookkeepers.weights` does; plainly where that fails."""
         try:
             return weights(self.directory)
-        except Exception:
+        except Exception as error:
             if self._tree is None:
                 raise
+            reason = _told(error)
         with uproot.open(self.directory.file.file_path, **self.settings.uproot_options) as again:
-            return weights(again)
+            found = weights(again)
+        self.weights_plainly = f"its sums of weights: {reason}"
+        return found
 
     def forget_arrays(self) -> None:
         """Give back the memory of what uproot has kept of a chunk."""

@@ -389,3 +389,5 @@ def test_weights_of_a_tree_that_cannot_be_read_lazily(
     file = OpenFile(part, Settings(BaseSchema))
     monkeypatch.setattr(lazytree, "BRANCH", 12)
     assert file.sums_of_weights() == expected
+    assert file.plainly is None
+    assert str(file.weights_plainly).startswith("its sums of weights: ")
