@@ -28,8 +28,6 @@ logger = logging.getLogger("facility")
 
 BEAT = 0.5
 ANSWER_SECONDS = 10.0
-CONNECT_SECONDS = 0.4
-"""Seconds in which a scheduler is reached at first; ever longer, for ways that are slow."""
 OWNER_SECONDS = 120.0
 """Seconds for which a scheduler lives on without an owner and without a client."""
 SLOW = 2.0
@@ -175,20 +173,18 @@ class Fleet:
     async def _connect(self, address: str, started: float) -> None:
         """Connect to the scheduler, again where the way to it is not open yet."""
         arguments = self.backend.security.get_connection_args("client")
-        patience = CONNECT_SECONDS
         while True:
-            # While it is refused, distributed waits twice as long before each try; this begins
-            # anew, or a scheduler that serves would be found half a second late.
-            self.scheduler = rpc(address, connection_args=arguments, timeout=patience)
+            self.scheduler = rpc(address, connection_args=arguments)
             try:
-                await self._subscribe()
-                self.scheduler.timeout = None  # That of Dask's configuration.
-                return
+                return await self._subscribe()
             except OSError as error:
-                patience = min(2 * patience, ANSWER_SECONDS)
                 await self.scheduler.close_rpc()
                 if how := self.backend.scheduler_ended():
-                    raise ClusterFailedError(f"The scheduler {how}.") from error
+                    if self.backend.scheduler_closed_orderly():
+                        how = "was asked to close"
+                    raise ClusterFailedError(
+                        f"It ended while it started: its scheduler {how}."
+                    ) from error
                 if time.monotonic() - started > self.request.timeout:
                     raise ClusterTimeoutError(
                         f"The scheduler of Dask cluster {self.name} runs and cannot be reached at "

@@ -16,7 +16,7 @@ from facility.kubernetes import ends, explain, manifests
 from facility.kubernetes.api import Api
 from facility.kubernetes.belongings import Belongings
 from facility.kubernetes.calls import Call, Object
-from facility.kubernetes.forward import Forward
+from facility.kubernetes.forward import Forward, until_it_listens
 from facility.kubernetes.kinds import (
     DASK_CLUSTER,
     EVENT,
@@ -130,7 +130,9 @@ class KubernetesBackend:
                 )
         if self.lease is not None:
             return await self._forwarded()
-        return {"address": await self._address()}
+        address = await self._address()
+        await until_it_listens(address)
+        return {"address": address}
 
     def _belongs_to(self, owner: Mapping[str, str]) -> None:
         place = replace(self.cluster.place, owner=owner)

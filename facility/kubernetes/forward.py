@@ -1,12 +1,14 @@
-"""A port of this machine that leads to one of a pod, through the API server.
+"""The way to a scheduler: inside of Kubernetes straight, from outside through the API server.
 
-A process outside of Kubernetes reaches a scheduler so. What goes through is TLS already, with
-certificates on both sides.
+From outside a port of this machine leads to one of its pod. What goes through is TLS already,
+with certificates on both sides.
 """
 
 import asyncio
+import contextlib
 import logging
 from typing import Any
+from urllib.parse import urlsplit
 
 from tornado.httpclient import HTTPClientError, HTTPRequest
 from tornado.websocket import WebSocketClientConnection, websocket_connect
@@ -23,7 +25,35 @@ PING_SECONDS = 20.0
 """Seconds between two signs of life, without which gateways close a connection."""
 CONNECT_SECONDS = 10.0
 
+LISTEN_SECONDS = 5.0
+"""Seconds for which a scheduler is waited for, whose dashboard's port may not be reachable."""
+LISTEN_EVERY = 0.03
+
 logger = logging.getLogger("facility")
+
+
+async def until_it_listens(address: str) -> None:
+    """Wait until a scheduler in this Kubernetes listens, for a while at most.
+
+    distributed waits ever longer between its own tries, and would be half a second late. Of a
+    scheduler's ports the dashboard's opens first, and takes a connection without a word amiss.
+
+    Parameters
+    ----------
+    address
+        Of the scheduler, ``tls://host:port``.
+    """
+    host = urlsplit(address).hostname
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(LISTEN_SECONDS):
+            while True:
+                try:
+                    _, writer = await asyncio.open_connection(host, names.DASHBOARD_PORT)
+                except OSError:
+                    await asyncio.sleep(LISTEN_EVERY)
+                else:
+                    writer.close()
+                    return
 
 
 class Forward:
