@@ -5,7 +5,10 @@ Golden files lie in tests/data/kube; REFRESH_GOLDEN=1 writes them anew.
 
 import json
 import os
+import re
 import signal
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -308,3 +311,19 @@ def test_another_kubernetes_needs_a_registry(monkeypatch, tmp_path):
     with pytest.raises(BuildError, match="name it in KUBE_TEST_REGISTRY"):
         tier.test_there(Places(tmp_path), "other.yaml", [])
     assert not list(tmp_path.iterdir())
+
+
+def test_modules_of_the_tier_keep_to_one_process() -> None:
+    """They share what they set up, and those that install the chart Kubernetes' one operator."""
+    modules = ("test_hub", "test_hub_volumes", "test_api")
+    command = [sys.executable, "-m", "pytest", "-v", "-p", "no:cacheprovider", "--color=no"]
+    command += [*tier.SIDE_BY_SIDE, "-n", "2", *(f"tests/kube/{module}.py" for module in modules)]
+    alone = {name: value for name, value in os.environ.items() if name not in ("CI", tier.STATE)}
+    done = subprocess.run(
+        command, cwd=tier.ROOT, env=alone, capture_output=True, text=True, check=False
+    )
+    found = re.findall(r"^\[(gw\d)\] .* tests/kube/(\w+)\.py::", done.stdout, re.MULTILINE)
+    processes = {module: {worker for worker, own in found if own == module} for module in modules}
+    assert len(found) > 25, done.stdout
+    assert all(len(own) == 1 for own in processes.values()), processes
+    assert processes["test_hub"] == processes["test_hub_volumes"] != processes["test_api"]
