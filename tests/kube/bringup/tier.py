@@ -20,8 +20,9 @@ from tools.building import BuildError, say
 from tools.images import catalog, engine
 
 NOTHING_RAN = pytest.ExitCode.NO_TESTS_COLLECTED
-SIDE_BY_SIDE = ("-n", "3", "--dist", "loadscope")
-"""Most of the time they wait for pods; which share a process says `conftest.py`."""
+SIDE_BY_SIDE = ("-n", "2", "--dist", "loadscope")
+"""More than two Dask clusters and a hub's find no room on a node of two cores, and wait for each
+other; which tests share a process says `conftest.py`."""
 LAST, CILIUM = PARTS = ("last", "cilium")
 """Markers of tests that run after all others: they take the Kubernetes away; they need Cilium as it
 is by default, for which no address of an ipBlock is that of a node or the API server."""
