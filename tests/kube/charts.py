@@ -154,8 +154,10 @@ class Facility:
         """Reach it by the shortest way, which many may go at once."""
         if "registry" in self.state:
             self.open_inside()
-        else:
+        elif self.forward is None:
             self.open()
+        else:
+            self.wait_until_it_answers()
 
     def open_inside(self) -> None:
         """Reach it past the API server, as from the nodes' network."""

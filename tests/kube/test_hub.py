@@ -23,7 +23,7 @@ def facility(state: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) ->
     tenants = {"users": {"tiny": {"memory": "1Gi"}}, "quota": quota}
     with installed_chart(state, tmp_path_factory.mktemp("chart")) as found:
         found.upgrade(tenants={**found.values["tenants"], **tenants})
-        found.wait_until_it_answers()
+        found.open_shortly()
         yield found
 
 

@@ -116,6 +116,7 @@ def facility(
         singleuser=servers,
         sharedVolumes={"common": common},
     ) as found:
+        found.open_shortly()
         yield found
         label = f"{names.HUB_LABEL}={found.name}"
         Kubernetes(state).run("delete", "persistentvolumes", "-l", label, "--wait=false")
