@@ -14,6 +14,8 @@ logger = logging.getLogger("facility")
 
 DASHBOARD_SECONDS = 5.0
 """Seconds after which the dashboard starts though nobody looks."""
+IMPORT_SECONDS = 20.0
+"""Seconds for which a browser waits for it."""
 
 
 def asked_to_close() -> asyncio.Event:
@@ -45,17 +47,26 @@ async def close_when_asked(
 
 
 class DashboardStarting(RequestHandler):
-    """Tells a browser to come back for the dashboard in a second."""
+    """Has a browser wait until the dashboard is there, and come again."""
 
-    def initialize(self, opened: asyncio.Event) -> None:
-        """Take what is set when somebody wants to see it."""
-        self.opened = opened
+    def initialize(self, opened: asyncio.Event, ready: asyncio.Event) -> None:
+        """Take what says that somebody wants to see it, and that it is there."""
+        self.opened, self.ready = opened, ready
 
-    def get(self) -> None:
+    async def get(self) -> None:
         """Answer any page."""
         self.opened.set()
-        self.set_status(503)
-        self.finish('<meta http-equiv="refresh" content="1">The dashboard is starting.')
+        try:
+            await asyncio.wait_for(self.ready.wait(), IMPORT_SECONDS)
+        except TimeoutError:
+            self.set_status(503)
+            self.finish('<meta http-equiv="refresh" content="1">The dashboard is starting.')
+        else:
+            # Relative, since a proxy may have taken away what stands before the path.
+            page = self.request.path.rpartition("/")[2] or "."
+            self.set_status(307)
+            self.set_header("Location", f"{page}?{self.request.query}".rstrip("?"))
+            self.finish()
 
 
 async def serve_scheduler(scheduler: Scheduler, started: Callable[[], None]) -> None:
@@ -80,14 +91,15 @@ async def _bring_dashboard(scheduler: Scheduler) -> None:
 
     Its imports take as long as all others together, and workers start meanwhile.
     """
-    opened = asyncio.Event()
-    starting = Application([(".*", DashboardStarting, {"opened": opened})])
+    opened, ready = asyncio.Event(), asyncio.Event()
+    starting = Application([(".*", DashboardStarting, {"opened": opened, "ready": ready})])
     scheduler.http_application.add_application(starting)
     with contextlib.suppress(TimeoutError):
         await asyncio.wait_for(opened.wait(), DASHBOARD_SECONDS)
     await asyncio.to_thread(_import_dashboard)
     _add_dashboard(scheduler)
     scheduler.http_application.applications.remove(starting)
+    ready.set()
 
 
 def _tell_failure(dashboard: "asyncio.Future[None]") -> None:

@@ -24,13 +24,13 @@ from tests.kube.tenancy import SCOPED, with_token
 from tests.local.hub_driver import Visitor
 
 CHART = Path(__file__).resolve().parents[2] / "helm" / "facility"
-SMALL = {"cpu": 0.3, "memory": "512Mi", "maxWorkers": 20, "grace": 5}
+SMALL = {"cpu": 0.15, "memory": "512Mi", "maxWorkers": 20, "grace": 5}
 LITTLE = {"requests": {"cpu": "50m", "memory": "256Mi"}}
 """So that two releases and their users' pods fit on a node of two cores."""
 ARM = {"key": "kubernetes.io/arch", "value": "arm64", "effect": "NoSchedule"}
 POOLS: dict[str, Any] = {
     "cpu": {**SMALL, "default": True, "nodeSelector": {"facility.test/pool": "cpu"}},
-    "arm": {**SMALL, "architecture": "arm64", "tolerations": [ARM]},
+    "arm": {**SMALL, "cpu": 0.3, "architecture": "arm64", "tolerations": [ARM]},
 }
 
 

@@ -27,7 +27,7 @@ from tests.kube.tenancy import Space, installed, operator, release, space
 
 SMALL: dict[str, Any] = {
     "description": "of the tests",
-    "cpu": 0.3,
+    "cpu": 0.15,  # Dask clusters of tests side by side share a node of two cores.
     "memory": 512 * 2**20,
     "grace": 5.0,
 }
@@ -50,13 +50,19 @@ POOLS = Config(
             node_selector={"facility.test/pool": "cpu"},
             **SMALL,
         ),
-        "arm": Pool(name="arm", max_workers=20, architecture="arm64", tolerations=ARM, **SMALL),
+        "arm": Pool(
+            name="arm",
+            max_workers=20,
+            architecture="arm64",
+            tolerations=ARM,
+            **{**SMALL, "cpu": 0.3},  # It is emulated.
+        ),
         "pairs": Pool(
             name="pairs",
             max_workers=20,
             processes=2,
             node_selector={"facility.test/pool": "cpu"},
-            **{**SMALL, "cpu": 0.2},
+            **SMALL,
         ),
         "nowhere": Pool(name="nowhere", max_workers=1000, node_selector={"no": "node"}, **SMALL),
         "noimage": Pool(

@@ -1,5 +1,6 @@
 """The ways in which other software uses a Dask cluster: clients, widget, panel, async."""
 
+import urllib.request
 from pathlib import Path
 
 import dask
@@ -72,6 +73,12 @@ def test_pictures_and_words() -> None:
         assert "Registered to: " in c.logs("cpu")
         assert "has had no workers yet" in c.logs("arm")
         assert str(c.explain()).endswith("cpu: 1 of 1 worker run.")
+
+
+def test_who_opens_the_dashboard_at_once_waits_for_it() -> None:
+    with cluster(1, config=POOLS) as c, urllib.request.urlopen(c.dashboard_link) as answer:
+        assert (answer.status, answer.url) == (200, c.dashboard_link)
+        assert b"bokeh" in answer.read()
 
 
 def test_what_is_missing_stands_in_the_widget_until_it_is_there() -> None:
