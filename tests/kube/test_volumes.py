@@ -326,7 +326,11 @@ async def test_what_no_longer_fits_makes_way_once_nothing_mounts_it(
                     await asyncio.sleep(0.5)
             label = f"{names.HUB_LABEL}={made.name}"
             found = json.loads(space.admin.run("get", "pv", "-l", label, "-o", "json"))["items"]
-            return {each["spec"]["claimRef"]["name"]: each for each in found}
+            return {
+                each["spec"]["claimRef"]["name"]: each
+                for each in found
+                if "deletionTimestamp" not in each["metadata"]
+            }
 
         first = await keep(*VOLUMES)
         assert {*first} == {"atlas", "scratch"}
