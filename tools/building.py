@@ -1,5 +1,6 @@
 """Build things that take minutes once, and keep them in folders named by what they are made of."""
 
+import fcntl
 import hashlib
 import os
 import shutil
@@ -17,6 +18,8 @@ CACHE = (
     / "facility"
 )
 """The user's cache folder."""
+APT_SECONDS = 600
+"""Seconds to wait for another program that installs packages."""
 
 
 class BuildError(Exception):
@@ -128,6 +131,9 @@ def missing(packages: dict[str, str], root: Path = Path("/")) -> list[str]:
 def install(packages: dict[str, str], names: list[str]) -> None:
     """Install Debian packages, without the services that some of them start.
 
+    apt-get gives up where another one runs: two calls of this take turns, and dpkg's lock is waited
+    for where a program of somebody else holds it.
+
     Raises
     ------
     BuildError
@@ -135,14 +141,21 @@ def install(packages: dict[str, str], names: list[str]) -> None:
     """
     say(f"installing Debian packages: {' '.join(names)}")
     environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}
-    words = ["apt-get", "install", "-y", "-qq", "--no-install-recommends", *names]
-    for command in (["apt-get", "update", "-qq"], words):
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-        if done.returncode:
-            last = (done.stderr.strip() or done.stdout.strip()).splitlines()[-1:]
-            raise BuildError(
-                f"`{' '.join(command)}` failed ({' '.join(last)}): install these packages by hand."
+    wait = f"-oDPkg::Lock::Timeout={APT_SECONDS}"
+    words = ["apt-get", "install", wait, "-y", "-qq", "--no-install-recommends", *names]
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with (CACHE / "apt.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        for command in (["apt-get", "update", "-qq"], words):
+            done = subprocess.run(
+                command, env=environment, capture_output=True, text=True, check=False
             )
+            if done.returncode:
+                last = (done.stderr.strip() or done.stdout.strip()).splitlines()[-1:]
+                raise BuildError(
+                    f"`{' '.join(command)}` failed ({' '.join(last)}): install these packages by "
+                    "hand."
+                )
     left = missing(packages)
     if left:
         raise BuildError(
