@@ -28,6 +28,12 @@ CONNECT_SECONDS = 10.0
 LISTEN_SECONDS = 5.0
 """Seconds for which a scheduler is waited for, whose dashboard's port may not be reachable."""
 LISTEN_EVERY = 0.03
+LISTEN_TRY_SECONDS = 0.2
+"""Seconds after which one try is given up.
+
+A Service without a pod answers with an ICMP message, of which a node sends one a second at most:
+who is not told waits for TCP's own next try, after 1 s and 3 s.
+"""
 
 logger = logging.getLogger("facility")
 
@@ -48,7 +54,8 @@ async def until_it_listens(address: str) -> None:
         async with asyncio.timeout(LISTEN_SECONDS):
             while True:
                 try:
-                    _, writer = await asyncio.open_connection(host, names.DASHBOARD_PORT)
+                    async with asyncio.timeout(LISTEN_TRY_SECONDS):
+                        _, writer = await asyncio.open_connection(host, names.DASHBOARD_PORT)
                 except OSError:
                     await asyncio.sleep(LISTEN_EVERY)
                 else:
