@@ -8,11 +8,14 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
+import boost_histogram as bh
 import numpy as np
 import pytest
 from distributed import Client
 
 from facility import cluster
+from facility.analysis import compare
+from facility.analysis.kinematics import pair_mass
 from facility.machine import this_machine
 from facility.pooled import PooledCluster
 from tests.local.pools import where
@@ -64,6 +67,28 @@ def histogram_on_the_cpu(seed: int) -> "np.ndarray[Any, Any]":
     return np.histogram(masses(seed), bins=EDGES)[0]
 
 
+def pair_masses(library: str, pairs: int = 1_000_000) -> bh.Histogram:
+    """Masses of made-up muon pairs in MeV by NumPy or CuPy; the CPU fills the histogram."""
+    import importlib
+
+    xp = importlib.import_module(library)
+    rng = np.random.default_rng(7)
+    momenta = [
+        xp.asarray(each)
+        for _ in range(2)
+        for each in (
+            rng.exponential(20e3, pairs) + 25e3,
+            rng.uniform(-2.5, 2.5, pairs),
+            rng.uniform(-np.pi, np.pi, pairs),
+        )
+    ]
+    masses = pair_mass(*momenta)
+    assert isinstance(masses, xp.ndarray)
+    histogram = bh.Histogram(bh.axis.Regular(100, 0.0, 500e3), storage=bh.storage.Weight())
+    histogram.fill(masses if xp is np else xp.asnumpy(masses))
+    return histogram
+
+
 def take_all_device_memory() -> str:
     import cupy
 
@@ -96,6 +121,17 @@ def test_histogram_equals_the_cpus(c: PooledCluster, client: Client) -> None:
     cpu = client.map(histogram_on_the_cpu, seeds)
     for one, other in zip(client.gather(gpu), client.gather(cpu), strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+def test_masses_of_pairs_compare_with_the_cpus(c: PooledCluster, client: Client) -> None:
+    with c.on("gpu"):
+        gpu = client.submit(pair_masses, "cupy")
+    cpu = client.submit(pair_masses, "numpy")
+    # Functions of the two differ in the last digit: a pair may fall on the other side of an edge.
+    compared = compare(gpu.result(), cpu.result(), absolute=2.0, relative=0.0)
+    print(compared)
+    assert compared.ok, compared
+    assert gpu.result().sum(flow=True).value == cpu.result().sum(flow=True).value == 1_000_000
 
 
 def test_too_much_device_memory_is_refused_and_the_worker_lives(
