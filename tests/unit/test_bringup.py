@@ -216,6 +216,15 @@ def test_what_is_left_is_named():
     assert traces.left(after, after) == []
 
 
+def test_what_the_kernel_takes_away_later_is_not_left(monkeypatch):
+    later = iter([{"interface": {"veth1": ""}}] * 2)
+    monkeypatch.setattr(traces, "snapshot", lambda _: next(later, {"interface": {}}))
+    assert down.what_stays({"interface": {}}, WHERE) == []
+    monkeypatch.setattr(traces, "snapshot", lambda _: {"interface": {"veth2": ""}})
+    monkeypatch.setattr(down, "STAYS_SECONDS", 0.0)
+    assert down.what_stays({"interface": {}}, WHERE) == ["interface veth2"]
+
+
 def test_down_without_anything_up_says_so(tmp_path, capsys):
     assert down.down(Places(tmp_path)) == []
     assert "No Kubernetes of ours is up" in capsys.readouterr().out

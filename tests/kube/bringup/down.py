@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -13,6 +14,9 @@ from tests.kube.bringup.process import Ledger, Process, end, start_time
 from tests.kube.bringup.site import Node
 from tools import emulation
 from tools.building import remove, say
+
+STAYS_SECONDS = 10.0
+"""Seconds after which what is left is left for good."""
 
 
 def is_up(where: Places) -> bool:
@@ -96,6 +100,17 @@ def clear_cgroups() -> None:
                     Path(folder).rmdir()
 
 
+def what_stays(before: traces.Snapshot, where: Places) -> list[str]:
+    """Say what is left and does not go away by itself.
+
+    The kernel takes a network namespace that nobody uses apart later, and its interfaces with it.
+    """
+    deadline = time.monotonic() + STAYS_SECONDS
+    while (found := traces.left(before, traces.snapshot(where))) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    return found
+
+
 def down(where: Places) -> list[str]:
     """End and remove everything; return what is left that was not there before.
 
@@ -127,7 +142,7 @@ def down(where: Places) -> list[str]:
             if folder not in before["folder"]:
                 remove(Path(folder))
     remove(where.run)
-    remaining = traces.left(before, traces.snapshot(where)) if before else []
+    remaining = what_stays(before, where) if before else []
     where.before.unlink(missing_ok=True)
     say("down; nothing is left" if not remaining else "down, but this is left:")
     for line in remaining:
