@@ -16,7 +16,7 @@ from facility.kubernetes import ends, explain, manifests
 from facility.kubernetes.api import Api
 from facility.kubernetes.belongings import Belongings
 from facility.kubernetes.calls import Call, Object
-from facility.kubernetes.forward import Forward, until_it_listens
+from facility.kubernetes.forward import Forward
 from facility.kubernetes.kinds import (
     DASK_CLUSTER,
     EVENT,
@@ -24,6 +24,7 @@ from facility.kubernetes.kinds import (
     SECRET,
     SERVICE,
 )
+from facility.kubernetes.listening import until_it_listens
 from facility.kubernetes.outside import Lease
 from facility.kubernetes.place import Place
 from facility.kubernetes.pods import WorkerPods, is_worker, trimmed

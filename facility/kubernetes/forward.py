@@ -5,10 +5,8 @@ with certificates on both sides.
 """
 
 import asyncio
-import contextlib
 import logging
 from typing import Any
-from urllib.parse import urlsplit
 
 from tornado.httpclient import HTTPClientError, HTTPRequest
 from tornado.websocket import WebSocketClientConnection, websocket_connect
@@ -25,42 +23,7 @@ PING_SECONDS = 20.0
 """Seconds between two signs of life, without which gateways close a connection."""
 CONNECT_SECONDS = 10.0
 
-LISTEN_SECONDS = 5.0
-"""Seconds for which a scheduler is waited for, whose dashboard's port may not be reachable."""
-LISTEN_EVERY = 0.03
-LISTEN_TRY_SECONDS = 0.2
-"""Seconds after which one try is given up.
-
-A Service without a pod answers with an ICMP message, of which a node sends one a second at most:
-who is not told waits for TCP's own next try, after 1 s and 3 s.
-"""
-
 logger = logging.getLogger("facility")
-
-
-async def until_it_listens(address: str) -> None:
-    """Wait until a scheduler in this Kubernetes listens, for a while at most.
-
-    distributed waits ever longer between its own tries, and would be half a second late. Of a
-    scheduler's ports the dashboard's opens first, and takes a connection without a word amiss.
-
-    Parameters
-    ----------
-    address
-        Of the scheduler, ``tls://host:port``.
-    """
-    host = urlsplit(address).hostname
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(LISTEN_SECONDS):
-            while True:
-                try:
-                    async with asyncio.timeout(LISTEN_TRY_SECONDS):
-                        _, writer = await asyncio.open_connection(host, names.DASHBOARD_PORT)
-                except OSError:
-                    await asyncio.sleep(LISTEN_EVERY)
-                else:
-                    writer.close()
-                    return
 
 
 class Forward:

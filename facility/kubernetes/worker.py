@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from facility import names
+from facility.kubernetes.listening import until_it_listens
 from facility.kubernetes.received import BELONGINGS_FOLDER, Received
 from facility.kubernetes.software import differences, software
 
@@ -55,6 +56,7 @@ async def serve(
         except (OSError, TimeoutError):
             await worker.close(reason="asked to")
 
+    await until_it_listens(settings["scheduler"])
     async with worker:
         keep = asyncio.ensure_future(received.keep())
         await close_when_asked(worker, asked_to_close(), leave)
