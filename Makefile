@@ -6,6 +6,7 @@ MAKEFLAGS += --no-print-directory
 
 ARGS ?=
 PYTHON ?=
+KUBE_TIERS ?= kube kube-alone
 READY := .venv/.ready
 SOURCES := facility tests benchmarks images notebooks tools
 
@@ -68,7 +69,7 @@ kube-down: $(READY) ## take it down, and say what is left of it
 
 test-kube: images ## tests on that Kubernetes, from kube-up to kube-down
 	@tools/chromium >/dev/null
-	@.venv/bin/python -m tools.tiers kube
+	@.venv/bin/python -m tools.tiers $(KUBE_TIERS)
 
 lint: $(READY) ## style, types and import layers
 	@.venv/bin/ruff check $(wildcard $(SOURCES))

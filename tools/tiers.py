@@ -50,7 +50,14 @@ TIERS = {
         (),
         may_skip=False,
         # It brings the Kubernetes up before the tests and takes it down after them.
-        program=("tests.kube.bringup", "test"),
+        program=("tests.kube.bringup", "test", "--part=main"),
+    ),
+    # These wait more than they work: other tiers may run beside them.
+    "kube-alone": Tier(
+        "a Kubernetes that tests take away, and one with Cilium as it is by default",
+        (),
+        may_skip=False,
+        program=("tests.kube.bringup", "test", "--part=last", "--part=cilium"),
     ),
 }
 
@@ -99,22 +106,34 @@ def read_counts(report: Path) -> Counts:
     return counts
 
 
+def tier_of(report: Path) -> str:
+    """Name the tier that a report is of: it bears its name, maybe with that of a part."""
+    names = [name for name in TIERS if f"{report.stem}-".startswith(f"{name}-")]
+    return max(names, key=len, default="")
+
+
+def reports_of(name: str) -> list[Path]:
+    """Reports of a tier that are there; one that runs in parts leaves one for each."""
+    found = (ARTIFACTS / "junit").glob(f"{name}*.xml")
+    return sorted(report for report in found if tier_of(report) == name)
+
+
 def run(name: str) -> tuple[Counts, str]:
     """Run one tier; return its counts and, if it is to fail, why."""
     tier = TIERS[name]
     report = ARTIFACTS / "junit" / f"{name}.xml"
     report.parent.mkdir(parents=True, exist_ok=True)
-    # A tier may run pytest twice, with a report beside the first.
-    for earlier in report.parent.glob(f"{name}*.xml"):
+    for earlier in reports_of(name):
         earlier.unlink()
     print(f"\n== {name}: {tier.about}", flush=True)
     command = [sys.executable, "-m", *tier.program, *tier.arguments, f"--junitxml={report}"]
     environ = {**os.environ, "CI_ARTIFACTS": str(ARTIFACTS)}
     code = subprocess.run(command, cwd=ROOT, check=False, env=environ).returncode
-    if not report.exists():
+    reports = reports_of(name)
+    if not reports:
         return Counts(failed=1), f"pytest ended with code {code} and left no report"
     counts = Counts()
-    for each in report.parent.glob(f"{name}*.xml"):
+    for each in reports:
         counts.add(read_counts(each))
     if counts.passed + counts.failed == 0:
         return counts, "it ran no test"
@@ -140,13 +159,13 @@ def summary(names: list[str]) -> int:
         counts = read_counts(report)
         print(f"{report.stem:8} {counts}")
         total.add(counts)
-        # A tier may leave a second report, named after it.
-        tier = TIERS.get(report.stem.partition("-")[0])
+        tier = TIERS.get(tier_of(report))
         if counts.skipped and tier and not tier.may_skip:
             wrong.append(f"{report.stem} skipped tests that must run")
     for name in names:
-        report = ARTIFACTS / "junit" / f"{name}.xml"
-        ran = read_counts(report) if report.exists() else Counts()
+        ran = Counts()
+        for report in reports_of(name):
+            ran.add(read_counts(report))
         if ran.passed + ran.failed == 0:
             wrong.append(f"{name} did not run")
     if wrong:

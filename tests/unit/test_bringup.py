@@ -303,7 +303,7 @@ def test_the_tier_fails_if_a_part_does_or_anything_is_left(monkeypatch, codes, l
     monkeypatch.setattr(tier, "put_images_here", lambda _: None)
     monkeypatch.setattr(tier, "down", lambda _: left)
     monkeypatch.setattr(tier.subprocess, "run", run)
-    assert tier.test_here(WHERE, ["--junitxml=/there/kube.xml"]) == ends
+    assert tier.test_here(WHERE, ["--junitxml=/there/kube.xml"], tier.PARTS) == ends
     assert modes == ["nodes", "none"]
     assert [command[0] for command in ran] == [
         "kube and not last and not cilium",
@@ -314,11 +314,25 @@ def test_the_tier_fails_if_a_part_does_or_anything_is_left(monkeypatch, codes, l
     assert reports == ["kube.xml", "kube-last.xml", "kube-cilium.xml"]
 
 
+@pytest.mark.parametrize(
+    ("parts", "modes"),
+    [(["main"], ["nodes"]), (["last", "cilium"], ["nodes", "none"]), (["cilium"], ["none"])],
+)
+def test_a_part_brings_up_what_it_needs(monkeypatch, parts, modes):
+    ran, up = [], []
+    monkeypatch.setattr(tier, "up", lambda _, mode: up.append(mode))
+    monkeypatch.setattr(tier, "put_images_here", lambda _: None)
+    monkeypatch.setattr(tier, "down", lambda _: [])
+    monkeypatch.setattr(tier, "run", lambda *given: ran.append(given[-1]) or 0)
+    assert tier.test_here(WHERE, [], parts) == 0
+    assert (ran, up) == (parts, modes)
+
+
 def test_another_kubernetes_needs_a_registry(monkeypatch, tmp_path):
     monkeypatch.setattr(tier.external, "use", lambda *_: [])
     monkeypatch.delenv(tier.REGISTRY, raising=False)
     with pytest.raises(BuildError, match="name it in KUBE_TEST_REGISTRY"):
-        tier.test_there(Places(tmp_path), "other.yaml", [])
+        tier.test_there(Places(tmp_path), "other.yaml", [], tier.PARTS)
     assert not list(tmp_path.iterdir())
 
 

@@ -62,6 +62,28 @@ def test_why_a_tier_fails(pytest_ends, tier, code, report, reason):
     assert (counts.failed > 0) == (code in (1, 3))
 
 
+def test_a_tier_in_parts_leaves_a_report_of_each(tmp_path, monkeypatch):
+    monkeypatch.setattr(tiers, "ARTIFACTS", tmp_path)
+    folder = tmp_path / "junit"
+    folder.mkdir()
+    for earlier in ("kube", "kube-alone-old"):
+        (folder / f"{earlier}.xml").write_text(ONE)
+
+    def run(command, **_):
+        for part in ("last", "cilium"):
+            (folder / f"kube-alone-{part}.xml").write_text(ONE)
+        return SimpleNamespace(returncode=0)
+
+    monkeypatch.setattr(tiers.subprocess, "run", run)
+    counts, said = tiers.run("kube-alone")
+    assert (counts.passed, said) == (2, "")
+    assert sorted(each.stem for each in folder.iterdir()) == [
+        "kube",
+        "kube-alone-cilium",
+        "kube-alone-last",
+    ]
+
+
 def test_the_last_line_holds_the_totals(pytest_ends, capsys):
     pytest_ends(0, ONE)
     assert tiers.main(["unit", "local"]) == 0
@@ -89,7 +111,8 @@ def test_the_summary_adds_up_what_earlier_runs_left(tmp_path, monkeypatch, capsy
         ({"unit": ONE}, "FAILED: kube did not run"),
         ({"unit": ONE, "kube": NONE}, "FAILED: kube did not run"),
         ({"unit": ONE, "kube": SKIPPED}, "FAILED: kube skipped tests that must run"),
-        ({"unit": ONE, "kube": ONE, "kube-last": SKIPPED}, "FAILED: kube-last skipped tests"),
+        ({"unit": ONE, "kube-alone": ONE}, "FAILED: kube did not run"),
+        ({"unit": ONE, "kube": ONE, "kube-alone-last": SKIPPED}, "kube-alone-last skipped tests"),
     ],
 )
 def test_a_tier_that_went_missing_fails_the_summary(tmp_path, monkeypatch, capsys, left, words):
@@ -117,4 +140,4 @@ def test_without_a_gpu_its_tier_says_so(monkeypatch, capsys):
 
 def test_unknown_tier(capsys):
     assert tiers.main(["unitt"]) == 2
-    assert "unit, local, browser, gpu, long, images, kube" in capsys.readouterr().out
+    assert "unit, local, browser, gpu, long, images, kube, kube-alone" in capsys.readouterr().out

@@ -24,10 +24,17 @@ def main(arguments: list[str]) -> int:
         default=network.CIDR_MODES[0],
         help="whether an ipBlock of a NetworkPolicy matches nodes (default: %(default)s)",
     )
+    parser.add_argument(
+        "--part",
+        dest="parts",
+        choices=tier.PARTS,
+        action="append",
+        help="of the tests; more than one may be named (default: all)",
+    )
     chosen, rest = parser.parse_known_args(arguments)
     if rest and chosen.action != "test":
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
-    mode = chosen.policy_cidr_match_mode
+    mode, parts = chosen.policy_cidr_match_mode, chosen.parts or tier.PARTS
     try:
         where = places()
         other = external.from_environment(where)
@@ -35,9 +42,9 @@ def main(arguments: list[str]) -> int:
             external.use(where, other)
             return 0
         if chosen.action == "test" and other:
-            return tier.test_there(where, other, rest)
+            return tier.test_there(where, other, rest, parts)
         if chosen.action == "test":
-            return tier.test_here(where, rest)
+            return tier.test_here(where, rest, parts)
         with alone(where):
             if chosen.action == "up":
                 up(where, mode)

@@ -114,6 +114,8 @@ def kubelet_config(node: Node, where: Places) -> dict[str, Any]:
         "nodeStatusUpdateFrequency": "5s",
         # How soon a Secret or ConfigMap that changes is seen in pods; a minute by default.
         "syncFrequency": "10s",
+        # How soon a pod that writes more than it may is found; a minute by default.
+        "volumeStatsAggPeriod": "10s",
         "registerWithTaints": [taint(text) for text in node.taints],
         "serializeImagePulls": False,
     }

@@ -5,7 +5,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 import pytest
@@ -23,9 +23,10 @@ NOTHING_RAN = pytest.ExitCode.NO_TESTS_COLLECTED
 SIDE_BY_SIDE = ("-n", "2", "--dist", "loadscope")
 """More than two Dask clusters and a hub's find no room on a node of two cores, and wait for each
 other; which tests share a process says `conftest.py`."""
-LAST, CILIUM = PARTS = ("last", "cilium")
-"""Markers of tests that run after all others: they take the Kubernetes away; they need Cilium as it
-is by default, for which no address of an ipBlock is that of a node or the API server."""
+MAIN, LAST, CILIUM = PARTS = ("main", "last", "cilium")
+"""Parts that run one after the other, all but the first named by the marker of their tests: these
+take the Kubernetes away; they need Cilium as it is by default, for which no address of an ipBlock
+is that of a node or the API server."""
 ROOT = Path(__file__).resolve().parents[3]
 STATE = "KUBE_TEST_STATE"
 """Variable that tells the tests which file says what runs."""
@@ -71,17 +72,11 @@ def put_images_here(where: Places) -> None:
     put_images(where.state, site.REGISTRY_URL, site.REGISTRY)
 
 
-def run(state: Path, arguments: list[str], part: str = "") -> int:
-    """Run a part of the tests; the code to exit with.
-
-    Parameters
-    ----------
-    part
-        Marker of the tests; without one, all that have none of `PARTS`.
-    """
-    which = part or " and ".join(f"not {each}" for each in PARTS)
-    more = () if part else SIDE_BY_SIDE
-    if part:
+def run(state: Path, arguments: list[str], part: str) -> int:
+    """Run a part of the tests; the code to exit with."""
+    which = part if part != MAIN else " and ".join(f"not {each}" for each in PARTS[1:])
+    more = SIDE_BY_SIDE if part == MAIN else ()
+    if part != MAIN:
         report = r"^(--junitxml=.*)\.xml$"
         arguments = [re.sub(report, rf"\1-{part}.xml", word) for word in arguments]
     command = [sys.executable, "-m", "pytest", "tests/kube", "-m", f"kube and {which}", *more]
@@ -95,25 +90,27 @@ def code_of(found: Iterable[int]) -> int:
     return max(set(found) - {NOTHING_RAN}, default=int(NOTHING_RAN))
 
 
-def test_here(where: Places, arguments: list[str]) -> int:
-    """Bring up, run the tests, and take down, also when they fail."""
+def test_here(where: Places, arguments: list[str], parts: Collection[str]) -> int:
+    """Bring up, run parts of the tests, and take down, also when they fail."""
     found, left = [], []
     try:
-        for mode in network.CIDR_MODES:
+        for mode, of_mode in zip(network.CIDR_MODES, (PARTS[:2], PARTS[2:]), strict=True):
+            chosen = [part for part in of_mode if part in parts]
+            if not chosen:
+                continue
             with alone(where):
                 up(where, mode)
                 put_images_here(where)
             # Not held meanwhile: a test of what a killed run leaves brings it up again.
-            parts = ("", LAST) if mode == network.CIDR_MODES[0] else (CILIUM,)
-            found += [run(where.state, arguments, part) for part in parts]
+            found += [run(where.state, arguments, part) for part in chosen]
     finally:
         with alone(where):
             left = down(where)
     return code_of(found) or int(bool(left))
 
 
-def test_there(where: Places, config: str, arguments: list[str]) -> int:
-    """Run the tests on the Kubernetes of KUBECONFIG, which is left as it was.
+def test_there(where: Places, config: str, arguments: list[str], parts: Collection[str]) -> int:
+    """Run parts of the tests on the Kubernetes of KUBECONFIG, which is left as it was.
 
     Raises
     ------
@@ -140,6 +137,6 @@ def test_there(where: Places, config: str, arguments: list[str]) -> int:
         there["images"][site.BASE] = there["images"].get("analysis", "")
         state.write_text(json.dumps(there))
         chosen = ["--ignore=tests/kube/test_bringup.py", *arguments]
-        return code_of(run(state, chosen, part) for part in ("", LAST))
+        return code_of(run(state, chosen, part) for part in (MAIN, LAST) if part in parts)
     finally:
         state.unlink()
