@@ -29,7 +29,7 @@ from tests.kube.bringup import (
     traces,
 )
 from tests.kube.bringup.places import Places, fill, manifest, places
-from tests.kube.bringup.process import Process, start_time
+from tests.kube.bringup.process import Ledger, Process, start_time
 from tests.kube.bringup.site import NODES
 from tools import emulation
 from tools.building import BuildError, missing, once
@@ -214,6 +214,22 @@ def test_what_is_left_is_named():
         "mount /somewhere",
     ]
     assert traces.left(after, after) == []
+
+
+@pytest.mark.parametrize(
+    ("said", "answers", "ready"),
+    [
+        ("containerd successfully booted", ["Client:"], False),
+        ("containerd successfully booted\nStart streaming server", ["Client:"], True),
+        ("Start streaming server", [], False),
+    ],
+)
+def test_containerd_is_ready_once_it_serves_kubelets(tmp_path, monkeypatch, said, answers, ready):
+    where = Places(tmp_path)
+    where.logs.mkdir(parents=True)
+    (where.logs / f"containerd-{NODES[0].name}.log").write_text(said)
+    monkeypatch.setattr(node, "ctr", lambda *_: answers)
+    assert node.is_ready(NODES[0], where, Ledger(where)) == ready
 
 
 def test_what_the_kernel_takes_away_later_is_not_left(monkeypatch):

@@ -15,6 +15,8 @@ from tests.kube.bringup.process import Ledger
 from tests.kube.bringup.site import Node
 
 CGROUPS = Path("/sys/fs/cgroup")
+SERVES = "Start streaming server"
+"""What containerd says when it begins to serve kubelets."""
 CONTAINERD = """\
 version = 2
 root = "@IMAGES@"
@@ -218,6 +220,16 @@ def ctr(socket: Path, *words: str) -> list[str]:
     return done.stdout.split() if done.returncode == 0 else []
 
 
+def is_ready(node: Node, where: Places, ledger: Ledger) -> bool:
+    """Whether a node's containerd takes a kubelet's calls.
+
+    It answers its own tool before it has looked at what it kept, and a kubelet that calls it
+    meanwhile ends. Of that end it says no more than this line, the last before it takes calls.
+    """
+    log = (ledger.logs / f"containerd-{node.name}.log").read_text(errors="replace")
+    return SERVES in log and bool(ctr(where.node(node.name) / "containerd.sock", "version"))
+
+
 def start_containerd(node: Node, where: Places, ledger: Ledger, program: Path) -> None:
     """Start a node's containerd, with Cilium's plugin told where its agent is."""
     folder = where.node(node.name)
@@ -232,7 +244,7 @@ def start_kubelet(node: Node, where: Places, ledger: Ledger, programs: Path) -> 
     """Start a node's kubelet and kube-proxy, once its containerd answers."""
     folder = where.node(node.name)
     socket = folder / "containerd.sock"
-    ledger.wait(f"containerd of node {node.name}", lambda: bool(ctr(socket, "version")), 30)
+    ledger.wait(f"containerd of node {node.name}", lambda: is_ready(node, where, ledger), 30)
     # A run that was killed may have left some; no kubelet knows of them any more.
     left = ctr(socket, "containers", "list", "-q")
     if left:
