@@ -9,7 +9,7 @@ import contextlib
 import logging
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from distributed.core import Status, rpc
@@ -106,13 +106,11 @@ class Fleet:
         self._act()
         answer = await self._started(start, started)
         self.roster.services = answer.get("services", {})
-        await self._connect(answer["address"], started)
-        if not self.backend.shares_files:
-            await modules.send(self.scheduler)
-        await self._beat()
+        await self._insist(lambda: self._connect(answer["address"]), started)
+        await self._insist(self._beat, started)
         self._run(self._keep())
         await self._wait(started)
-        await self._beat()
+        await self._insist(self._beat, started)
         self.status = Status.running
 
     async def _started(
@@ -140,7 +138,7 @@ class Fleet:
         """Wait for the workers, saying so when it takes long."""
         wanted = self.request.wait
         told = SLOW
-        while len(self.roster.info["workers"]) < wanted:
+        while (found := len(self.roster.info["workers"])) < wanted:
             elapsed = time.monotonic() - started
             if self.status in (Status.failed, Status.closed):
                 raise ClusterFailedError(f"It ended while it started: {self.ended_because}.")
@@ -148,14 +146,13 @@ class Fleet:
                 raise ClusterFailedError(str(self.explain("cannot start its workers")))
             if elapsed > self.request.timeout:
                 raise ClusterTimeoutError(
-                    f"Waited {elapsed:.0f} s for {wanted} workers and got "
-                    f"{len(self.roster.info['workers'])}; nothing is left running. "
+                    f"Waited {elapsed:.0f} s for {wanted} workers and got {found}; nothing is left "
+                    "running. "
                     f"{self.explain('was starting')}\n"
                     "Ask for fewer with wait=, or for more time with timeout=."
                 )
             if elapsed > told:
                 told += max(SLOW, elapsed / 2)
-                found = len(self.roster.info["workers"])
                 self.say(
                     f"Dask cluster {self.name}: {found} of {wanted} workers after {elapsed:.0f} s"
                     + (f". {self.explain()}" if elapsed > EXPLAIN else "")
@@ -170,15 +167,12 @@ class Fleet:
             "owner_timeout": OWNER_SECONDS,
         }
 
-    async def _connect(self, address: str, started: float) -> None:
-        """Connect to the scheduler, again where the way to it is not open yet."""
-        arguments = self.backend.security.get_connection_args("client")
+    async def _insist(self, call: Callable[[], Awaitable[None]], started: float) -> None:
+        """Call the scheduler, again where the way to it is not open yet or no more."""
         while True:
-            self.scheduler = rpc(address, connection_args=arguments)
             try:
-                return await self._subscribe()
+                return await call()
             except OSError as error:
-                await self.scheduler.close_rpc()
                 if how := self.backend.scheduler_ended():
                     if self.backend.scheduler_closed_orderly():
                         how = "was asked to close"
@@ -188,8 +182,19 @@ class Fleet:
                 if time.monotonic() - started > self.request.timeout:
                     raise ClusterTimeoutError(
                         f"The scheduler of Dask cluster {self.name} runs and cannot be reached at "
-                        f"{address}: {error}. Nothing is left running."
+                        f"{self.scheduler.address}: {error!r}. Nothing is left running."
                     ) from error
+
+    async def _connect(self, address: str) -> None:
+        arguments = self.backend.security.get_connection_args("client")
+        self.scheduler = rpc(address, connection_args=arguments)
+        try:
+            await self._subscribe()
+            if not self.backend.shares_files:
+                await modules.send(self.scheduler)
+        except OSError:
+            await self.scheduler.close_rpc()
+            raise
 
     async def _subscribe(self) -> None:
         comm = await self.roster.subscribe(self.scheduler)
@@ -211,7 +216,7 @@ class Fleet:
                 return
             try:
                 await self._beat()
-            except (OSError, TimeoutError) as error:
+            except OSError as error:
                 # Either the scheduler has ended, which the next round finds,
                 # or it is busy: then there is nothing to decide upon.
                 logger.debug("no answer from the scheduler of %s: %r", self.name, error)

@@ -1,5 +1,6 @@
 """How a Dask cluster ends, and that nothing of it stays."""
 
+import asyncio
 import gc
 import os
 import signal
@@ -16,7 +17,14 @@ from distributed import Client
 from distributed.core import Status
 
 import facility
-from facility import ClusterFailedError, ClusterTimeoutError, FacilityError, RequestError, cluster
+from facility import (
+    ClusterFailedError,
+    ClusterTimeoutError,
+    FacilityError,
+    RequestError,
+    cluster,
+    fleet,
+)
 from facility.launch import stop
 from facility.local import registry
 from facility.pooled import PooledCluster
@@ -252,6 +260,20 @@ def test_an_end_while_workers_are_awaited_is_told(tmp_path: Path) -> None:
         ended.result()
     assert not registry.records()
     assert not list(facility.names.clusters_folder().iterdir())
+
+
+def test_an_end_between_the_first_calls_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    connect = fleet.Fleet._connect
+
+    async def connect_and_end(self: fleet.Fleet, address: str) -> None:
+        await connect(self, address)
+        await asyncio.to_thread(stop, "brief")
+
+    monkeypatch.setattr(fleet.Fleet, "_connect", connect_and_end)
+    monkeypatch.setattr(fleet, "ANSWER_SECONDS", 2.0)
+    with pytest.raises(ClusterFailedError, match="It ended while it started: .*asked to close"):
+        cluster(1, config=POOLS, name="brief")
+    assert not registry.records()
 
 
 def test_a_name_in_use_and_stop_by_name() -> None:
