@@ -146,9 +146,8 @@ class Fleet:
                 raise ClusterFailedError(str(self.explain("cannot start its workers")))
             if elapsed > self.request.timeout:
                 raise ClusterTimeoutError(
-                    f"Waited {elapsed:.0f} s for {wanted} workers and got {found}; nothing is left "
-                    "running. "
-                    f"{self.explain('was starting')}\n"
+                    f"Waited {elapsed:.0f} s for {wanted} workers and got {found}; "
+                    f"nothing is left running. {self.explain('was starting')}\n"
                     "Ask for fewer with wait=, or for more time with timeout=."
                 )
             if elapsed > told:

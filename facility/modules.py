@@ -54,28 +54,33 @@ def find(folder: Path) -> Modules:
     """Return the modules and packages of a folder.
 
     Those are left out whose names Python itself or an installed package has: on a worker they
-    might stand in for what it needs.
+    might stand in for what it needs. So are those that cannot be read.
     """
     elsewhere = [path for path in sys.path if Path(path or ".").resolve() != folder]
     files: dict[str, bytes] = {}
     left_out = []
-    for entry in sorted(folder.iterdir()):
-        package = (entry / "__init__.py").is_file()
-        name = entry.name if package else entry.stem
-        if not name.isidentifier() or not (package or entry.suffix == ".py"):
+    try:
+        entries = sorted(folder.iterdir())
+    except OSError as error:
+        return Modules(folder, {}, (f"nothing is sent: {error.strerror}",))
+    for entry in entries:
+        name = entry.name.removesuffix(".py")
+        if not name.isidentifier():
             continue
-        if (
-            name in sys.stdlib_module_names
-            or name == "facility"
-            or PathFinder.find_spec(name, elsewhere) is not None
-        ):
-            left_out.append(f"{name} is left out: an installed module has this name")
-            continue
-        for path in sorted(entry.rglob("*")) if package else [entry]:
-            within = path.relative_to(folder)
-            hidden = any(part.startswith(".") for part in within.parts)
-            if path.suffix in SENT and path.is_file() and not hidden:
-                files[str(within)] = path.read_bytes()
+        try:
+            package = (entry / "__init__.py").is_file()
+            if not (package or entry.suffix == ".py"):
+                continue
+            if (
+                name in sys.stdlib_module_names
+                or name == "facility"
+                or PathFinder.find_spec(name, elsewhere) is not None
+            ):
+                left_out.append(f"{name} is left out: an installed module has this name")
+                continue
+            files |= _read(sorted(entry.rglob("*")) if package else [entry], folder)
+        except OSError as error:
+            left_out.append(f"{name} is left out: {error.strerror}")
     size = sum(map(len, files.values()))
     if size > MOST:
         largest = max(files, key=lambda name: len(files[name]))
@@ -85,6 +90,17 @@ def find(folder: Path) -> Modules:
         )
         return Modules(folder, {}, (problem,))
     return Modules(folder, files, tuple(left_out))
+
+
+def _read(paths: list[Path], folder: Path) -> dict[str, bytes]:
+    """Return what is sent of a module or package, by path below the folder."""
+    found = {}
+    for path in paths:
+        within = path.relative_to(folder)
+        hidden = any(part.startswith(".") for part in within.parts)
+        if path.suffix in SENT and path.is_file() and not hidden:
+            found[str(within)] = path.read_bytes()
+    return found
 
 
 async def send(scheduler: Any) -> Modules:

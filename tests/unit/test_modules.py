@@ -41,6 +41,16 @@ def test_what_stands_for_an_installed_module_is_left_out(tmp_path: Path) -> None
     assert "dask is left out: an installed module has this name" in str(found)
 
 
+def test_what_cannot_be_read_is_left_out_and_told(tmp_path: Path) -> None:
+    write(tmp_path, mine="a = 1")
+    (tmp_path / "broken.py").symlink_to("/proc/self/mem")
+    found = modules.find(tmp_path)
+    assert set(found.files) == {"mine.py"}
+    assert found.left_out == ("broken is left out: Input/output error",)
+    gone = modules.find(tmp_path / "gone")
+    assert gone.left_out == ("nothing is sent: No such file or directory",)
+
+
 def test_too_much_is_not_sent_and_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(modules, "MOST", 2**20)
     write(tmp_path, small="a = 1", large="#" * 3 * 2**20)
