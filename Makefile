@@ -45,7 +45,7 @@ test-long: $(READY) ## a real file cut off at every boundary, and beside each
 	@.venv/bin/python -m tools.tiers long
 
 test-gpu: $(READY) ## tests on an NVIDIA GPU, where there is one
-	@if nvidia-smi -L 2>/dev/null | grep -q GPU; then \
+	@if nvidia-smi -L 2>/dev/null | grep GPU >/dev/null; then \
 	  .venv/bin/python -m pip install --quiet --require-hashes -r requirements-gpu.lock; fi
 	@.venv/bin/python -m tools.tiers gpu
 
