@@ -97,6 +97,8 @@ def controllers(where: Places) -> list[str]:
         cluster_signing_cert_file=f"{where.keys}/ca.crt",
         cluster_signing_key_file=f"{where.keys}/ca.key",
         cluster_cidr=site.POD_RANGE,
+        # A test waits for a node to be missed; Kubernetes itself gives it 50 s.
+        node_monitor_grace_period="25s",
     )
 
 

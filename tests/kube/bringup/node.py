@@ -114,6 +114,8 @@ def kubelet_config(node: Node, where: Places) -> dict[str, Any]:
         "volumePluginDir": str(folder / "volumeplugins"),
         "podLogsDir": str(folder / "logs"),
         "nodeStatusUpdateFrequency": "5s",
+        # Renewed four times in it; the controllers miss a node after 25 s.
+        "nodeLeaseDurationSeconds": 20,
         # How soon a Secret or ConfigMap that changes is seen in pods; a minute by default.
         "syncFrequency": "10s",
         # How soon a pod that writes more than it may is found; a minute by default.

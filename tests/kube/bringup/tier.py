@@ -15,14 +15,15 @@ from tests.kube.bringup.build import helm_programs
 from tests.kube.bringup.down import down
 from tests.kube.bringup.hold import alone
 from tests.kube.bringup.places import Places
+from tests.kube.bringup.process import COLLECT_SELDOM
 from tests.kube.bringup.up import up
 from tools.building import BuildError, say
 from tools.images import catalog, engine
 
 NOTHING_RAN = pytest.ExitCode.NO_TESTS_COLLECTED
-SIDE_BY_SIDE = ("-n", "2", "--dist", "loadscope")
-"""More than two Dask clusters and a hub's find no room on a node of two cores, and wait for each
-other; which tests share a process says `conftest.py`."""
+SIDE_BY_SIDE = ("-n", "4", "--dist", "loadscope")
+"""Which tests share a process says `conftest.py`. Four keep two cores busy; those that install the
+chart, one after the other, take as long as all others then."""
 MAIN, LAST, CILIUM = PARTS = ("main", "last", "cilium")
 """Parts that run one after the other, all but the first named by the marker of their tests: these
 take the Kubernetes away; they need Cilium as it is by default, for which no address of an ipBlock
@@ -81,7 +82,7 @@ def run(state: Path, arguments: list[str], part: str) -> int:
         arguments = [re.sub(report, rf"\1-{part}.xml", word) for word in arguments]
     command = [sys.executable, "-m", "pytest", "tests/kube", "-m", f"kube and {which}", *more]
     command += arguments
-    environment = os.environ | {STATE: str(state)}
+    environment = os.environ | COLLECT_SELDOM | {STATE: str(state)}
     return subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode
 
 
