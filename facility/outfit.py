@@ -17,17 +17,21 @@ def resources(pool: Pool) -> dict[str, float]:
     return found
 
 
-def library_settings(memory: int) -> dict[str, str]:
+def library_settings(memory: int, threads: int) -> dict[str, str]:
     """Environment for numerical libraries: no threads of their own, and a malloc for chunks.
 
     distributed makes malloc give freed memory back at once, which costs a
     columnar analysis half of its time in page faults (``benchmarks/analysis.py``:
-    1.0 against 2.8 million events/s on 2 workers). A worker with room keeps some.
+    1.0 against 2.8 million events/s on 2 workers). A worker with room keeps some, in
+    huge pages where the kernel has them (another 4 %), which needs the one heap that
+    lies in one piece; threads of tasks side by side would wait for it.
 
     Parameters
     ----------
     memory
         Memory of the worker in bytes.
+    threads
+        How many tasks it works on at once.
     """
     import dask
     import distributed  # noqa: F401  # whose defaults these are
@@ -38,6 +42,8 @@ def library_settings(memory: int) -> dict[str, str]:
     }
     if memory >= ROOMY:
         found |= {"MALLOC_TRIM_THRESHOLD_": str(2**26), "MALLOC_MMAP_THRESHOLD_": str(2**25)}
+        if threads == 1:
+            found |= {"MALLOC_ARENA_MAX": "1", "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
     return found
 
 

@@ -7,6 +7,7 @@ import signal
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import dask
 from distributed.scheduler import Scheduler
 from tornado.web import Application, RequestHandler
 
@@ -16,6 +17,22 @@ DASHBOARD_SECONDS = 5.0
 """Seconds after which the dashboard starts though nobody looks."""
 IMPORT_SECONDS = 20.0
 """Seconds for which a browser waits for it."""
+LOOKS = {
+    "distributed.worker.profile.interval": ("10ms", "100ms"),
+    "distributed.admin.tick.interval": ("20ms", "200ms"),
+}
+"""How often Dask looks at a scheduler or worker by default, and how often it does here.
+
+Each look takes the interpreter from whoever has it, a task for example; all of them took 3 % of an
+analysis (`benchmarks.analysis`). A minute's profile says the same with a tenth of the samples, and
+an event loop counts as late after 3 s.
+"""
+
+
+def look_seldom() -> None:
+    """Set `LOOKS` in this process, before it makes a scheduler or worker, unless told otherwise."""
+    found = {key: dask.config.get(key, usual) for key, (usual, _) in LOOKS.items()}
+    dask.config.set({key: seldom for key, (usual, seldom) in LOOKS.items() if found[key] == usual})
 
 
 def asked_to_close() -> asyncio.Event:

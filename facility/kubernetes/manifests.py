@@ -241,7 +241,7 @@ def worker_pod(
         "command": [*PYTHON, "facility.kubernetes.worker"],
         "env": _environment(
             {
-                **library_settings(request.memory),
+                **library_settings(request.memory, pool.threads),
                 **pool.env,
                 **_tls_environment("worker"),
                 names.WORKER_VARIABLE: json.dumps(settings, sort_keys=True),

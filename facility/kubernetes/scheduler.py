@@ -9,11 +9,12 @@ import os
 from distributed.scheduler import Scheduler
 
 from facility import names
-from facility.serving import serve_scheduler
+from facility.serving import look_seldom, serve_scheduler
 
 
 async def serve() -> None:
     """Run a scheduler until it closes by itself or is asked to."""
+    look_seldom()
     address = os.environ[names.POD_ADDRESS_VARIABLE]
     scheduler = Scheduler(
         protocol="tls",

@@ -31,8 +31,9 @@ async def serve(
     """Run a worker until its scheduler is gone or it is asked to leave."""
     from distributed.worker import Worker
 
-    from facility.serving import asked_to_close, close_when_asked
+    from facility.serving import asked_to_close, close_when_asked, look_seldom
 
+    look_seldom()
     worker = Worker(
         settings["scheduler"],
         name=name,

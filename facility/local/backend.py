@@ -141,7 +141,7 @@ class LocalBackend:
     def _start_member(self, name: str, request: PoolRequest) -> None:
         pool = request.pool
         devices = tuple(self._free_devices()[: pool.gpus])
-        environment = {**library_settings(request.memory), **pool.env}
+        environment = {**library_settings(request.memory, pool.threads), **pool.env}
         if self.machine.gpus:
             environment["CUDA_VISIBLE_DEVICES"] = ",".join(devices)
         child = self._child("facility.local.worker", name, environment)

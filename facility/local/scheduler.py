@@ -14,7 +14,7 @@ from distributed.security import Security
 from facility import names
 from facility.local.child import read_settings, write_answer
 from facility.scheduler import SETTINGS_VARIABLE
-from facility.serving import serve_scheduler
+from facility.serving import look_seldom, serve_scheduler
 
 WORKERS_CLOSE = 2.0
 """Seconds in which workers end after their scheduler."""
@@ -44,6 +44,7 @@ def main() -> None:
     """Serve with the settings on standard input."""
     owner = os.getppid()
     settings = read_settings()
+    look_seldom()
     with dask.config.set(settings["dask"]):
         asyncio.run(serve(settings))
     if os.getppid() != owner:

@@ -9,7 +9,7 @@ from distributed.worker import Worker
 
 from facility import names
 from facility.local.child import leave_pipe, read_settings
-from facility.serving import asked_to_close, close_when_asked
+from facility.serving import asked_to_close, close_when_asked, look_seldom
 
 
 async def serve(settings: dict[str, Any]) -> None:
@@ -35,6 +35,7 @@ def main() -> None:
     """Serve with the settings on standard input."""
     settings = read_settings()
     leave_pipe()
+    look_seldom()
     with dask.config.set(settings["dask"]):
         asyncio.run(serve(settings))
 

@@ -57,6 +57,28 @@ def test_a_dask_cluster_gives_what_one_process_gives(client: Client, files: File
     assert np.array_equal(dask["mass"].values(flow=True), alone["mass"].values(flow=True))
 
 
+LOOKS = ("distributed.worker.profile.interval", "distributed.admin.tick.interval")
+
+
+def looks() -> list[str]:
+    import dask
+
+    return [dask.config.get(name) for name in LOOKS]
+
+
+def test_dask_looks_at_its_processes_ten_times_less_often(client: Client) -> None:
+    seldom = ["100ms", "200ms"]
+    assert client.run_on_scheduler(looks) == seldom
+    assert [*client.run(looks).values()] == [seldom]
+
+
+def test_a_site_may_have_dask_look_as_often_as_it_likes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DASK_DISTRIBUTED__WORKER__PROFILE__INTERVAL", "50ms")
+    with cluster(1, config={"pools": {"cpu": SMALL}}) as c, c.get_client() as client:
+        assert client.run_on_scheduler(looks) == ["50ms", "200ms"]
+        assert [*client.run(looks).values()] == [["50ms", "200ms"]]
+
+
 def test_workers_make_example_files_that_they_do_not_see(client: Client, home: Path) -> None:
     paths = example_files(2, 100)
     assert all(path.is_relative_to(home) for path in paths)
