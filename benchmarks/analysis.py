@@ -1,12 +1,13 @@
 """Z -> ll on a Dask cluster with two workers: facility.run beside what one would do without it.
 
 The ways take turns, warm (processes started, libraries loaded, files in the page cache); looking
-into the files and adding up are part of each. Two coffea processes at once, each with half of the
-files and nothing in common, are what a scheduler is measured against (`ideal_fraction`: the rate
-of facility.run over theirs; `ideal_fraction_cpu` by CPU seconds of all processes, where other
-programs share the machine). Besides them coffea's DaskExecutor at its defaults, with
-`skipbadfiles=True` and with `use_result_type=True`, on a part of the files; and what each loses
-when reading fails once, and when a chunk kills its worker.
+into the files and adding up are part of each. Each turn has a Dask cluster of its own, so that no
+way finds what another has left in its workers, nor works beside idle ones. Two coffea processes at
+once, each with half of the files and nothing in common, are what a scheduler is measured against
+(`ideal_fraction`: the rate of facility.run over theirs; `ideal_fraction_cpu` by CPU seconds of all
+processes, where other programs share the machine). Besides them coffea's DaskExecutor at its
+defaults, with `skipbadfiles=True` and with `use_result_type=True`, on a part of the files; and what
+each loses when reading fails once, and when a chunk kills its worker.
 
 The files are made once, in the user's cache folder, and read again and again under different
 names. A way on one core is `benchmarks.one_core`.
@@ -70,14 +71,12 @@ def benchmark(options: argparse.Namespace) -> None:
 
         cold = {way: measure_cold(way, files(len(originals))) for way in ("facility", "coffea")}
         pair = [stack.enter_context(process("runner")) for _ in range(WORKERS)]
-        client = stack.enter_context(dask_cluster())
         _measure.note("Warming up ...")
-        expected = analysed("facility", client, files(len(originals)))
-        for way in RUNNERS:
-            check(analysed(way, client, files(len(originals))), expected)
+        with dask_cluster() as client:
+            expected = analysed("facility", client, files(len(originals)))
+            single = analysed("facility", client, files(32)).wall / 32
         for one in pair:
             check(alone(one, files(len(originals)), EVENTS), expected)
-        single = analysed("facility", client, files(32)).wall / 32
         step = PART * len(originals)
         number = max(step, step * math.ceil(options.seconds / single / step))
         work, part = files(number), files(number // PART)
@@ -88,12 +87,13 @@ def benchmark(options: argparse.Namespace) -> None:
         def run(way: str) -> Outcome:
             if way == "two":
                 return together(pair, [work[::2], work[1::2]], EVENTS)[0]
-            if way != "facility":
-                return analysed(way, client, part)
-            before = cpu_seconds()
-            outcome = analysed(way, client, work)
-            used = {name: now - before[name] for name, now in cpu_seconds().items()}
-            shares.append({name: spent / outcome.cpu for name, spent in used.items()})
+            with dask_cluster() as client:
+                check(analysed(way, client, files(len(originals))), expected)
+                before = cpu_seconds()
+                outcome = analysed(way, client, work if way == "facility" else part)
+                used = {name: now - before[name] for name, now in cpu_seconds().items()}
+            if way == "facility":
+                shares.append({name: spent / outcome.cpu for name, spent in used.items()})
             return outcome
 
         def kilohertz(way: str) -> Callable[[], float]:
@@ -108,8 +108,9 @@ def benchmark(options: argparse.Namespace) -> None:
         _measure.alternate(
             {NAMES[way]: kilohertz(way) for way in NAMES}, options.rounds, unit="kHz"
         )
-        lost = losses(client, files(len(originals)))
-        killed = with_killed_workers(client, work, expected)
+        lost = losses(files(len(originals)))
+        with dask_cluster() as client:
+            killed = with_killed_workers(client, work, expected)
     report(options, outcomes, shares, number, cold, lost, killed)
 
 
@@ -249,7 +250,7 @@ def measure_cold(way: str, files: list[str]) -> float:
         return time.perf_counter() - clock
 
 
-def losses(client: Any, files: list[str]) -> dict[str, dict[str, str]]:
+def losses(files: list[str]) -> dict[str, dict[str, str]]:
     """Say how many of the events of each way are in its result after trouble."""
     import cloudpickle
 
@@ -260,7 +261,11 @@ def losses(client: Any, files: list[str]) -> dict[str, dict[str, str]]:
     for kind in ("read", "exit"):
         for way in ("facility", *RUNNERS):
             _measure.note(f"{NAMES[way]}: trouble, {kind} ...")
-            with tempfile.TemporaryDirectory() as marks, warnings.catch_warnings():
+            with (
+                dask_cluster() as client,
+                tempfile.TemporaryDirectory() as marks,
+                warnings.catch_warnings(),
+            ):
                 warnings.simplefilter("ignore")
                 trouble = _trouble.Trouble(kind, Path(files[1]).name, marks)
                 try:

@@ -7,33 +7,78 @@ dask-kubernetes. Left out, since workers are pods that the library makes:
 - what scales worker groups, and the timer behind `idleTimeout`: both connect to the scheduler,
   which is its user's program, and unpickle what it answers. Without the timer a DaskCluster has
   no finalizer either, so that its deletion does not wait for an operator that is away.
+
+Events come from all namespaces, and rights hold in those of a release's users. What is elsewhere,
+another operator's for example, is left alone: kopf would try to write to it for ever.
 """
 
+import json
 import logging
+import time
 from typing import Any
 
 import kopf
 import kr8s
+import kr8s.asyncio
 from dask_kubernetes.operator._objects import DaskWorkerGroup
 from dask_kubernetes.operator.controller import controller
 
 CLUSTER = "daskcluster.kubernetes.dask.org"
 GROUP = "daskworkergroup.kubernetes.dask.org"
+SCHEDULERS = {"dask.org/component": "scheduler"}
 RETRY_SECONDS = 1.0
 """Seconds after which a handler begins again that lost its connection; kopf would take a minute."""
+BELIEVED = {True: 600.0, False: 10.0}
+"""Seconds for which an answer holds to whether this operator may work in a namespace."""
 
 kopf.set_default_registry(kopf.OperatorRegistry())
+answers: dict[str | None, tuple[bool, float]] = {}
+"""By namespace, and until when they hold."""
+
+
+@kopf.index(CLUSTER)
+@kopf.index(GROUP)
+@kopf.index("service", labels=SCHEDULERS)
+async def ours(namespace: str | None, **_: Any) -> dict[str | None, None] | None:
+    """List the namespaces of users; kopf looks before it decides whose an object is."""
+    allowed, until = answers.get(namespace, (False, 0.0))
+    if time.monotonic() >= until:
+        allowed = await _may_work_in(namespace)
+        answers[namespace] = allowed, time.monotonic() + BELIEVED[allowed]
+    return {namespace: None} if allowed else None
+
+
+async def _may_work_in(namespace: str | None) -> bool:
+    """Ask the API server; where that does not answer, handlers find out and try again."""
+    asked = {"group": "apps", "resource": "deployments", "verb": "create", "namespace": namespace}
+    api = await kr8s.asyncio.api()
+    try:
+        async with api.call_api(
+            "POST",
+            version="authorization.k8s.io/v1",
+            url="selfsubjectaccessreviews",
+            content=json.dumps({"spec": {"resourceAttributes": asked}}),
+            headers={"Content-Type": "application/json"},
+        ) as answer:
+            return bool(answer.json()["status"]["allowed"])
+    except Exception:
+        logging.getLogger(__name__).warning("May we work in %s?", namespace, exc_info=True)
+        return True
+
+
+def is_ours(ours: kopf.Index[str | None, None], namespace: str | None, **_: Any) -> bool:
+    """Whether an object is a user's of this release."""
+    return namespace in ours
+
+
 kopf.on.probe(id="now")(controller.get_current_timestamp)
-kopf.on.create(CLUSTER, backoff=RETRY_SECONDS)(controller.daskcluster_create)
-kopf.on.field(CLUSTER, field="status.phase", new="Created", backoff=RETRY_SECONDS)(
+kopf.on.create(CLUSTER, backoff=RETRY_SECONDS, when=is_ours)(controller.daskcluster_create)
+kopf.on.field(CLUSTER, field="status.phase", new="Created", backoff=RETRY_SECONDS, when=is_ours)(
     controller.daskcluster_create_components
 )
-kopf.on.field(
-    "service",
-    field="status",
-    labels={"dask.org/component": "scheduler"},
-    backoff=RETRY_SECONDS,
-)(controller.handle_scheduler_service_status)
+kopf.on.field("service", field="status", labels=SCHEDULERS, backoff=RETRY_SECONDS, when=is_ours)(
+    controller.handle_scheduler_service_status
+)
 
 
 @kopf.on.startup()
@@ -53,7 +98,7 @@ def login(**settings: Any) -> kopf.ConnectionInfo | None:
     return kopf.login_with_service_account(**settings) or kopf.login_with_kubeconfig(**settings)
 
 
-@kopf.on.create(GROUP, backoff=RETRY_SECONDS)
+@kopf.on.create(GROUP, backoff=RETRY_SECONDS, when=is_ours)
 async def adopt(body: kopf.Body, namespace: str | None, **_: Any) -> None:
     """Let the worker group that is made with each DaskCluster be deleted with it."""
     group = await DaskWorkerGroup(body, namespace=namespace)

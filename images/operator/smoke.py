@@ -14,6 +14,7 @@ assert not registry._watching.get_all_handlers()
 changing = registry._changing.get_all_handlers()
 watched = sorted({handler.selector.any_name or handler.selector.plural for handler in changing})
 assert len(changing) == 4, changing
+assert all(handler.when for handler in changing), "it would write to what is not its users'"
 names = {str(handler.selector) for handler in changing}
 assert all("pod" not in name and "job" not in name and "autoscaler" not in name for name in names)
 assert not any(handler.requires_finalizer for handler in changing), "deletion would wait for it"

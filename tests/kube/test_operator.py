@@ -8,7 +8,7 @@ import pytest
 from facility import names
 from facility.kubernetes.manifests import DaskCluster, dask_cluster
 from facility.kubernetes.place import Place
-from tests.kube.conftest import until
+from tests.kube.conftest import Kubernetes, until
 from tests.kube.notebooks import Notebook, notebook
 
 __all__ = ["notebook"]
@@ -68,3 +68,17 @@ def test_an_idle_timeout_of_the_operators_is_refused(notebook: Notebook) -> None
     body = dask_cluster(DaskCluster("asks", place, {}), {})
     body["spec"]["idleTimeout"] = 60
     assert "idleTimeout" in notebook.space.notebook.apply(body, fail=True)
+
+
+def test_what_it_has_no_right_to_is_left_alone(notebook: Notebook, kube: Kubernetes) -> None:
+    """A DaskCluster of another operator, which kopf would try to write to for ever."""
+    image = notebook.space.state["images"]["analysis"]
+    kube.apply(dask_cluster(DaskCluster("foreign", Place(kube.namespace, image), {}), {}))
+    with_own = "from facility import cluster; cluster(1, name='own', timeout=60).close()"
+    notebook.python(with_own)
+    notebook.gone("own")
+    said = notebook.operator.run("logs", "deployment/operator")
+    assert "own" in said
+    assert "foreign" not in said
+    assert "kopf" not in json.dumps(kube.get("daskcluster", "foreign"))
+    kube.run("delete", "daskcluster", "foreign")

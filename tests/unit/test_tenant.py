@@ -1,7 +1,7 @@
 """The tenant set: whole manifests, names of odd users, rights, what is refused.
 
 Golden files lie in tests/data/tenant; REFRESH_GOLDEN=1 writes them anew. That the rules hold is
-tested on a real Kubernetes: tests/kube/test_tenant.py.
+tested on a real Kubernetes: tests/kube/test_tenant_admission.py.
 """
 
 import dataclasses
