@@ -6,6 +6,7 @@ MAKEFLAGS += --no-print-directory
 
 ARGS ?=
 PYTHON ?=
+TEST_TIERS ?= unit local browser
 KUBE_TIERS ?= kube kube-alone
 READY := .venv/.ready
 SOURCES := facility tests benchmarks images notebooks tools
@@ -28,7 +29,7 @@ run: $(READY) ## start the hub; ARGS= goes to `facility hub`
 test: $(READY) lint ## lint, types, layers, unit, local and browser tests
 	@tools/chromium >/dev/null
 	@tools/xrootd >/dev/null
-	@.venv/bin/python -m tools.tiers unit local browser
+	@.venv/bin/python -m tools.tiers $(TEST_TIERS)
 
 test-unit: $(READY) ## tests without processes or network: seconds
 	@.venv/bin/python -m tools.tiers unit

@@ -23,6 +23,7 @@ import kr8s.asyncio
 from dask_kubernetes.operator._objects import DaskWorkerGroup
 from dask_kubernetes.operator.controller import controller
 
+logger = logging.getLogger(__name__)
 CLUSTER = "daskcluster.kubernetes.dask.org"
 GROUP = "daskworkergroup.kubernetes.dask.org"
 SCHEDULERS = {"dask.org/component": "scheduler"}
@@ -43,27 +44,26 @@ async def ours(namespace: str | None, **_: Any) -> dict[str | None, None] | None
     """List the namespaces of users; kopf looks before it decides whose an object is."""
     allowed, until = answers.get(namespace, (False, 0.0))
     if time.monotonic() >= until:
-        allowed = await _may_work_in(namespace)
+        try:
+            allowed = await _may_work_in(namespace)
+        except Exception as error:  # noqa: BLE001 - handlers find out, and try again
+            logger.warning("Whether it may work in %s is not known: %r", namespace, error)
+            return {namespace: None}
         answers[namespace] = allowed, time.monotonic() + BELIEVED[allowed]
     return {namespace: None} if allowed else None
 
 
 async def _may_work_in(namespace: str | None) -> bool:
-    """Ask the API server; where that does not answer, handlers find out and try again."""
     asked = {"group": "apps", "resource": "deployments", "verb": "create", "namespace": namespace}
     api = await kr8s.asyncio.api()
-    try:
-        async with api.call_api(
-            "POST",
-            version="authorization.k8s.io/v1",
-            url="selfsubjectaccessreviews",
-            content=json.dumps({"spec": {"resourceAttributes": asked}}),
-            headers={"Content-Type": "application/json"},
-        ) as answer:
-            return bool(answer.json()["status"]["allowed"])
-    except Exception:
-        logging.getLogger(__name__).warning("May we work in %s?", namespace, exc_info=True)
-        return True
+    async with api.call_api(
+        "POST",
+        version="authorization.k8s.io/v1",
+        url="selfsubjectaccessreviews",
+        content=json.dumps({"spec": {"resourceAttributes": asked}}),
+        headers={"Content-Type": "application/json"},
+    ) as answer:
+        return bool(answer.json()["status"]["allowed"])
 
 
 def is_ours(ours: kopf.Index[str | None, None], namespace: str | None, **_: Any) -> bool:

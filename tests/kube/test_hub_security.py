@@ -18,7 +18,8 @@ from tests.kube import outside
 from tests.kube.bringup import site
 from tests.kube.charts import Facility, User, installed_chart, wait_for_gone
 from tests.kube.conftest import Kubernetes, until
-from tests.kube.test_tenant import asks, binding, may, refused
+from tests.kube.tenants import asks, may, refused
+from tests.kube.test_tenant import binding
 
 pytestmark = [pytest.mark.kube, pytest.mark.timeout(600)]
 SITE = {"cidr": f"{outside.OF_THE_SITE}/32", "ports": [outside.PORTS[0]]}

@@ -18,7 +18,7 @@ import yaml
 from facility import names
 from tests.kube.charts import Facility, User, installed_chart, wait_for_gone
 from tests.kube.conftest import Kubernetes, until
-from tests.kube.test_tenant import refused
+from tests.kube.tenants import refused
 
 pytestmark = [pytest.mark.kube, pytest.mark.timeout(900)]
 UID, GID, GROUP = 5001, 5000, 77

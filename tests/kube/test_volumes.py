@@ -28,7 +28,9 @@ from facility.kubernetes.tenant import SharedVolume, release_set, volume_set
 from tests.kube import tenancy
 from tests.kube.conftest import Kubernetes, until
 from tests.kube.tenancy import Space
-from tests.kube.test_tenant import asks, dask_cluster, may, refused, status
+from tests.kube.tenants import asks, may, refused
+from tests.kube.test_tenant import status
+from tests.kube.test_tenant_admission import dask_cluster
 
 pytestmark = [pytest.mark.kube, pytest.mark.timeout(300)]
 GIB = 2**30
