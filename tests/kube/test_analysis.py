@@ -21,7 +21,7 @@ DATA = Volume(
     read_only=True,
     persistent_volume_claim=ClaimSource(claim_name="data"),
 )
-CPU = POOLS.pools["cpu"].model_copy(update={"volumes": (DATA,), "cpu": 0.5})
+CPU = POOLS.pools["cpu"].model_copy(update={"volumes": (DATA,), "cpu": 0.2})
 ROOMY = CPU.model_copy(
     update={"name": "roomy", "default": False, "memory": 2**30, "memory_max": 2**30}
 )

@@ -21,9 +21,9 @@ from tools.building import BuildError, say
 from tools.images import catalog, engine
 
 NOTHING_RAN = pytest.ExitCode.NO_TESTS_COLLECTED
-SIDE_BY_SIDE = ("-n", "4", "--dist", "loadscope")
-"""Which tests share a process says `conftest.py`. Four keep two cores busy; those that install the
-chart, one after the other, take as long as all others then."""
+SIDE_BY_SIDE = ("-n", "3", "--dist", "loadscope")
+"""Which tests share a process says `conftest.py`. With more, Dask clusters wait for each other's
+room on a node of two cores, now and then for minutes."""
 MAIN, LAST, CILIUM = PARTS = ("main", "last", "cilium")
 """Parts that run one after the other, all but the first named by the marker of their tests: these
 take the Kubernetes away; they need Cilium as it is by default, for which no address of an ipBlock
