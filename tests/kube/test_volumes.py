@@ -28,10 +28,11 @@ from facility.kubernetes.tenant import SharedVolume, release_set, volume_set
 from tests.kube import tenancy
 from tests.kube.conftest import Kubernetes, until
 from tests.kube.tenancy import Space
-from tests.kube.tenants import asks, may, refused
+from tests.kube.tenants import alice, asks, carol, may, refused
 from tests.kube.test_tenant import status
 from tests.kube.test_tenant_admission import dask_cluster
 
+__all__ = ["alice", "carol"]
 pytestmark = [pytest.mark.kube, pytest.mark.timeout(300)]
 GIB = 2**30
 NFS = {"nfs": {"server": "nfs.example.org", "path": "/atlas", "readOnly": True}}
@@ -70,16 +71,6 @@ def spaces(
             for made in (first, second):
                 label = f"{names.HUB_LABEL}={made.name}"
                 admin.run("delete", "persistentvolumes", "-l", label, "--wait=false")
-
-
-@pytest.fixture
-def alice(spaces: dict[str, Space]) -> Space:
-    return spaces["alice"]
-
-
-@pytest.fixture
-def carol(spaces: dict[str, Space]) -> Space:
-    return spaces["carol"]
 
 
 @pytest.fixture
