@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import Error as BrowserError
 from playwright.sync_api import Locator, Page, expect, sync_playwright
 
 CHROMIUM = "/usr/bin/chromium"
@@ -95,12 +96,26 @@ def wait_until_idle(page: Page, timeout: float = SLOW) -> None:
     )
 
 
+@contextmanager
+def told_of_dialogs(page: Page) -> Iterator[None]:
+    """Tell what JupyterLab asked, where that was in the way."""
+    try:
+        yield
+    except BrowserError as error:
+        asked = page.locator(".jp-Dialog").all_inner_texts()
+        if not asked:
+            raise
+        look(page, "dialog")
+        raise AssertionError("JupyterLab asked: " + "\n".join(asked)) from error
+
+
 def run_all(page: Page) -> None:
     """Choose Run All Cells; JupyterLab ignores that until it knows its kernel."""
     prompts = page.locator(".jp-CodeCell .jp-InputPrompt")
     for _ in range(10):
-        page.locator(".lm-MenuBar-itemLabel").get_by_text("Run", exact=True).click()
-        page.click('.lm-Menu-item[data-command="runmenu:run-all"]')
+        with told_of_dialogs(page):
+            page.locator(".lm-MenuBar-itemLabel").get_by_text("Run", exact=True).click()
+            page.click('.lm-Menu-item[data-command="runmenu:run-all"]')
         time.sleep(2)
         if re.search(r"\[[*\d]", prompts.first.inner_text()):
             return

@@ -148,7 +148,7 @@ def dask_cluster(cluster: DaskCluster, settings: Mapping[str, Any]) -> Manifest:
             {"name": "tcp-comm", "containerPort": names.SCHEDULER_PORT, "protocol": "TCP"},
             {"name": "http-dashboard", "containerPort": names.DASHBOARD_PORT, "protocol": "TCP"},
         ],
-        "resources": SCHEDULER_RESOURCES,
+        "resources": cluster.place.scheduler.get("resources", SCHEDULER_RESOURCES),
         **_confined(),
     }
     shared, mounted = mounts.shared(cluster.place, [SCRATCH, TLS_FOLDER])

@@ -52,7 +52,8 @@ class Place:
     identity: Mapping[str, Any] = field(default_factory=dict)
     """As whom pods run: fields of a pod's security context."""
     scheduler: Mapping[str, Any] = field(default_factory=dict)
-    """Which nodes schedulers run on: ``nodeSelector`` and ``tolerations`` of a pod."""
+    """Which nodes schedulers run on, and what they get: ``nodeSelector`` and ``tolerations`` of a
+    pod, ``resources`` of a container."""
 
 
 def place_of(
@@ -167,7 +168,7 @@ def read_own_pod(api: Api) -> dict[str, Any]:
 
 
 def said_by_hub(api: Api) -> dict[str, Any]:
-    """Release and nodes of schedulers, from the ConfigMap of a user's namespace; else nothing."""
+    """Release and shape of schedulers, from the ConfigMap of a user's namespace; else nothing."""
     try:
         found = api.now(api.reading(CONFIG_MAP, names.POOLS_CONFIG_MAP))
     except KubernetesError as error:

@@ -61,13 +61,13 @@ def test_helm_finds_no_fault(scenario: str) -> None:
 
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_it_renders_as_before(scenario: str) -> None:
-    """`UPDATE_GOLDEN=1` writes what is compared."""
+    """`REFRESH_GOLDEN=1` writes what is compared."""
     # Roles and policies are compared with the package below.
     scoped = release_kinds()
     found = [each for each in manifests(values_of(scenario)) if each["kind"] not in scoped]
     text = yaml.safe_dump_all(found, sort_keys=False)
     golden = GOLDEN / f"{scenario}.yaml"
-    if os.environ.get("UPDATE_GOLDEN"):
+    if os.environ.get("REFRESH_GOLDEN"):
         golden.write_text(text)
     assert text == golden.read_text()
 
@@ -263,6 +263,10 @@ def test_a_mistake_is_refused_where_it_is(path: str, change: dict[str, Any]) -> 
         ({"tenants": {"quota": {"pools": {"gpus": 1}}}}, "tenants.quota.pools names the pool gpus"),
         ({"tenants": {"users": {"ada": {"pools": {"x": 1}}}}}, "tenants.users.ada.pools"),
         ({"singleuser": {"image": {"name": "analysis"}}}, "singleuser.image.name"),
+        ({"singleuser": {"memoryLimit": "512Mi"}}, "singleuser.memoryGuarantee is 1Gi, more than"),
+        ({"singleuser": {"memoryLimit": 1e9}}, "singleuser.memoryGuarantee is 1Gi, more than"),
+        ({"scheduler": {"cpuLimit": "200m"}}, "scheduler.cpuGuarantee is 0.25, more than"),
+        ({"scheduler": {"memoryGuarantee": "5e9"}}, "scheduler.memoryGuarantee is 5e9, more than"),
         ({"images": {"permitted": ["ghcr.io"]}}, "images.permitted"),
         ({"sharedVolumes": {"a": A, "b": A}}, "sharedVolumes.b is mounted at /a, as is"),
         ({"sharedVolumes": {"a": {"mountPath": "/home/jovyan"}}}, "as is the home"),

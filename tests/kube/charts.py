@@ -88,7 +88,11 @@ class Facility:
                 "nodeSelector": {"kubernetes.io/arch": "amd64"},
                 "memoryGuarantee": "256Mi",
             },
-            "scheduler": {"nodeSelector": {"kubernetes.io/arch": "amd64"}},
+            "scheduler": {
+                "nodeSelector": {"kubernetes.io/arch": "amd64"},
+                "cpuGuarantee": 0.1,
+                "memoryGuarantee": "512Mi",
+            },
             "tenants": {"prefix": self.prefix},
         }
 

@@ -70,6 +70,11 @@ POOLS = Config(
     },
     source="the tests",
 )
+SMALL_SCHEDULER = {
+    "requests": {"cpu": "100m", "memory": "512Mi"},
+    "limits": {"cpu": "2", "memory": "4Gi"},
+}
+"""So that the Dask clusters of several tests fit on a node of two cores."""
 QUOTA = Quota(cpu=100, gpus=2, pods=600, clusters=5, pools={"cpu": 500, "gpu": 2, "arm": 20})
 
 
@@ -169,7 +174,12 @@ def with_token(state: dict[str, Any], path: Path, token: str, namespace: str) ->
 def release(pools: Config = POOLS, **changes: Any) -> Release:
     """A release that no other test has."""
     name = f"t{uuid.uuid4().hex[:8]}"
-    settings = {"name": name, "namespace": f"test-hub-{name}", "config": pools}
+    settings = {
+        "name": name,
+        "namespace": f"test-hub-{name}",
+        "config": pools,
+        "scheduler_resources": SMALL_SCHEDULER,
+    }
     return Release(**{**settings, "images": (f"{site.REGISTRY}/",), **changes})
 
 

@@ -98,6 +98,10 @@ PLACE = Place(
     scheduler={
         "nodeSelector": {"site/purpose": "user"},
         "tolerations": [{"key": "site/user", "operator": "Exists"}],
+        "resources": {
+            "requests": {"cpu": "500m", "memory": "2Gi"},
+            "limits": {"cpu": "4", "memory": "16Gi"},
+        },
     },
     identity={"runAsUser": 5001, "runAsGroup": 5000, "supplementalGroups": [77, 88]},
 )

@@ -91,6 +91,10 @@ FULL = Release(
     prefix="af-site-",
     notebook=Shape({"hub.jupyter.org/node-purpose": "user"}),
     scheduler=Shape({"hub.jupyter.org/node-purpose": "user"}),
+    scheduler_resources={
+        "requests": {"cpu": "500m", "memory": "2Gi"},
+        "limits": {"cpu": "4", "memory": "16Gi"},
+    },
     volumes=VOLUMES,
 )
 API = (Address("192.0.2.10", (6443,)), Address("192.0.2.11", (6443,)))
@@ -434,6 +438,7 @@ def test_the_pools_are_read_as_they_were_written(tmp_path: Path) -> None:
     assert json.loads(found[names.SCHEDULER_KEY]) == {
         "nodeSelector": dict(FULL.scheduler.node_selector),
         "tolerations": [],
+        "resources": FULL.scheduler_resources,
     }
 
 

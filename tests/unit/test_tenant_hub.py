@@ -16,6 +16,7 @@ from facility.hub.kubernetes.configuration import configure, database, profiles
 from facility.hub.kubernetes.site import read_values
 from facility.hub.kubernetes.tenancy import Site, api_server, manifests, permitted_images
 from facility.kubernetes import ends
+from facility.kubernetes.manifests import SCHEDULER_RESOURCES
 from facility.kubernetes.tenant import Tenant
 
 CPU = {"default": True, "cpu": 1, "memory": "4Gi", "maxWorkers": 200}
@@ -65,6 +66,26 @@ def test_all_mistakes_are_told_together() -> None:
 def test_a_mistake_in_a_pool_is_told_as_in_a_pools_file() -> None:
     with pytest.raises(ConfigError, match=r"pools.cpu.memory: 4 must be at least 64Mi"):
         read_values({"pools": {"cpu": {**CPU, "memory": 4}}})
+
+
+@pytest.mark.parametrize("section", ["singleuser", "scheduler"])
+def test_a_guarantee_above_its_limit_is_refused(section: str) -> None:
+    with pytest.raises(ConfigError, match="memoryGuarantee is 8Gi, more than memoryLimit.* 4Gi"):
+        read_values({"pools": {"cpu": CPU}, section: {"memoryGuarantee": "8Gi"}})
+    with pytest.raises(ConfigError, match="cpuGuarantee is 1500m, more than cpuLimit.* 500m"):
+        read_values({"pools": {"cpu": CPU}, section: {"cpuGuarantee": 1.5, "cpuLimit": "500m"}})
+
+
+def test_what_schedulers_get_is_told_to_users_namespaces() -> None:
+    chosen = site(scheduler={"memoryLimit": "16Gi", "cpuGuarantee": 1})
+    assert chosen.release.scheduler_resources == {
+        "requests": {"cpu": "1", "memory": "1Gi"},
+        "limits": {"cpu": "2", "memory": "16Gi"},
+    }
+
+
+def test_without_a_word_schedulers_get_what_the_library_gives_them() -> None:
+    assert site().release.scheduler_resources == SCHEDULER_RESOURCES
 
 
 def test_the_api_servers_addresses_in_a_lasting_order() -> None:

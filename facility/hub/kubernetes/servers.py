@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from facility.config.shapes import Cores, Memory, Strict
-from facility.hub.kubernetes.shapes import Image, Placed
+from facility.hub.kubernetes.shapes import Image, Placed, Sized
 from facility.hub.kubernetes.storage_values import IdentityKeys
 
 
@@ -50,7 +50,7 @@ class Profile(Placed):
     gpus: int = Field(0, ge=0, description="Devices of the pools' first GPU resource.")
 
 
-class SingleUser(Placed):
+class SingleUser(Placed, Sized):
     """Users' servers."""
 
     image: Image = Field(
@@ -60,10 +60,6 @@ class SingleUser(Placed):
     profiles: dict[str, Profile] = Field(
         default_factory=dict, description="Kinds of servers to choose from, under their names."
     )
-    cpu_limit: Cores = Field(2.0, description="Cores at most.")
-    cpu_guarantee: Cores = Field(0.1, description="Cores that a node must have free.")
-    memory_limit: Memory = Field(4 * 2**30, description="Memory at most.")
-    memory_guarantee: Memory = Field(2**30, description="Memory that a node must have free.")
     storage: Storage = Field(default_factory=Storage, description="The user's home.")
     default_url: str | None = Field(
         None, pattern="^/", description="What opens; by default the first notebook."

@@ -1,10 +1,11 @@
 """Shapes that several sections of the values have in common."""
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from facility.config.shapes import Strict, Toleration
+from facility.config.shapes import Cores, Memory, Strict, Toleration
+from facility.quantity import format_cores, format_memory
 
 
 class Image(Strict):
@@ -57,3 +58,25 @@ class Placed(Strict):
     tolerations: tuple[Toleration, ...] = Field(
         (), strict=False, description="Taints of nodes that it tolerates."
     )
+
+
+class Sized(Strict):
+    """What has processor and memory, as a pod of one container."""
+
+    cpu_limit: Cores = Field(2.0, description="Cores at most.")
+    cpu_guarantee: Cores = Field(0.1, description="Cores that a node must have free.")
+    memory_limit: Memory = Field(4 * 2**30, description="Memory at most.")
+    memory_guarantee: Memory = Field(2**30, description="Memory that a node must have free.")
+
+    @model_validator(mode="after")
+    def _guarantees_within_limits(self) -> Self:
+        for what, guarantee, limit in (
+            ("cpu", format_cores(self.cpu_guarantee), format_cores(self.cpu_limit)),
+            ("memory", format_memory(self.memory_guarantee), format_memory(self.memory_limit)),
+        ):
+            if getattr(self, f"{what}_guarantee") > getattr(self, f"{what}_limit"):
+                raise ValueError(
+                    f"{what}Guarantee is {guarantee}, more than {what}Limit, which is {limit}; "
+                    "Kubernetes refuses such pods"
+                )
+        return self

@@ -56,6 +56,7 @@ class Site:
             prefix=values.tenants.prefix,
             notebook=shapes["notebook"],
             scheduler=shapes["scheduler"],
+            scheduler_resources=values.scheduler.resources,
             volumes=values.volumes,
         )
 

@@ -5,7 +5,8 @@ from typing import Literal
 from pydantic import Field
 
 from facility.config.shapes import Cores, Memory, Strict
-from facility.hub.kubernetes.shapes import Placed
+from facility.hub.kubernetes.shapes import Placed, Sized
+from facility.quantity import format_cores, format_memory
 
 
 class Images(Strict):
@@ -25,8 +26,24 @@ class Images(Strict):
     )
 
 
-class Scheduler(Placed):
+class Scheduler(Placed, Sized):
     """Dask's schedulers."""
+
+    cpu_guarantee: Cores = Field(0.25, description="Cores that a node must have free.")
+
+    @property
+    def resources(self) -> dict[str, dict[str, str]]:
+        """What its container asks for and the most that it gets, as Kubernetes reads it."""
+        return {
+            "requests": {
+                "cpu": format_cores(self.cpu_guarantee),
+                "memory": format_memory(self.memory_guarantee),
+            },
+            "limits": {
+                "cpu": format_cores(self.cpu_limit),
+                "memory": format_memory(self.memory_limit),
+            },
+        }
 
 
 class QuotaValues(Strict):

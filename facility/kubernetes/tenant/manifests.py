@@ -110,7 +110,7 @@ def _pools(tenant: Tenant) -> Manifest:
         "data": {
             names.POOLS_KEY: yaml.safe_dump({"pools": pools}, sort_keys=False),
             names.RELEASE_KEY: release.name,
-            names.SCHEDULER_KEY: json.dumps(_nodes(release.scheduler)),
+            names.SCHEDULER_KEY: json.dumps(_schedulers(release)),
         },
     }
 
@@ -121,6 +121,14 @@ def _nodes(shape: Shape) -> Manifest:
         each.model_dump(mode="json", by_alias=True, exclude_none=True) for each in shape.tolerations
     ]
     return {"nodeSelector": dict(shape.node_selector), "tolerations": tolerations}
+
+
+def _schedulers(release: Release) -> Manifest:
+    """Write where schedulers run and what they get, as the library reads it."""
+    found = _nodes(release.scheduler)
+    if release.scheduler_resources is not None:
+        found["resources"] = {key: dict(each) for key, each in release.scheduler_resources.items()}
+    return found
 
 
 def _pull_secrets(tenant: Tenant) -> list[Manifest]:

@@ -60,6 +60,8 @@ class Release:
         What the names of users' namespaces begin with, another one for each release.
     notebook, scheduler
         Which nodes user servers, with what `facility submit` starts, and schedulers may run on.
+    scheduler_resources
+        ``requests`` and ``limits`` of a scheduler's container; None for the library's own.
     volumes
         What all users share.
 
@@ -79,6 +81,7 @@ class Release:
     prefix: str = PREFIX
     notebook: Shape = Shape()
     scheduler: Shape = Shape()
+    scheduler_resources: Mapping[str, Mapping[str, str]] | None = None
     volumes: tuple[SharedVolume, ...] = ()
 
     def __post_init__(self) -> None:

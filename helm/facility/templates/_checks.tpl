@@ -3,6 +3,7 @@ What the schema cannot see, told all at once. The hub checks the same when it st
 told before anything is changed.
 */}}
 {{- define "facility.checks" -}}
+{{- $sizes := dict "singleuser" .Values.singleuser "scheduler" .Values.scheduler -}}
 {{- $problems := list -}}
 {{- $defaults := list -}}
 {{- range $name, $pool := .Values.pools -}}
@@ -34,6 +35,15 @@ told before anything is changed.
 {{- end -}}
 {{- end -}}
 {{- end -}}
+{{- range $section, $size := $sizes -}}
+{{- range $what := list "cpu" "memory" -}}
+{{- $guarantee := get $size (printf "%sGuarantee" $what) -}}
+{{- $limit := get $size (printf "%sLimit" $what) -}}
+{{- if gt (include "facility.amount" $guarantee | float64) (include "facility.amount" $limit | float64) -}}
+{{- $problems = append $problems (printf "%s.%sGuarantee is %v, more than %s.%sLimit, which is %v" $section $what $guarantee $section $what $limit) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
 {{- $paths := dict .Values.singleuser.storage.homeMountPath "the home" "/tmp" "scratch" -}}
 {{- range $name, $shared := .Values.sharedVolumes -}}
 {{- if has $name (list "home" "pools" "tmp") -}}
@@ -58,4 +68,12 @@ told before anything is changed.
 {{- with $problems -}}
 {{- fail (printf "\n\nThe values cannot be used:\n- %s\n" (join "\n- " .)) -}}
 {{- end -}}
+{{- end }}
+
+{{- /* A quantity of Kubernetes, or a plain number, as a number. */}}
+{{- define "facility.amount" -}}
+{{- $units := dict "" 1.0 "m" 0.001 "k" 1e3 "M" 1e6 "G" 1e9 "T" 1e12 "P" 1e15 "E" 1e18 "Ki" 1024.0 "Mi" 1048576.0 "Gi" 1073741824.0 "Ti" 1099511627776.0 "Pi" 1125899906842624.0 "Ei" 1152921504606846976.0 -}}
+{{- $text := toString . -}}
+{{- $number := regexFind "^[+]?[0-9]*[.]?[0-9]*([eE][+-]?[0-9]+)?" $text -}}
+{{- mulf (float64 $number) (get $units (trimPrefix $number $text)) -}}
 {{- end }}
