@@ -5,9 +5,13 @@ the Kubernetes down after the last test and compares the machine with what it wa
 """
 
 import time
+from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from facility import names
+from tests.browser import browser_page
 from tests.kube.bringup import site
 from tests.kube.conftest import Kubernetes, until
 
@@ -84,6 +88,39 @@ def test_pods_that_come_and_go_disturb_no_other(kube: Kubernetes, arch: str) -> 
     kube.ready("asks")
     kube.apply(*(kube.pod(f"other-{number}", "true", arch) for number in range(6)))
     assert kube.output("asks", 180) == "end"
+
+
+class Slow(BaseHTTPRequestHandler):
+    """Answers after two seconds."""
+
+    def do_GET(self) -> None:
+        time.sleep(2)
+        self.send_response(200)
+        self.send_header("Content-Length", "2")
+        self.end_headers()
+        self.wfile.write(b"ok")
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_pods_that_come_and_go_disturb_no_browser(kube: Kubernetes) -> None:
+    """When addresses change, it gives up what it waits for, as it does for a new interface's."""
+    server = ThreadingHTTPServer((names.LOOPBACK, 0), Slow)
+    asked = 24  # six at a time
+    ask = f"Promise.all([...Array({asked}).keys()].map(i => fetch('/?' + i).then(r => r.text())))"
+    pods = [kube.pod(f"other-{number}", "true") for number in range(3)]
+    with browser_page() as page, ThreadPoolExecutor(2) as beside:
+        beside.submit(server.serve_forever)
+        try:
+            page.goto(f"http://{names.LOOPBACK}:{server.server_port}")
+            applied = beside.submit(kube.apply, *pods)
+            assert page.evaluate(ask) == ["ok"] * asked
+            applied.result()
+        finally:
+            server.shutdown()
+            server.server_close()
+    assert all(kube.output(pod["metadata"]["name"]) == "" for pod in pods)
 
 
 def test_a_network_policy_is_enforced_between_nodes(kube: Kubernetes) -> None:

@@ -39,6 +39,18 @@ def forward(node: Node) -> None:
         command(*node.enter, "sh", "-c", text)
 
 
+def keep_addresses() -> None:
+    """Have the machine's addresses stay as they are when pods come and go.
+
+    An interface gets an IPv6 address by itself, and the end of each pod's cable is one more. When
+    addresses change, browsers on the machine give up all that they wait for (Chromium says
+    ERR_NETWORK_CHANGED), and JupyterLab asks whether to restart the server.
+    """
+    setting = Path("/proc/sys/net/ipv6/conf/default/disable_ipv6")
+    if setting.exists():
+        setting.write_text("1")
+
+
 def hardware_address(address: str) -> str:
     """An Ethernet address for the bridge with an IPv4 address.
 
@@ -60,6 +72,7 @@ def connect(node: Node) -> None:
     """Give a node its network: the bridge itself, or a namespace with a cable to it."""
     bits = site.NODE_RANGE.partition("/")[2]
     if node.namespace is None:
+        keep_addresses()
         add_bridge(node, site.BRIDGE, node.address, bits)
     else:
         inside = ("ip", "-n", node.namespace)
