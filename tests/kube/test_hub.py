@@ -113,6 +113,10 @@ def test_the_panel_starts_one_and_its_dashboard_is_seen_through_the_hub(ada: Use
         until(lambda: ada.http.get(f"{ada.base}{link}", timeout=60).status_code == 200, 60)
         page = ada.http.get(f"{ada.base}{link}", timeout=60)
         assert "<title>Dask Diagnostic UI</title>" in page.text
+        label = f"{names.COMPONENT_LABEL}={names.SCHEDULER_COMPONENT}"
+        (scheduler,) = json.loads(ada.space.run("get", "pods", "-l", label, "-o", "json"))["items"]
+        asked = scheduler["spec"]["containers"][0]["resources"]["requests"]
+        assert asked == {"cpu": "100m", "memory": "512Mi"}
         stranger = requests.get(f"{ada.base}{link}", timeout=60, allow_redirects=True)
         assert "/hub/login" in stranger.url
         client = ada.python(
