@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Error as BrowserError
 from playwright.sync_api import Locator, Page, expect, sync_playwright
 
 CHROMIUM = "/usr/bin/chromium"
@@ -87,6 +86,8 @@ def open_notebook(page: Page, server: str, path: str) -> None:
     page.goto(f"{server}lab/tree/{path}?reset")
     wait_for_lab(page)
     page.wait_for_selector(".jp-Notebook .jp-CodeCell")
+    # A notebook is shown before its kernel is looked for, and one that is run by then asks for it.
+    expect(page.locator(".jp-KernelName")).not_to_have_text("No Kernel")
     wait_until_idle(page)
 
 
@@ -96,30 +97,12 @@ def wait_until_idle(page: Page, timeout: float = SLOW) -> None:
     )
 
 
-@contextmanager
-def told_of_dialogs(page: Page) -> Iterator[None]:
-    """Tell what JupyterLab asked, where that was in the way."""
-    try:
-        yield
-    except BrowserError as error:
-        asked = page.locator(".jp-Dialog").all_inner_texts()
-        if not asked:
-            raise
-        look(page, "dialog")
-        raise AssertionError("JupyterLab asked: " + "\n".join(asked)) from error
-
-
 def run_all(page: Page) -> None:
-    """Choose Run All Cells; JupyterLab ignores that until it knows its kernel."""
-    prompts = page.locator(".jp-CodeCell .jp-InputPrompt")
-    for _ in range(10):
-        with told_of_dialogs(page):
-            page.locator(".lm-MenuBar-itemLabel").get_by_text("Run", exact=True).click()
-            page.click('.lm-Menu-item[data-command="runmenu:run-all"]')
-        time.sleep(2)
-        if re.search(r"\[[*\d]", prompts.first.inner_text()):
-            return
-    raise AssertionError("the notebook did not start to run")
+    """Choose Run All Cells."""
+    page.locator(".lm-MenuBar-itemLabel").get_by_text("Run", exact=True).click()
+    page.click('.lm-Menu-item[data-command="runmenu:run-all"]')
+    prompt = page.locator(".jp-CodeCell .jp-InputPrompt").first
+    expect(prompt).to_have_text(re.compile(r"\[[*\d]"))
 
 
 def outputs(page: Page) -> Locator:
