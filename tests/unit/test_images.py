@@ -94,6 +94,23 @@ def test_what_an_image_is_made_of_changes_its_key(monkeypatch):
     )
 
 
+def test_what_packages_are_made_of_changes_their_key():
+    image = IMAGES["analysis"]
+    keys = {
+        catalog.packages_key(image, "parent", ["packages-1"]),
+        catalog.packages_key(image, "other", ["packages-1"]),
+        catalog.packages_key(image, "parent", ["packages-2"]),
+        catalog.packages_key(IMAGES["hub"], "parent", ["packages-1"]),
+    }
+    assert len(keys) == 4
+
+
+def test_children_are_built_upon_packages_and_not_upon_the_package_facility():
+    image = IMAGES["analysis"]
+    assert image.floor("amd64") == image.built("amd64").replace("analysis:", "analysis-packages:")
+    assert IMAGES["base"].floor("arm64") == IMAGES["base"].built("arm64")
+
+
 @pytest.mark.parametrize("image", IMAGES.values(), ids=lambda each: each.name)
 def test_locks_have_hashes_and_hold_what_is_wanted(image):
     asked = image.extras or image.wanted.exists()

@@ -8,8 +8,8 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
 from tools import emulation
@@ -47,55 +47,79 @@ def labels(image: Image, parent: str) -> dict[str, str]:
     }
 
 
-def stage(
-    image: Image, architecture: str, images: Mapping[str, Image], written: Mapping[str, str]
-) -> Path:
-    """The folder that an image is built from: its files, packages, description and labels."""
-    context = CACHE / "images" / "context" / f"{image.name}-{architecture}"
-    shutil.rmtree(context, ignore_errors=True)
-    shutil.copytree(image.folder, context)
-    described = json.dumps(catalog.describe(image, images), indent=1) + "\n"
-    (context / "image.json").write_text(described)
-    found = packages.packages(image, architecture, images)
-    if found:
-        packages.link(found, context / "packages")
-    modules = packages.node_modules(image)
-    if modules:
-        packages.link(modules / "node_modules", context / "node_modules")
-    if image.facility:
-        packages.link(packages.facility(), context / "facility")
+@contextmanager
+def context(name: str, architecture: str) -> Iterator[Path]:
+    """A new folder that an image is built from, gone when it is built."""
+    found = CACHE / "images" / "context" / f"{name}-{architecture}"
+    shutil.rmtree(found, ignore_errors=True)
+    found.mkdir(parents=True)
+    yield found
+    shutil.rmtree(found)
+
+
+def label(file: Path, written: Mapping[str, str]) -> None:
+    """Add labels to a Containerfile."""
     # One instruction: each would be an image of its own while it is built.
     pairs = " ".join(f"{name}={json.dumps(value)}" for name, value in written.items())
-    with (context / "Containerfile").open("a") as file:
-        file.write(f"LABEL {pairs}\n")
-    return context
+    with file.open("a") as opened:
+        opened.write(f"LABEL {pairs}\n")
+
+
+def key_of(reference: str) -> str:
+    """Hash of what an image was built from; nothing if there is no such image."""
+    found = engine.inspect(reference)
+    return str(((found or {}).get("Labels") or {}).get(KEY, ""))
+
+
+def identity(reference: str) -> str:
+    """The identity of an image that is there."""
+    found = engine.inspect(reference)
+    assert found is not None
+    return str(found["Id"])
+
+
+def build_packages(image: Image, architecture: str, images: Mapping[str, Image]) -> str:
+    """Build the image of an image's packages unless it is there; what the image is built upon."""
+    parent = images.get(image.parent)
+    if parent is None:
+        debian.debian(architecture)
+        return f"{image.parent}-{architecture}"
+    below = parent.floor(architecture)
+    if not image.packaged.exists():
+        return below
+    reference = image.floor(architecture)
+    key = catalog.packages_key(image, identity(below), packages.names(image, architecture, images))
+    if key_of(reference) != key:
+        say(f"building the packages of {image.name} for {architecture}")
+        with context(f"{image.name}-packages", architecture) as folder:
+            shutil.copy(image.packaged, folder / "Containerfile")
+            label(folder / "Containerfile", {KEY: key})
+            if found := packages.packages(image, architecture, images):
+                packages.link(found, folder / "packages")
+            if modules := packages.node_modules(image):
+                packages.link(modules / "node_modules", folder / "node_modules")
+            engine.build(folder, reference, architecture, arguments={"PARENT": below})
+    return reference
 
 
 def build(image: Image, architecture: str, images: Mapping[str, Image]) -> bool:
     """Build an image for one architecture unless it is there already; whether it was built."""
-    parent = images.get(image.parent)
-    if parent:
-        reference = parent.built(architecture)
-        found = engine.inspect(reference)
-        assert found is not None
-        identity = str(found["Id"])
-    else:
-        reference, identity = f"{image.parent}-{architecture}", debian.debian(architecture)
-    package = packages.package_hash() if image.facility else ""
-    key = catalog.key(image, architecture, identity, package, packages.LAYOUT)
-    there = engine.inspect(image.built(architecture))
-    if there and there["Labels"] and there["Labels"].get(KEY) == key:
-        return False
     begin = time.monotonic()
-    context = stage(image, architecture, images, labels(image, image.parent) | {KEY: key})
+    below = build_packages(image, architecture, images)
+    package = packages.package_hash() if image.facility else ""
+    key = catalog.key(image, architecture, identity(below), package, packages.LAYOUT)
+    reference = image.built(architecture)
+    if key_of(reference) == key:
+        return False
     say(f"building {image.name} for {architecture}")
-    engine.build(
-        context,
-        image.built(architecture),
-        architecture,
-        arguments={"PARENT": reference},
-    )
-    shutil.rmtree(context)
+    with context(image.name, architecture) as folder:
+        shutil.copytree(image.folder, folder, dirs_exist_ok=True)
+        described = json.dumps(catalog.describe(image, images), indent=1) + "\n"
+        (folder / "image.json").write_text(described)
+        if image.facility:
+            packages.link(packages.facility(), folder / "facility")
+        label(folder / "Containerfile", labels(image, image.parent) | {KEY: key})
+        engine.build(folder, reference, architecture, arguments={"PARENT": below})
     seconds = time.monotonic() - begin
     remember(f"{image.name}/{architecture}", seconds)
     size = size_of(image, architecture)

@@ -21,7 +21,8 @@ ARCHITECTURES = {"amd64": "x86_64", "arm64": "aarch64"}
 PYTHON = "3.11"
 """Version of the Python of Debian bookworm, on which all images stand."""
 KEYS = {"parent", "architectures", "description", "extras", "facility"}
-BESIDE = ("requirements.in", "smoke.py")
+PACKAGED = "packages.Containerfile"
+BESIDE = ("requirements.in", "smoke.py", PACKAGED)
 """Files of an image's folder of which the image is not made."""
 _LOCKED = re.compile(r"^([A-Za-z0-9._-]+)(?:\[[\w,]+\])?==", re.M)
 
@@ -69,6 +70,15 @@ class Image:
         return self.folder / "requirements.lock"
 
     @property
+    def packaged(self) -> Path:
+        """Its packages' own Containerfile: theirs is an image of its own, which others build upon.
+
+        An image is built again with each change of the package `facility`, and its packages, a
+        gigabyte or more, with those of their lock alone.
+        """
+        return self.folder / PACKAGED
+
+    @property
     def reference(self) -> str:
         """What its manifest list is called on this machine."""
         return f"{PREFIX}/{self.name}:{version()}"
@@ -76,6 +86,11 @@ class Image:
     def built(self, architecture: str) -> str:
         """What it is called for one architecture."""
         return f"{self.reference}-{architecture}"
+
+    def floor(self, architecture: str) -> str:
+        """What images are built upon that name it as their parent."""
+        name = f"{self.name}-packages" if self.packaged.exists() else self.name
+        return f"{PREFIX}/{name}:{version()}-{architecture}"
 
     def lock_hash(self) -> str:
         """Hash of its lock; of nothing where it has no packages of its own."""
@@ -201,3 +216,18 @@ def key(image: Image, architecture: str, parent: str, package: str, layout: str)
     parts += [package] if image.facility else []
     files = [path for path in image.folder.iterdir() if path.name not in BESIDE]
     return fingerprint([*parts, repr(image)], files)
+
+
+def packages_key(image: Image, parent: str, folders: Iterable[str]) -> str:
+    """Hash of all that the image of an image's packages is made of.
+
+    Parameters
+    ----------
+    image
+        Whose packages.
+    parent
+        The identity of the image that they are put upon.
+    folders
+        Names of the folders with the packages, which change with what is in them.
+    """
+    return fingerprint([image.name, parent, *folders], [image.packaged])

@@ -208,14 +208,18 @@ def node_modules(image: Image) -> Path | None:
     return once(UNPACKED, node_key(image), make, f"fetching the packages of npm of {image.name}")
 
 
+def names(image: Image, architecture: str, images: Mapping[str, Image]) -> list[str]:
+    """Names of the folders with an image's packages, which change with what is in them."""
+    found = [wanted(image, architecture, images)[1]] if image.lock.exists() else []
+    return found + ([node_key(image)] if (image.folder / NPM[0]).exists() else [])
+
+
 def forget_others(images: Mapping[str, Image]) -> None:
     """Remove what was unpacked for earlier locks, and earlier packages `facility`."""
     kept = {f"facility-{package_hash()}"}
     for image in images.values():
-        if image.lock.exists():
-            kept |= {wanted(image, each, images)[1] for each in image.architectures}
-        if (image.folder / NPM[0]).exists():
-            kept.add(node_key(image))
+        for each in image.architectures:
+            kept.update(names(image, each, images))
     prefixes = ("facility-", *(f"{name}-" for name in images))
     for path in UNPACKED.iterdir():
         if path.name.startswith(prefixes) and path.name not in kept:
