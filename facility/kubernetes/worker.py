@@ -10,6 +10,7 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -102,31 +103,34 @@ def _several(members: list[str]) -> int:
         subprocess.Popen(command, env={**os.environ, MEMBER_VARIABLE: member}) for member in members
     ]
 
-    def pass_on(number: int, frame: object) -> None:
+    running = {child.pid: member for child, member in zip(children, members, strict=True)}
+
+    def pass_on(number: int) -> None:
+        for pid in running:
+            # Not by Popen, which takes the exit code of one that has ended, so that nobody else
+            # ever hears of it.
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
+
+    def leave(number: int, frame: object) -> None:
         nonlocal asked
         asked = True
-        for child in children:
-            child.send_signal(number)
+        pass_on(number)
 
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, pass_on)
-    running = {child.pid: child for child in children}
+        signal.signal(number, leave)
     failed = 0
     while running:
         pid, status = os.wait()
-        if running.pop(pid, None) is None:
+        member = running.pop(pid, None)
+        if member is None:
             continue  # An orphan of a task, which comes to the first process of a container.
         code = os.waitstatus_to_exitcode(status)
         if code and not failed and not asked:
             failed = 128 - code if code < 0 else code
-            print(f"Worker {_name(members, children, pid)} ended with exit code {code}.")
-            for child in running.values():
-                child.terminate()
+            print(f"Worker {member} ended with exit code {code}.")
+            pass_on(signal.SIGTERM)
     return failed
-
-
-def _name(members: list[str], children: list["subprocess.Popen[bytes]"], pid: int) -> str:
-    return next(m for m, child in zip(members, children, strict=True) if child.pid == pid)
 
 
 if __name__ == "__main__":
