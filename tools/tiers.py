@@ -39,7 +39,7 @@ TIERS = {
     "unit": Tier("no processes, no network", ("tests/unit", "tests/chart", "-n", "2")),
     "local": Tier(
         "real Dask clusters and a real hub",
-        ("tests/local", "-m", "not browser and not gpu", "-n", "3", "--dist", "loadfile"),
+        ("tests/local", "-m", "not browser and not gpu", "-n", "2", "--dist", "loadfile"),
     ),
     "browser": Tier("a real Chromium", ("tests", "-m", "browser"), may_skip=False),
     "gpu": Tier("an NVIDIA GPU", ("tests", "-m", "gpu"), may_skip=False),
