@@ -89,8 +89,9 @@ class Image:
 
     def floor(self, architecture: str) -> str:
         """What images are built upon that name it as their parent."""
-        name = f"{self.name}-packages" if self.packaged.exists() else self.name
-        return f"{PREFIX}/{name}:{version()}-{architecture}"
+        if not self.packaged.exists():
+            return self.built(architecture)
+        return f"{PREFIX}/{self.name}-packages:{version()}-{architecture}"
 
     def lock_hash(self) -> str:
         """Hash of its lock; of nothing where it has no packages of its own."""
