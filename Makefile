@@ -9,6 +9,7 @@ PYTHON ?=
 TEST_TIERS ?= unit local browser
 KUBE_TIERS ?= kube kube-alone
 READY := .venv/.ready
+CACHE := $${XDG_CACHE_HOME:-$$HOME/.cache}/facility
 SOURCES := facility tests benchmarks images notebooks tools
 
 .PHONY: help run test test-unit test-local test-browser test-long test-gpu test-images test-kube images images-push \
@@ -75,7 +76,7 @@ test-kube: images ## tests on that Kubernetes, from kube-up to kube-down
 lint: $(READY) ## style, types and import layers
 	@.venv/bin/ruff check $(wildcard $(SOURCES))
 	@.venv/bin/ruff format --check $(wildcard $(SOURCES))
-	@.venv/bin/mypy
+	@.venv/bin/mypy --cache-dir $(CACHE)/mypy
 	@.venv/bin/lint-imports --no-logo
 
 format: $(READY) ## put the sources into the common format

@@ -1,6 +1,7 @@
 """The chart without a Kubernetes: Helm's own packages check and render it."""
 
 import copy
+import functools
 import json
 import os
 from collections.abc import Iterator
@@ -40,6 +41,14 @@ def rendered(values: dict[str, Any]) -> dict[str, str]:
 def manifests(values: dict[str, Any]) -> list[dict[str, Any]]:
     texts = [text for path, text in sorted(rendered(values).items()) if path.endswith(".yaml")]
     return [each for text in texts for each in yaml.safe_load_all(text) if each]
+
+
+@functools.cache
+def every_manifest() -> list[dict[str, Any]]:
+    """Manifests of all scenarios, each once."""
+    found = [each for scenario in SCENARIOS for each in manifests(values_of(scenario))]
+    each_once = {json.dumps(each, sort_keys=True): each for each in found}
+    return [each for each in each_once.values() if each["kind"] not in CUSTOM]
 
 
 def by_name(found: list[dict[str, Any]]) -> dict[tuple[str, str], dict[str, Any]]:
@@ -100,12 +109,12 @@ def read(manifest: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_kubernetes_knows_every_field(version: str) -> None:
-    # Reading the schemas of a version takes seconds.
-    for scenario in SCENARIOS:
-        for manifest in manifests(values_of(scenario)):
-            if manifest["kind"] not in CUSTOM:
-                kubernetes_validate.validate(manifest, version, strict=True)
+def test_kubernetes_knows_every_field(version: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    # It reads the schemas of a version again for each manifest.
+    read_once = functools.cache(kubernetes_validate.utils.schema_contents)
+    monkeypatch.setattr(kubernetes_validate.utils, "schema_contents", read_once)
+    for manifest in every_manifest():
+        kubernetes_validate.validate(manifest, version, strict=True)
 
 
 def test_what_follows_from_the_package_is_up_to_date() -> None:

@@ -1,9 +1,13 @@
 """The facility as its chart installs it: log in, get a notebook, call `cluster()`, and go."""
 
+import contextlib
 import json
 import re
+import time
 from collections.abc import Iterator
+from http.client import HTTPConnection
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import requests
@@ -45,6 +49,27 @@ def test_a_wrong_password_lets_nobody_in(facility: Facility) -> None:
     user = User(facility, "eve")
     answer = user.log_in("wrong password")
     assert "Invalid username or password" in answer.text
+
+
+def test_a_connection_is_kept_longer_than_what_stands_before_the_proxy_keeps_it(
+    facility: Facility,
+) -> None:
+    """An ingress that uses one as the proxy ends it answers 502."""
+    answer = requests.get(f"{facility.address}_chp_healthz", timeout=60)
+    kept = re.fullmatch(r"timeout=(\d+)", answer.headers["Keep-Alive"])
+    assert kept is not None
+    nginx, traefik = 60, 90
+    assert int(kept[1]) > max(nginx, traefik)
+    # Longer than the proxy does by itself.
+    way = urlsplit(facility.address)
+    with contextlib.closing(HTTPConnection(str(way.hostname), way.port, timeout=60)) as connection:
+        connection.connect()
+        way_there = connection.sock
+        for pause in (6, 0):
+            connection.request("GET", "/hub/login")
+            assert connection.getresponse().read()
+            time.sleep(pause)
+        assert connection.sock is way_there
 
 
 def test_the_server_is_in_its_users_namespace_and_obeys_its_rules(ada: User) -> None:
