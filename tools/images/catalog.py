@@ -215,7 +215,7 @@ def key(image: Image, architecture: str, parent: str, package: str, layout: str)
     """
     parts = [image.name, architecture, parent, version(), layout]
     parts += [package] if image.facility else []
-    files = [path for path in image.folder.iterdir() if path.name not in BESIDE]
+    files = [path for path in image.folder.iterdir() if path.is_file() and path.name not in BESIDE]
     return fingerprint([*parts, repr(image)], files)
 
 
