@@ -6,7 +6,6 @@ import json
 import re
 import socket
 import subprocess
-import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -308,11 +307,3 @@ def installed_chart(
         yield found
     finally:
         found.clean_up()
-
-
-def wait_for_gone(kube: Kubernetes, kinds: str, seconds: float = 60) -> None:
-    """Wait until a namespace has nothing of some kinds."""
-    deadline = time.monotonic() + seconds
-    while left := kube.run("get", kinds, "-o", "name").strip():
-        assert time.monotonic() < deadline, left
-        time.sleep(0.5)

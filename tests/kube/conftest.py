@@ -76,6 +76,15 @@ class Kubernetes:
             | spec,
         }
 
+    def wait_until_gone(self, kinds: str, *selector: str, seconds: float = 60) -> None:
+        """Wait until there is nothing of some kinds."""
+        deadline = time.monotonic() + seconds
+        while left := self.run("get", kinds, *selector, "-o", "name").split():
+            rest = deadline - time.monotonic()
+            assert rest > 0, f"after {seconds} s there is still {' '.join(left)}"
+            # Cheaper than to ask again and again.
+            self.say("wait", "--for=delete", *left, f"--timeout={min(max(rest, 1), 10):.0f}s")
+
     def ready(self, name: str) -> None:
         self.run("wait", "--for=condition=Ready", f"pod/{name}", "--timeout=120s")
 

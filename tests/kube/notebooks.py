@@ -10,7 +10,6 @@ nothing: tests run Python in it.
 import json
 import subprocess
 import textwrap
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -121,10 +120,8 @@ class Notebook:
 
     def gone(self, cluster: str, seconds: float = 90) -> None:
         """Wait until nothing is left of a Dask cluster."""
-        deadline = time.monotonic() + seconds
-        while left := self.left(cluster):
-            assert time.monotonic() < deadline, f"after {seconds} s there is still {left}"
-            time.sleep(0.3)
+        selector = f"{names.CLUSTER_LABEL}={cluster}"
+        self.admin.wait_until_gone(KINDS, "-l", selector, seconds=seconds)
 
     def pods(self, cluster: str, pool: str) -> list[dict[str, Any]]:
         selector = f"{names.CLUSTER_LABEL}={cluster},{names.POOL_LABEL}={pool}"

@@ -14,7 +14,7 @@ import requests
 
 from facility import names
 from facility.hub.kubernetes.configuration import POOLS_FOLDER
-from tests.kube.charts import POOLS, SMALL, Facility, User, installed_chart, wait_for_gone
+from tests.kube.charts import POOLS, SMALL, Facility, User, installed_chart
 from tests.kube.conftest import Kubernetes, until
 
 pytestmark = [pytest.mark.kube, pytest.mark.timeout(900)]
@@ -127,7 +127,7 @@ with cluster(cpu=2, arm=1, wait=3, timeout=300) as c, c.get_client() as client:
     )
     assert "['aarch64', 'x86_64']" in said
     assert "/user/ada/proxy/" in said
-    wait_for_gone(ada.space, "daskclusters")
+    ada.space.wait_until_gone("daskclusters")
 
 
 def test_the_panel_starts_one_and_its_dashboard_is_seen_through_the_hub(ada: User) -> None:
@@ -152,7 +152,7 @@ def test_the_panel_starts_one_and_its_dashboard_is_seen_through_the_hub(ada: Use
         assert client.strip() == "3"
     finally:
         assert ada.panel(server, "DELETE", f"/{made['id']}").ok
-    wait_for_gone(ada.space, "daskclusters")
+    ada.space.wait_until_gone("daskclusters")
 
 
 def test_another_user_is_apart(facility: Facility, ada: User) -> None:
@@ -242,7 +242,7 @@ def test_administrators_see_and_end_what_users_have(ada: User) -> None:
     assert "would be deleted" not in facility.hub("facility", "tenants", "prune")
     said = facility.hub("facility", "clusters", "stop", "--user", "ada", "--all")
     assert "1 Dask clusters are ended" in said
-    wait_for_gone(ada.space, "daskclusters")
+    ada.space.wait_until_gone("daskclusters")
     told = facility.hub("facility", "clusters", "stop", "--user", "adda", "--all", fail=True)
     assert "did you mean 'ada'" in told
 
@@ -252,7 +252,7 @@ def test_taking_it_away_leaves_homes_and_nothing_that_runs(ada: User) -> None:
     facility = ada.facility
     ada.python('from facility import cluster\nc = cluster(cpu=1, name="last", wait=1)', keep=True)
     facility.uninstall()
-    wait_for_gone(ada.space, WORK)
+    ada.space.wait_until_gone(WORK)
     assert "home" in ada.space.run("get", "pvc", "-o", "name")
     until(
         lambda: (

@@ -18,7 +18,7 @@ from tests.browser import (
     use_client_of_panel,
     wait_for_lab,
 )
-from tests.kube.charts import Facility, installed_chart, wait_for_gone
+from tests.kube.charts import Facility, installed_chart
 
 pytestmark = [pytest.mark.kube, pytest.mark.timeout(900)]
 PROFILES = {
@@ -106,5 +106,5 @@ def test_stopping_the_server_leaves_nothing(facility: Facility, page: Page) -> N
     expect(page.locator("#start")).to_have_text(re.compile("Start My Server"), timeout=START)
     look(page, "kube-7-stopped")
     space = facility.space("ada")
-    wait_for_gone(space, OF_A_SERVER, 120)
+    space.wait_until_gone(OF_A_SERVER, seconds=120)
     assert "home" in space.run("get", "pvc", "-o", "name")

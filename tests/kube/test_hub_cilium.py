@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tests.kube.bringup import site
-from tests.kube.charts import Facility, User, installed_chart, wait_for_gone
+from tests.kube.charts import Facility, User, installed_chart
 
 pytestmark = [pytest.mark.kube, pytest.mark.cilium, pytest.mark.timeout(900)]
 CILIUM = {"flavor": "cilium", "egress": {"internet": False}}
@@ -38,7 +38,7 @@ with cluster(cpu=1, arm=1, wait=2, timeout=300) as c, c.get_client() as client:
 """
     )
     assert "['aarch64', 'x86_64']" in said
-    wait_for_gone(ada.space, "daskclusters")
+    ada.space.wait_until_gone("daskclusters")
 
 
 def test_the_ports_beside_the_api_server_are_closed(ada: User) -> None:

@@ -13,7 +13,7 @@ import pytest
 from facility import names
 from tests.kube.bringup.places import Places
 from tests.kube.bringup.process import Ledger
-from tests.kube.charts import Facility, User, installed_chart, wait_for_gone
+from tests.kube.charts import Facility, User, installed_chart
 from tests.kube.conftest import Kubernetes, until
 from tests.kube.test_bad_input import cache_of
 
@@ -220,7 +220,7 @@ def test_without_the_api_server_for_a_while(facility: Facility, anna: Working) -
     assert anna.works()
     assert (anna.uid, life(facility)) == (before, hub)
     emil.stop_server()
-    wait_for_gone(emil.space, "pods", 90)
+    emil.space.wait_until_gone("pods", seconds=90)
 
 
 def test_a_killed_proxy_learns_where_servers_are(facility: Facility, anna: Working) -> None:
@@ -251,7 +251,7 @@ def test_a_node_is_drained_under_a_notebook(facility: Facility, anna: Working) -
         assert "pod/notebook evicted" in said
         # The hub notices, and what the pod owned ends.
         until(lambda: anna.user.server() is None, 120)
-        wait_for_gone(anna.user.space, EVERYTHING, 90)
+        anna.user.space.wait_until_gone(EVERYTHING, seconds=90)
         assert other.works()
     finally:
         admin.run("uncordon", node)

@@ -16,7 +16,7 @@ import requests
 from facility import names
 from tests.kube import outside
 from tests.kube.bringup import site
-from tests.kube.charts import Facility, User, installed_chart, wait_for_gone
+from tests.kube.charts import Facility, User, installed_chart
 from tests.kube.conftest import Kubernetes, until
 from tests.kube.tenants import asks, may, refused
 from tests.kube.test_tenant import binding
@@ -475,4 +475,4 @@ def test_nothing_is_left_of_what_they_had(users: dict[str, User]) -> None:
     for user in users.values():
         user.stop_server()
     for user in users.values():
-        wait_for_gone(user.space, "daskclusters,pods,services,secrets", 120)
+        user.space.wait_until_gone("daskclusters,pods,services,secrets", seconds=120)

@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 from facility import names
-from tests.kube.charts import Facility, User, installed_chart, wait_for_gone
+from tests.kube.charts import Facility, User, installed_chart
 from tests.kube.conftest import Kubernetes, until
 from tests.kube.tenants import refused
 
@@ -184,7 +184,7 @@ while not os.path.exists("/common/seen"):
     assert "/common" in told
     assert "since a single node" not in told
     ada.facility.hub("facility", "clusters", "stop", "--user", "ada", "--all")
-    wait_for_gone(ada.space, "daskclusters")
+    ada.space.wait_until_gone("daskclusters")
 
 
 def see_scheduler(ada: User, home: Path) -> None:
@@ -315,7 +315,7 @@ def test_volumes_go_when_their_user_is_pruned(ada: User) -> None:
     """The last one."""
     facility = ada.facility
     assert ada.api("DELETE", f"users/{ada.user}/server").ok
-    wait_for_gone(ada.space, "pods")
+    ada.space.wait_until_gone("pods")
     said = facility.hub("facility", "tenants", "prune", "--unused-days", "0")
     (line,) = (line for line in said.splitlines() if line.startswith(ada.space.namespace))
     # What is shared is nobody's to lose.
