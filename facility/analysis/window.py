@@ -26,7 +26,7 @@ from facility.analysis.record import Receipt, Record
 from facility.analysis.report import Report
 from facility.analysis.stalls import Stalls
 from facility.analysis.sums import Here, SumError, Sums
-from facility.analysis.tasks import Tasks
+from facility.analysis.tasks import LostTaskError, Tasks
 
 TICK = 0.5
 """Seconds after which the loop looks round if nothing happens."""
@@ -304,10 +304,12 @@ class Window:
             record.seconds = error.seconds
         else:
             record.error = f"{type(error).__name__}: {error}"
+        # What it had found went with a worker that died: not the chunk's fault.
+        retries = self.retries + (HOPELESS if isinstance(error, LostTaskError) else 0)
         if getattr(error, "short", False):
             for part in self._cut(index, record.error) or self._failed(index):
                 self.lineup.add(part)
-        elif getattr(error, "transient", False) and record.tries <= self.retries:
+        elif getattr(error, "transient", False) and record.tries <= retries:
             self.turns[index] += 1
             record.setbacks.append(record.error)
             self.lineup.delay(index, record.tries, time.monotonic())
