@@ -148,3 +148,12 @@ def nearest(word: str, valid: Iterable[str]) -> str:
     """
     close = get_close_matches(word, list(valid), n=1)
     return f" (did you mean {close[0]!r}?)" if close else ""
+
+
+def one_line(error: BaseException) -> str:
+    """Tell an error of anybody's code in one line, also one that cannot be told."""
+    try:
+        text = str(error).strip().partition("\n")[0]
+    except BaseException as another:  # noqa: BLE001 - the user's code
+        text = f"its text cannot be made ({type(another).__name__})"
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

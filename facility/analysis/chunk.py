@@ -1,13 +1,13 @@
 """What runs on a worker: read one chunk's events, process them, say what it took."""
 
+import copy
 import gc
-import pickle
 import time
 import traceback
 from collections.abc import Mapping
-from functools import cache, lru_cache
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import cloudpickle
 from coffea.processor import ProcessorABC
@@ -20,11 +20,19 @@ from facility.analysis.openfile import ChangedFileError, OpenFile, Settings, clo
 from facility.analysis.plan import Chunk
 from facility.analysis.record import Receipt
 from facility.analysis.rootfile import is_address
-from facility.analysis.skim import store
+from facility.analysis.skim import LASTING, store
+from facility.analysis.unpickling import Litter, Scope
 from facility.analysis.xcache import routed, shun
+from facility.errors import one_line
 
 TRANSIENT = (OSError, EOFError, DeserializationError)
 """Errors that may be gone when the same bytes are read again."""
+LASTING_ERRORS = (
+    FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError, FileExistsError,
+)  # fmt: skip
+"""Errors of the system, raised by the user's code, of which another try makes nothing else."""
+READERS = ("coffea.nanoevents.mapping", "facility.analysis.forms", "facility.analysis.openfile")
+"""Modules through which the events of a chunk are read, and no files of the user's code."""
 TRACEBACK_LINES = 12
 
 
@@ -75,7 +83,8 @@ def process_chunk(
     Parameters
     ----------
     processor, settings
-        Pickled, and unpickled once in each worker.
+        Pickled. Each attempt has its own of both, so that nothing that one leaves in them reaches
+        another.
     topic
         Where to tell of it.
 
@@ -88,71 +97,139 @@ def process_chunk(
     began, clock, worker = time.time(), time.perf_counter(), worker_name()
     tell(topic, chunk.index, worker)
     try:
-        how = _loads(settings)
+        how: Settings = Scope().loads(settings)
         chunk = routed(chunk, how.xcache)
-        result, file, read = _processed(_loads(processor), chunk, metadata, how)
-        if result is None:
-            raise TypeError(
-                "the processor returned None: process() has to return what is to be added up"
-            )
-        packed = _packed(store(result, chunk, how.output, topic))
-        wanted = file.settings.weights and chunk.start == 0
-        made = file.sums_of_weights() if wanted else None
-        plainly = file.plainly or (file.weights_plainly if wanted else None)
-        file.forget_arrays()
-        seconds = time.perf_counter() - clock
-        took = Receipt(worker, began, seconds, read, made, plainly)
-        tell(topic, chunk.index, took)
-        return packed, took
-    except Exception as error:  # noqa: BLE001 - the user's code, and damaged bytes
+        packed, outlay = _attempt(processor, chunk, metadata, how, topic)
+    except BaseException as error:  # noqa: BLE001 - the user's code, and damaged bytes
         # What failed may have left the file in any state.
         close_files()
-        reason = f"{type(error).__name__}: {_first_line(error)}"
-        details = "".join(traceback.format_exception(error)).rstrip().splitlines()
-        transient = isinstance(error, TRANSIENT)
-        if chunk.at:
-            # One of several places, of which another may have what this one has not.
-            transient |= isinstance(error, ChangedFileError)
-            reason += f" (read from {chunk.at})"
-        if transient:
-            shun(chunk)
-        raise ChunkError(
-            reason,
-            transient,
-            "\n".join(details[-TRACEBACK_LINES:]),
-            worker,
-            time.perf_counter() - clock,
-            isinstance(error, MemoryError),
-        ) from None
+        failure = _failure(error, chunk, worker, time.perf_counter() - clock)
+    else:
+        took = Receipt(worker, began, time.perf_counter() - clock, **outlay)
+        tell(topic, chunk.index, took)
+        return packed, took
+    finally:
+        _litter.leave(len(processor))
+    # Not in the block above, where it would keep all that the error knows of.
+    raise failure
+
+
+_litter = Litter()
+
+
+def _attempt(
+    processor: bytes, chunk: Chunk, metadata: Mapping[str, Any], settings: Settings, topic: str
+) -> tuple[bytes, dict[str, Any]]:
+    """Process a chunk; the pickled result, and what of its `Receipt` follows from it."""
+    done = _processed(processor, chunk, metadata, settings)
+    if done.result is None:
+        raise TypeError(
+            "the processor returned None: process() has to return what is to be added up"
+        )
+    file, packed = done.file, _packed(store(done.result, chunk, settings.output, topic))
+    wanted = settings.weights and chunk.start == 0
+    made = file.sums_of_weights() if wanted else None
+    plainly = file.plainly or (file.weights_plainly if wanted else None)
+    file.forget_arrays()
+    outlay = {"bytes": done.read, "weights": made, "plainly": plainly}
+    return packed, {**outlay, "unpickling": done.unpickling}
+
+
+def _failure(error: BaseException, chunk: Chunk, worker: str, seconds: float) -> ChunkError:
+    """Say what has become of a chunk, and let go of what the error keeps."""
+    reason, details = one_line(error), last_lines(error)
+    reading = comes_through(error, READERS)
+    transient = is_transient(error, reading)
+    if chunk.at:
+        # One of several places, of which another may have what this one has not.
+        transient |= isinstance(error, ChangedFileError)
+        reason += f" (read from {chunk.at})"
+    if transient and reading:
+        shun(chunk)
+    traceback.clear_frames(error.__traceback__)
+    return ChunkError(reason, transient, details, worker, seconds, isinstance(error, MemoryError))
+
+
+class _Done(NamedTuple):
+    """What has become of an attempt.
+
+    Attributes
+    ----------
+    read
+        Bytes that were asked for.
+    unpickling
+        Seconds that it took to make the processor.
+    """
+
+    result: Any
+    file: OpenFile
+    read: int
+    unpickling: float
+
+
+_litter = Litter()
 
 
 def _processed(
-    run: Any,
+    processor: bytes,
     chunk: Chunk,
     metadata: Mapping[str, Any],
     settings: Settings,
     plainly: str | None = None,
-) -> tuple[Any, OpenFile, int]:
-    """Read and process a chunk; once more, as coffea reads it, where that was not to be trusted.
-
-    Returns
-    -------
-    result : object
-    file : OpenFile
-    read : int
-        Bytes that were asked for.
-    """
+) -> _Done:
+    """Read and process a chunk; once more, as coffea reads it, where that was not to be trusted."""
+    clock = time.perf_counter()
+    run = Scope().loads(processor)
+    unpickling = time.perf_counter() - clock
     file = open_file(chunk, settings, plainly)
     before, result = file.requested, None
     try:
-        events = file.events(chunk, metadata)
+        events = file.events(chunk, copy.deepcopy(metadata))
         result = run.process(events) if isinstance(run, ProcessorABC) else run(events)
-    except Exception:
+    except BaseException:
         if file.doubt is None:
             raise
     if file.doubt is not None:
-        return _processed(run, chunk, metadata, settings, file.doubt)
-    return result, file, file.requested - before
+        del run
+        return _processed(processor, chunk, metadata, settings, file.doubt)
+    return _Done(result, file, file.requested - before, unpickling)
+
+
+def last_lines(error: BaseException) -> str:
+    """Return the end of an error's traceback."""
+    lines = "".join(traceback.format_exception(error)).rstrip().splitlines()
+    return "\n".join(lines[-TRACEBACK_LINES:])
+
+
+def is_transient(error: BaseException, reading: bool) -> bool:
+    """Whether another try may help.
+
+    Parameters
+    ----------
+    reading
+        Whether it came up while the chunk's events were read, not in the user's own code.
+    """
+    if reading:
+        return isinstance(error, TRANSIENT)
+    lasting = isinstance(error, LASTING_ERRORS) or getattr(error, "errno", None) in LASTING
+    return isinstance(error, OSError) and not lasting
+
+
+def comes_through(error: BaseException, modules: tuple[str, ...]) -> bool:
+    """Whether an error was raised in modules with names that begin so, or passed through them."""
+    return any(
+        str(frame.f_globals.get("__name__", "")).startswith(modules)
+        for cause in causes(error)
+        for frame, _ in traceback.walk_tb(cause.__traceback__)
+    )
+
+
+def causes(error: BaseException) -> list[BaseException]:
+    """List an error and what it was raised from."""
+    found = [error]
+    while (cause := found[-1].__cause__) is not None and cause not in found:
+        found.append(cause)
+    return found
 
 
 def merge(outcomes: list[tuple[bytes, Any]]) -> tuple[bytes, None]:
@@ -162,7 +239,13 @@ def merge(outcomes: list[tuple[bytes, Any]]) -> tuple[bytes, None]:
 
 def add_packed(results: list[bytes]) -> bytes:
     """Add pickled results from left to right."""
-    return bytes(cloudpickle.dumps(add([pickle.loads(packed) for packed in results])))
+    scope = Scope()
+    return bytes(cloudpickle.dumps(add([scope.loads(packed) for packed in results])))
+
+
+def result_of(packed: bytes) -> Any:
+    """Unpickle a result where it is used: what its classes are there is not changed by it."""
+    return Scope(defined_here=True).loads(packed)
 
 
 def outcome(packed: bytes) -> tuple[bytes, None]:
@@ -173,11 +256,6 @@ def outcome(packed: bytes) -> tuple[bytes, None]:
 def unseen(paths: list[str]) -> list[str]:
     """Which of some paths this machine does not see."""
     return [path for path in paths if not is_address(path) and not Path(path).exists()]
-
-
-@lru_cache(4)
-def _loads(pickled: bytes) -> Any:
-    return cloudpickle.loads(pickled)
 
 
 @cache
@@ -192,9 +270,7 @@ def _packed(result: Any) -> bytes:
     try:
         return bytes(cloudpickle.dumps(result))
     except Exception as error:
-        raise TypeError(
-            f"the processor's result cannot be pickled ({type(error).__name__}: {error})"
-        ) from error
+        raise TypeError(f"the processor's result cannot be pickled ({one_line(error)})") from error
 
 
 def worker_name() -> str:
@@ -205,7 +281,3 @@ def worker_name() -> str:
         return str(get_worker().name)
     except ValueError:  # not on a worker
         return "-"
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().partition("\n")[0]

@@ -9,7 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import astuple
+from dataclasses import astuple, replace
 from typing import Any
 
 from distributed import Client, get_worker
@@ -55,9 +55,9 @@ class Diary:
             self.workers[chunk] = told
             self._began(chunk)
         else:
-            worker, began, seconds, size, weights, plainly = told
-            made = Weights(*weights) if weights else None
-            self.receipts[chunk] = Receipt(worker, began, seconds, size, made, plainly)
+            receipt = Receipt(*told)
+            made = Weights(*receipt.weights) if receipt.weights else None
+            self.receipts[chunk] = replace(receipt, weights=made)
 
     def wait(self, missing: Callable[[], bool]) -> None:
         """Wait a moment for what is under way."""

@@ -27,9 +27,12 @@ from facility.analysis.report import Report
 from facility.analysis.run import PartialResultsWarning
 from facility.analysis.sums import SumError
 from facility.analysis.tasks import SchedulerLostError
+from facility.analysis.unpickling import Scope
 from facility.analysis.window import Window
-from facility.errors import RunError
+from facility.errors import RunError, one_line
 
+READERS = ("coffea.nanoevents", "uproot")
+"""Modules through which coffea reads."""
 LEFT_OUT = "coffea's skipbadfiles left it out"
 
 
@@ -140,30 +143,22 @@ def process_item(
     began, clock, worker = time.time(), time.perf_counter(), chunks.worker_name()
     tell(topic, chunk.index, worker)
     try:
-        result = cloudpickle.loads(processor)(chunk.item)
+        result = Scope().loads(processor)(chunk.item)
         if result is None:
             raise OSError(LEFT_OUT)
         packed = bytes(cloudpickle.dumps(result))
-    except Exception as error:  # noqa: BLE001 - the user's code, and damaged bytes
-        details = "".join(traceback.format_exception(error)).rstrip().splitlines()
-        raise ChunkError(
-            f"{type(error).__name__}: {str(error).strip()}",
-            any(isinstance(cause, chunks.TRANSIENT) for cause in _causes(error)),
-            "\n".join(details[-chunks.TRACEBACK_LINES :]),
-            worker,
-            time.perf_counter() - clock,
-        ) from None
-    took = Receipt(worker, began, time.perf_counter() - clock, 0)
-    tell(topic, chunk.index, took)
-    return packed, took
-
-
-def _causes(error: BaseException) -> list[BaseException]:
-    """List an error and what it was raised from: coffea wraps errors of reading."""
-    found = [error]
-    while (cause := found[-1].__cause__) is not None:
-        found.append(cause)
-    return found
+    except BaseException as error:  # noqa: BLE001 - the user's code, and damaged bytes
+        reading = chunks.comes_through(error, READERS)
+        # coffea wraps errors of reading.
+        transient = any(chunks.is_transient(cause, reading) for cause in chunks.causes(error))
+        seconds = time.perf_counter() - clock
+        failure = ChunkError(one_line(error), transient, chunks.last_lines(error), worker, seconds)
+        traceback.clear_frames(error.__traceback__)
+    else:
+        took = Receipt(worker, began, time.perf_counter() - clock, 0)
+        tell(topic, chunk.index, took)
+        return packed, took
+    raise failure
 
 
 def _item(number: int, item: Any) -> _Item:

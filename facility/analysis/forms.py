@@ -5,9 +5,10 @@ there are, and what is read when a column is first used. For a real PHYSLITE fil
 second. coffea makes it here too; it is then kept, and used again for trees of the same structure.
 """
 
+import copy
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Hashable, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,15 +54,15 @@ class Form:
     behavior: Callable[[], Any]
 
 
-def form_of(directory: Any, tree: Any, name: str, structure: str, schema: Any) -> Form:
-    """Give the form of a tree, made now if none of its structure was met in this process.
+def form_of(directory: Any, tree: Any, name: str, key: Hashable, schema: Any) -> Form:
+    """Give the form of a tree, made now if none like it was met in this process.
 
     Parameters
     ----------
     directory, tree, name
         The open file, the tree in it and its name.
-    structure
-        Names what a form depends on.
+    key
+        Names what a form depends on: structure of the tree, schema.
     schema
         A coffea schema.
 
@@ -70,7 +71,6 @@ def form_of(directory: Any, tree: Any, name: str, structure: str, schema: Any) -
     LayoutError
         The form depends on more than the structure.
     """
-    key = schema, name, structure
     with _lock:
         found = _kept.get(key)
         if found is None:
@@ -237,7 +237,7 @@ def events_of(
     )
     columns.types, columns.baskets = form.types, baskets
     columns.preload_column_source(key[0], key[1], tree)
-    told = {**metadata, **form.written}
+    told = {**metadata, **copy.deepcopy(dict(form.written))}
     ready = form.form.copy(parameters={**form.form.parameters, "metadata": told})
     schema = _Ready(ready, form.behavior)
     events = NanoEventsFactory(schema, columns, tuple_to_key(key), mode="virtual").events()

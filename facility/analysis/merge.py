@@ -5,10 +5,13 @@ left to right. Its shape follows from the number of chunks alone: which worker d
 and how often it was tried, changes nothing.
 """
 
-from collections.abc import Iterable, Iterator
+import copy
+from collections.abc import Callable, Iterable, Iterator, MutableMapping
 from typing import Any, NamedTuple
 
-from coffea.processor import accumulate
+from coffea.processor import accumulate, list_accumulator
+
+from facility.errors import one_line
 
 FAN = 8
 """Results that one node adds."""
@@ -34,9 +37,39 @@ def add(results: list[Any]) -> Any:
         The sum; None stands for the result of a chunk that failed, and adds nothing.
     """
     try:
+        if any(_holds_lists(result) for result in results):
+            lists = [_exchanged(result, list_accumulator, _List) for result in results]
+            return _exchanged(accumulate(lists), _List, list_accumulator)
         return accumulate(results)
-    except Exception as error:
-        raise MergeError(f"{type(error).__name__}: {error}") from error
+    except (Exception, SystemExit) as error:
+        raise MergeError(one_line(error)) from error
+
+
+class _List(list[Any]):
+    """Stands for coffea's list_accumulator, whose sum is a list to which no third can be added."""
+
+    def __add__(self, other: list[Any]) -> "_List":
+        return _List([*self, *other])
+
+    def identity(self) -> "_List":
+        """Return what adds nothing, as coffea's dict_accumulator asks for it."""
+        return _List()
+
+
+def _holds_lists(value: Any) -> bool:
+    if isinstance(value, MutableMapping):
+        return any(_holds_lists(inner) for inner in value.values())
+    return type(value) is list_accumulator
+
+
+def _exchanged(value: Any, kind: type, put: Callable[[Any], Any]) -> Any:
+    """Put something in the place of all values of a type, in a copy of what holds them."""
+    if not isinstance(value, MutableMapping):
+        return put(value) if type(value) is kind else value
+    changed = copy.copy(value)  # of the same type, which may be a dictionary of coffea's
+    for key, inner in value.items():
+        changed[key] = _exchanged(inner, kind, put)
+    return changed
 
 
 class Tree:

@@ -12,12 +12,13 @@ from 763 ms of CPU to 654; the lazy tree takes it to 61, with every field still 
 import hashlib
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import cloudpickle
 import uproot
 from coffea.nanoevents import NanoEventsFactory, PHYSLITESchema
 from uproot.behaviors.TTree import TTree
@@ -28,6 +29,8 @@ from facility.analysis.forms import Columns, events_of, form_of, untested
 from facility.analysis.lazytree import LayoutError, LazyTree, open_lazily
 from facility.analysis.plan import Chunk
 from facility.analysis.rootfile import is_address
+from facility.analysis.unpickling import Same, Scope
+from facility.errors import one_line
 
 MOST = 4
 """Files that stay open in a thread."""
@@ -49,6 +52,10 @@ class Settings:
         What `facility.analysis.xcache.caches` returns.
     output
         Folder for skims.
+    schema_key, key
+        Name the schema, and all of it, for what is kept between chunks. Of pickled settings: what
+        was pickled, and what this process imports by the names in it. A class that is sent again
+        may have changed, and keep its name and its place in memory.
     """
 
     schema: Any
@@ -56,6 +63,26 @@ class Settings:
     weights: bool = False
     xcache: tuple[str, ...] = ()
     output: str | None = None
+    schema_key: Hashable = None
+    key: Hashable = None
+
+    def __post_init__(self) -> None:
+        if self.key is None:
+            object.__setattr__(self, "schema_key", Same(self.schema))
+            object.__setattr__(self, "key", Same(self))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        rest = (self.uproot_options, self.weights, self.xcache, self.output)
+        return _settings, (cloudpickle.dumps(self.schema), cloudpickle.dumps(rest))
+
+
+def _settings(schema: bytes, rest: bytes) -> Settings:
+    """Unpickle settings."""
+    scope = Scope()
+    made = scope.loads(schema)
+    named = schema, *map(Same, scope.named)
+    options, weights, xcache, output = scope.loads(rest)
+    return Settings(made, options, weights, xcache, output, named, (named, rest))
 
 
 class ChangedFileError(Exception):
@@ -122,7 +149,8 @@ class OpenFile:
             if structure is None:
                 self.plainly = f"{chunk.tree} is a TTree of version {tree.class_version}"
             else:
-                self._form = form_of(self.directory, tree, chunk.tree, structure, schema)
+                kept = self.settings.schema_key, chunk.tree, structure
+                self._form = form_of(self.directory, tree, chunk.tree, kept, schema)
                 self._baskets = Baskets(chunk.place, self.directory.file.source)
                 self._tree = tree
         except OSError:
@@ -234,7 +262,7 @@ def open_file(chunk: Chunk, settings: Settings, plainly: str | None = None) -> O
         Why to read it as coffea does, from now on.
     """
     files = _local.files
-    key = _identity(chunk), id(settings)
+    key = _identity(chunk), settings.key
     found = files.pop(key, None)
     if found is not None and plainly is not None:
         found.close()
@@ -243,6 +271,7 @@ def open_file(chunk: Chunk, settings: Settings, plainly: str | None = None) -> O
         while len(files) >= MOST:
             files.popitem(last=False)[1].close()
         found = OpenFile(chunk, settings, plainly)
+    found.settings = settings
     files[key] = found
     return found
 
@@ -262,5 +291,4 @@ def _identity(chunk: Chunk) -> tuple[object, ...]:
 
 
 def _told(error: BaseException) -> str:
-    reason = str(error).strip().partition("\n")[0]
-    return reason if isinstance(error, LayoutError) else f"{type(error).__name__}: {reason}"
+    return str(error) if isinstance(error, LayoutError) else one_line(error)

@@ -1,7 +1,6 @@
 """The folder that a run writes skims to: checked before, completed and tidied at the end."""
 
 import os
-import pickle
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 from distributed import Client
 
 from facility.analysis.checkpoint import Checkpoint
+from facility.analysis.chunk import result_of
 from facility.analysis.plan import Chunk, Plan, halves
 from facility.analysis.rootfile import LONGEST_LIST, is_address
 from facility.analysis.skim import FORMATS, UNFINISHED, SkimFile, folder_of, stem, written
@@ -93,7 +93,7 @@ class Output:
             file.path
             for chunk in (self._plan.chunks if kept else ())
             for packed in _results(kept, chunk)
-            for file in written(pickle.loads(packed))
+            for file in written(result_of(packed))
         }
         others = sorted(path.name for path in there if str(path) not in mine)
         if others:
@@ -108,7 +108,7 @@ class Output:
         """Whether all files are there that a pickled result names."""
         return all(
             Path(file.path).exists() or Path(file.part).exists()
-            for file in written(pickle.loads(packed))
+            for file in written(result_of(packed))
         )
 
     def complete(self, results: Any, run: str) -> list[SkimFile]:

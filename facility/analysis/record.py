@@ -26,6 +26,8 @@ class Receipt:
         Of the file, from the chunk with its first event; None where it has none.
     plainly
         Why it was read as coffea's Runner reads, which takes longer; None where it was not.
+    unpickling
+        Seconds of these in which the processor was made of its pickle.
     """
 
     worker: str
@@ -34,6 +36,7 @@ class Receipt:
     bytes: int
     weights: Weights | None = None
     plainly: str | None = None
+    unpickling: float = 0.0
 
 
 @dataclass
@@ -56,6 +59,8 @@ class Record:
         Of the file, with its first chunk.
     plainly
         Why it was read as coffea's Runner reads; None where it was not.
+    unpickling
+        Seconds in which its processor was made of its pickle.
     setbacks
         One sentence for each failure after which it was tried again.
     cut
@@ -74,6 +79,7 @@ class Record:
     restored: bool = False
     weights: Weights | None = None
     plainly: str | None = None
+    unpickling: float = 0.0
     setbacks: list[str] = field(default_factory=list)
     cut: str | None = None
 
@@ -82,3 +88,4 @@ class Record:
         self.worker, self.began = receipt.worker, receipt.began
         self.seconds, self.bytes = receipt.seconds, receipt.bytes
         self.weights, self.plainly = receipt.weights, receipt.plainly
+        self.unpickling = receipt.unpickling

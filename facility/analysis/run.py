@@ -1,7 +1,6 @@
 """The one call of an analysis: a processor over a fileset, with an account of every event."""
 
 import os
-import pickle
 import time
 import warnings
 from collections.abc import Callable, Mapping
@@ -18,6 +17,7 @@ from facility import credentials, names
 from facility.analysis.arguments import check_run
 from facility.analysis.asked import Asked
 from facility.analysis.checkpoint import Checkpoint, CheckpointWarning
+from facility.analysis.chunk import result_of
 from facility.analysis.delivery import pickled
 from facility.analysis.fileset import Fileset, Sources
 from facility.analysis.fileset import fileset as checked
@@ -312,7 +312,7 @@ def _saved(window: Window, report: Report, kept: Checkpoint | None) -> Any:
     for record in report.records:
         saved = kept.load(record.chunk) if kept and record.state == "processed" else None
         if saved is not None:
-            found[record.chunk.index] = pickle.loads(saved[0])
+            found[record.chunk.index] = result_of(saved[0])
         elif record.state == "processed":
             record.state = "not reached"
     return merge_here(window.cuts.joined(found), len(window.plan.chunks))

@@ -1,12 +1,11 @@
 """The sums of a run: the tree of `facility.analysis.merge`, filled with futures."""
 
-import pickle
 from dataclasses import dataclass
 from typing import Any
 
 from distributed import Future
 
-from facility.analysis.chunk import add_packed, merge, outcome
+from facility.analysis.chunk import add_packed, merge, outcome, result_of
 from facility.analysis.merge import MergeError, Node, Tree, add
 from facility.analysis.tasks import Tasks
 
@@ -140,6 +139,6 @@ class Sums:
         if node in self.values:
             value = self.values[node]
             if isinstance(value, Here):
-                return pickle.loads(value.packed)
-            return None if value is None else pickle.loads(self._tasks.client.gather(value)[0])
+                return result_of(value.packed)
+            return None if value is None else result_of(self._tasks.client.gather(value)[0])
         return add([self._here(child) for child in self._tree.children(node)])

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import awkward as ak
+import cloudpickle
 import numpy as np
 import pytest
 import uproot
@@ -342,7 +343,7 @@ def test_a_column_of_another_type_is_read_plainly(tmp_path: Path) -> None:
     def process(events: Any) -> float:
         return float(np.sum(events.x)) + int(np.sum(events.y))
 
-    result, read, _ = chunks._processed(process, part, {}, settings)
+    result, read, *_ = chunks._processed(cloudpickle.dumps(process), part, {}, settings)
     assert result == 90.0
     assert read.plainly == "y is a int64_t, not a float"
     # The others of this file follow.
@@ -364,7 +365,8 @@ def test_a_branch_that_cannot_be_read_is_left_to_uproot(
         return found
 
     monkeypatch.setattr(lazytree, "read_object_any", wrongly)
-    result, file, _ = chunks._processed(lambda events: int(np.sum(events.y)), part, {}, settings)
+    process = cloudpickle.dumps(lambda events: int(np.sum(events.y)))
+    result, file, *_ = chunks._processed(process, part, {}, settings)
     assert result == 45
     assert file.plainly == "y was not read where it is"
 
