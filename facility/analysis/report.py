@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 SHOWN = 20
 """Failed chunks that are shown; all of them are in `Report.failures` and in the JSON."""
+MUCH, MUCH_SECONDS = 0.1, 0.05
+"""Part of the time, and seconds a chunk, from which making the processor is told."""
 
 
 @dataclass
@@ -49,6 +51,8 @@ class Report:
         Workers that were ended since the processor kept more and more memory in them.
     skims
         Files that were written of the events that are in the result.
+    pickled
+        Bytes of the processor as it was sent.
     """
 
     records: list[Record]
@@ -61,6 +65,7 @@ class Report:
     metadata: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     full_workers: int = 0
     skims: "list[SkimFile]" = field(default_factory=list)
+    pickled: int = 0
 
     @classmethod
     def of(cls, plan: Plan, started: float) -> "Report":
@@ -241,6 +246,23 @@ class Report:
             for reason, number in reasons.items()
         ]
 
+    @property
+    def advice(self) -> list[str]:
+        """One sentence for each reason why it took longer than it need: empty for most runs."""
+        return [*self.read_plainly, *self._unpickling()]
+
+    def _unpickling(self) -> Iterator[str]:
+        fresh = [r for r in self.records if r.state == "processed" and not r.restored]
+        spent, total = sum(r.unpickling for r in fresh), sum(r.seconds for r in fresh)
+        if fresh and spent >= MUCH * total and spent / len(fresh) >= MUCH_SECONDS:
+            yield (
+                f"each chunk has a processor of its own, and to make it of what was sent "
+                f"({self.pickled / 1e6:,.0f} MB) took {spent / len(fresh):.2f} s a chunk, "
+                f"{spent / total:.0%} of the time of all chunks: give large data as a file that "
+                "process() opens, or as data = client.scatter(data, broadcast=True), which "
+                "process() has by data.result()"
+            )
+
     def to_json(self) -> str:
         """Give everything that the report holds as JSON."""
         totals = {state.replace(" ", "_"): self.events(state) for state in STATES}
@@ -256,7 +278,7 @@ class Report:
                 "seconds": self.seconds,
                 "events_per_second": self.rate,
                 "skipped": list(self.skipped),
-                "notes": [*self.notes, *self.read_plainly],
+                "notes": [*self.notes, *self.advice],
                 "datasets": list(self.datasets),
                 "weights": list(self.weighted),
                 "metadata": self.metadata,
@@ -308,7 +330,7 @@ class Report:
         failures = self._shown()
         parts += [str(failures)] if failures else []
         parts += [f"left out: {text}" for text in self.skipped[:SHOWN]]
-        return "\n".join([*parts, *self.notes, *self.read_plainly])
+        return "\n".join([*parts, *self.notes, *self.advice])
 
     __repr__ = __str__
 
@@ -318,7 +340,7 @@ class Report:
         failures = self._shown()
         parts += [failures._repr_html_()] if failures else []
         lines = [f"left out: {text}" for text in self.skipped[:SHOWN]]
-        lines += [*self.notes, *self.read_plainly]
+        lines += [*self.notes, *self.advice]
         return "".join([*parts, *(f"<p>{escape(text)}</p>" for text in lines)])
 
     def _shown(self) -> Table:

@@ -188,8 +188,10 @@ def prepared(
         )  # fmt: skip
     if target is not None:
         target.check_content(kept)
+    report = Report.of(work, time.time())
+    report.pickled = len(code)
     return Prepared(
-        processor, work, code, cloudpickle.dumps(settings), Report.of(work, time.time()),
+        processor, work, code, cloudpickle.dumps(settings), report,
         cluster_or_client, pool, retries, kept, target, on_error, progress,
     )  # fmt: skip
 

@@ -3,6 +3,7 @@
 import queue
 import secrets
 import time
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -62,7 +63,9 @@ class Tasks:
         self.news: queue.SimpleQueue[tuple[Node, Future[Any] | None]] = queue.SimpleQueue()
         self._submitted = 0
         # As tasks and not scattered: what is scattered is lost with its worker.
-        self._processor = self.submit("processor", bytes, processor)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Sending large graph", UserWarning)  # the report says
+            self._processor = self.submit("processor", bytes, processor)
         self._settings = self.submit("settings", bytes, settings)
         self._width, self._width_at = SMALLEST_WINDOW, 0.0
 

@@ -13,13 +13,14 @@ from collections.abc import Callable, Hashable
 from typing import Any
 
 from cloudpickle import cloudpickle
+from distributed import Future, get_client
 
 _MAKES_CLASSES = {
     ("cloudpickle.cloudpickle", name): getattr(cloudpickle, name)
     for name in ("_make_skeleton_class", "_make_skeleton_enum")
 }
 _FILLS_CLASS = ("cloudpickle.cloudpickle", "_class_setstate")
-LITTER = 32 * 2**20
+LITTER = 128 * 2**20
 """Bytes unpickled after which Python is to look for garbage.
 
 Classes and functions refer to each other in circles, and what they hold (corrections, for one)
@@ -108,8 +109,21 @@ class _Unpickler(pickle.Unpickler):
         if make is not None:
             return lambda *described: self._scope._make(make, *described)
         found = super().find_class(module, name)
+        if found is Future:
+            return _future
         self._scope.named.append(found)
         return found
+
+
+def _future(key: Any) -> Future[Any]:
+    """Bind a future of the user's to the client of this worker, as those of published datasets."""
+    try:
+        client = get_client()
+    except ValueError:  # there is none here
+        return Future(key)
+    made: Future[Any] = Future(key, client)
+    client._inform_scheduler_of_futures()
+    return made
 
 
 class Same(Hashable):

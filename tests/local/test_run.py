@@ -193,6 +193,55 @@ def test_a_module_beside_the_script_goes_along(
     assert run(c, files, count)[0] > 0
 
 
+class Keeping(processor.ProcessorABC):  # type: ignore[misc]
+    """Fills what it was made with, and returns that."""
+
+    def __init__(self, corrections: Any = None) -> None:
+        self.filled = Hist(axes.Regular(1, 0, 1e9))
+        self.corrections = corrections
+
+    def process(self, events: Any) -> Any:
+        factor = 1 if self.corrections is None else int(self.corrections.result()[0])
+        self.filled.fill(np.asarray(ak.num(events.Muons)), weight=factor)
+        return self.filled
+
+    def postprocess(self, accumulator: Any) -> Any:
+        return accumulator
+
+
+def test_what_a_processor_keeps_is_not_counted_twice(
+    c: PooledCluster, files: Fileset, tmp_path: Path
+) -> None:
+    """Nor what it kept when it ran before on the same workers, nor in a checkpoint."""
+    expected = files.total
+    for checkpoint in (None, tmp_path, tmp_path):
+        found, report = run(c, files, Keeping(), checkpoint=checkpoint)
+        assert found.sum(flow=True) == expected
+        assert report.advice == []
+    with Client(c) as client:
+        corrections = client.scatter(np.full(1_000, 2), broadcast=True)
+        found, _ = run(client, files, Keeping(corrections))
+    assert found.sum(flow=True) == 2 * expected
+
+
+def test_a_processor_that_exits_is_told_and_ends_no_worker(
+    c: PooledCluster, files: Fileset
+) -> None:
+    before = set(c.scheduler_info["workers"])
+
+    def process(events: Any) -> Any:
+        if events.metadata["entrystart"] == 2_000:
+            sys.exit("no such trigger")
+        return {"n": len(events)}
+
+    with pytest.raises(RunError, match="SystemExit: no such trigger") as caught:
+        run(c, files, process)
+    assert caught.value.results == {"n": files.total - FILES * CHUNK}
+    assert "in process" in str(caught.value)
+    assert set(c.scheduler_info["workers"]) == before
+    assert caught.value.report.failed == FILES * CHUNK
+
+
 def test_a_pool_and_other_numbers_of_workers(
     reference: tuple[bytes, str, int], files: Fileset, tmp_path: Path
 ) -> None:

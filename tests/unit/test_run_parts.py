@@ -279,6 +279,22 @@ def test_the_report_as_json_text_and_html(tmp_path: Path) -> None:
     assert "&lt;gone&gt;" in report._repr_html_()
 
 
+def test_a_report_says_when_making_the_processor_takes_long() -> None:
+    report = Report.of(plan(files(100, 250), 100), 0.0)
+    report.pickled = 500_000_000
+    for record in report.records:
+        record.state = "processed"
+        record.take(Receipt("cpu-0", 1.0, 2.0, 10, unpickling=0.1))
+    assert report.advice == []
+    for record in report.records:
+        record.take(Receipt("cpu-0", 1.0, 2.0, 10, unpickling=0.5))
+    [text] = report.advice
+    assert "(500 MB) took 0.50 s a chunk, 25% of the time" in text
+    assert text in str(report)
+    assert text in report._repr_html_()
+    assert json.loads(report.to_json())["notes"] == [text]
+
+
 def test_a_picture_of_a_run(tmp_path: Path) -> None:
     figure = account().plot()
     chunks, rate = figure.axes
