@@ -8,6 +8,8 @@ import math
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
+from facility.analysis.opening import find
+
 TREE, PREFIX = "MetaData", "CutBookkeepersAux."
 ALL_EVENTS = "AllExecutedEvents"
 """Name of the bookkeeper that counts every event that a job has read."""
@@ -46,13 +48,19 @@ def weights(directory: Any) -> Weights | None:
     Weights or None
         None where the file has none: data, or not PHYSLITE.
     """
-    if directory.classnames(cycle=False).get(TREE) != "TTree":
+    try:
+        key = find(directory, TREE).key
+    except KeyError:
         return None
-    tree = directory[TREE]
+    if key.fClassName != "TTree":
+        return None
+    tree = key.get()
     names = ("name", "cycle", "inputStream", "nAcceptedEvents", "sumOfEventWeights",
              "sumOfEventWeightsSquared")  # fmt: skip
     wanted = [f"{PREFIX}/{PREFIX}{name}" for name in names]
     if f"{PREFIX}/{PREFIX}name" not in tree.keys():  # noqa: SIM118 - uproot's keys hold folders
+        return None
+    if not tree.num_entries:
         return None
     columns = [list(tree[name].array(library="np", entry_stop=1)[0]) for name in wanted]
     rows = [

@@ -8,8 +8,8 @@ takes for a TTree and for a list of branches is told with `uproot.open(custom_cl
 ROOT's bytes refer to earlier places among them: to where a class was named first, to the counter
 of a jagged branch. Such a place may lie in a branch that has not been read: see `_References`.
 
-The layout is that of ROOT 6 and the models are uproot's own affair, so both are checked: what is
-not as expected raises `LayoutError` (or what uproot raises for bytes that make no sense), and the
+The layout is that of ROOT 5.30 and later and the models are uproot's own affair, so both are
+checked: what is not as expected raises `LayoutError` (or what uproot raises for bytes that make no sense), and the
 caller reads the file as uproot does.
 """
 
@@ -17,14 +17,16 @@ import hashlib
 import struct
 import threading
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, MutableMapping
 from typing import Any, ClassVar, NamedTuple
 
 import uproot
 from uproot.deserialization import read_object_any
 from uproot.models.TObjArray import Model_TObjArray
-from uproot.models.TTree import Model_TTree, Model_TTree_v20
+from uproot.models.TTree import Model_TTree, Model_TTree_v19, Model_TTree_v20
 from uproot.source.cursor import Cursor
+
+from facility.analysis.opening import open_root
 
 TESTED = ("5.7.7",)
 """Versions of uproot with which everything that is read was compared with what uproot reads."""
@@ -33,11 +35,13 @@ COUNTED, NEW_CLASS, CLASS = 0x40000000, 0xFFFFFFFF, 0x80000000
 """Bits of ROOT's numbers of bytes and of its tags."""
 REFERENCED = 1 << 4
 """Bit of a TObject with two more bytes."""
-BRANCH, ELEMENT = 13, 10
-"""Versions of TBranch and TBranchElement."""
+BRANCHES, ELEMENTS = (12, 13), (9, 10)
+"""Versions of TBranch and TBranchElement: of ROOT 5.30 to 6.12 and later, with any TTree."""
+FEATURES_SINCE = 13
+"""Version of TBranch from which it has fIOFeatures."""
 NUMBER, TAG, HEADER = struct.Struct(">I"), struct.Struct(">II"), struct.Struct(">IH")
 OBJECT, SIZES = struct.Struct(">HII"), struct.Struct(">ii")
-BEFORE_FEATURES, AFTER_FEATURES, TYPE = 24, 44, 18
+BEFORE_FEATURES, AFTER_FEATURES, TYPES = 24, 44, {9: 20, 10: 18}
 """Bytes of TBranch before and after its fIOFeatures; of what TBranchElement tells of its type."""
 
 
@@ -67,13 +71,17 @@ class Layout:
     def __init__(self, data: bytes, origin: int) -> None:
         self._data, self._origin = data, origin
 
-    def branches(self, at: int, types: list[bytes]) -> tuple[int, list[Place]]:
+    def branches(
+        self, at: int, types: list[bytes], limit: int | None = None
+    ) -> tuple[int, list[Place]]:
         """Walk along a TObjArray of branches.
 
         Parameters
         ----------
         types
             Takes what describes each branch and those inside it.
+        limit
+            Where it ends at the latest.
 
         Returns
         -------
@@ -86,13 +94,13 @@ class Layout:
         ------
         LayoutError
         """
-        stop, at = self._counted(at)
+        stop, at, _ = self._counted(at, len(self._data) if limit is None else limit)
         at, _ = self._string(self._object(at))
         size, _ = SIZES.unpack_from(self._data, at)
         types.append(NUMBER.pack(size))
         at, places = at + SIZES.size, []
         for _ in range(size):
-            places.append(self._branch(at, types))
+            places.append(self._branch(at, stop, types))
             at = places[-1].stop
         self._expect(at == stop, "a list of branches ends elsewhere")
         return stop, places
@@ -104,41 +112,49 @@ class Layout:
         end = self._data.find(b"\0", at + 4)
         return None if end < 0 else self._data[at + 4 : end].decode("latin1")
 
-    def _branch(self, at: int, types: list[bytes]) -> Place:
+    def _branch(self, at: int, limit: int, types: list[bytes]) -> Place:
+        # What is inside something ends no later than that: nothing is walked along twice.
         start = at
         count, tag = TAG.unpack_from(self._data, at)
         self._expect(count & COUNTED, "a branch is a reference")
         stop, at = at + 4 + (count & ~COUNTED), at + 4
+        self._expect(stop <= limit, "a branch ends behind its list")
         named = at if tag == NEW_CLASS else (tag & ~CLASS) - MAP_OFFSET + self._origin
         kind = self.class_at(named)
         at += 4 if tag != NEW_CLASS else 5 + len(kind or "")
         self._expect(kind in ("TBranch", "TBranchElement"), f"a branch is a {kind}")
-        is_element = kind == "TBranchElement"
-        if is_element:
-            _, at = self._counted(at, ELEMENT)
-        end, at = self._counted(at, BRANCH)
-        end_of_names, at = self._counted(at)
+        element = None
+        if kind == "TBranchElement":
+            _, at, element = self._counted(at, stop, ELEMENTS)
+        end, at, version = self._counted(at, stop, BRANCHES)
+        end_of_names, at, _ = self._counted(at, end)
         at = self._object(at)
         _, name = self._string(at)
         types.append(self._data[at:end_of_names])  # with the title
-        at, _ = self._counted(end_of_names)
-        at, _ = self._counted(at + BEFORE_FEATURES)
-        self.branches(at + AFTER_FEATURES, types)
-        if is_element:
+        at, _, _ = self._counted(end_of_names, end)
+        at += BEFORE_FEATURES
+        if version >= FEATURES_SINCE:
+            at, _, _ = self._counted(at, end)
+        self.branches(at + AFTER_FEATURES, types, end)
+        if element is not None:
             at = end
             for _ in range(3):  # its class, its parent's, that of clones
                 at, _ = self._string(at)
-            types.append(self._data[end : at + TYPE])
+            self._expect(at + TYPES[element] <= stop, "the type of a branch ends behind it")
+            types.append(self._data[end : at + TYPES[element]])
         return Place(name.decode(), start, stop)
 
-    def _counted(self, at: int, version: int | None = None) -> tuple[int, int]:
-        """Where an object with a number of bytes ends, and where its content begins."""
+    def _counted(
+        self, at: int, limit: int, versions: tuple[int, ...] | None = None
+    ) -> tuple[int, int, int]:
+        """Where an object with a number of bytes ends, where its content begins, its version."""
         count, found = HEADER.unpack_from(self._data, at)
         self._expect(count & COUNTED, "an object has no number of bytes")
-        self._expect(version in (None, found), f"a branch is of version {found}")
+        known = versions is None or found in versions
+        self._expect(known, f"a branch is of version {found}")
         stop = at + 4 + (count & ~COUNTED)
-        self._expect(stop <= len(self._data), "an object ends behind the end")
-        return stop, at + HEADER.size
+        self._expect(at + HEADER.size <= stop <= limit, "an object ends behind the end")
+        return stop, at + HEADER.size, found
 
     def _object(self, at: int) -> int:
         """Where a TObject ends."""
@@ -162,7 +178,7 @@ class Layout:
             raise LayoutError(otherwise)
 
 
-class LazyTree(Model_TTree_v20):
+class LazyTree:
     """uproot's TTree, with its branches and leaves not read yet.
 
     Attributes
@@ -171,6 +187,7 @@ class LazyTree(Model_TTree_v20):
         Names the title of the tree and the names, titles and types of its branches, in their order.
     """
 
+    member: Any
     structure: str
 
     @property
@@ -206,7 +223,7 @@ class _Array(Model_TObjArray):
     ) -> Any:
         """Choose by what the array belongs to."""
         kind: Any = Model_TObjArray
-        if type(parent) is LazyTree:
+        if isinstance(parent, LazyTree):
             kind = _Leaves if "fBranches" in parent.members else _Branches
         return kind.read(chunk, cursor, context, file, selffile, parent, concrete)
 
@@ -340,19 +357,62 @@ class _Lookup(Mapping[str, Any]):
         return len(self._index)
 
 
+class _Tree19(LazyTree, Model_TTree_v19):
+    """Of ROOT 5.30 to 6.12."""
+
+
+class _Tree20(LazyTree, Model_TTree_v20):
+    """Of ROOT since 6.14."""
+
+
 class _Tree(Model_TTree):
-    """Stands for TTree, of which `LazyTree` is the version that this module knows."""
+    """Stands for TTree, of which `VERSIONS` are those that this module knows."""
 
-    known_versions: ClassVar = {**Model_TTree.known_versions, 20: LazyTree}
+    known_versions: ClassVar = {**Model_TTree.known_versions, 19: _Tree19, 20: _Tree20}
 
+
+VERSIONS = (19, 20)
 
 # uproot tells by the name what a model is of.
-LazyTree.__name__ = Model_TTree_v20.__name__
+_Tree19.__name__ = Model_TTree_v19.__name__
+_Tree20.__name__ = Model_TTree_v20.__name__
 _Tree.__name__ = Model_TTree.__name__
 for _kind in (_Array, _Leaves, _Branches):
     _kind.__name__ = Model_TObjArray.__name__
 
-_classes: dict[str, Any] = {}
+_shared: dict[str, Any] = {}
+
+
+class _Classes(MutableMapping[str, Any]):
+    """What stands for ROOT's classes in one file.
+
+    What uproot has made of a file's own descriptions is kept for the next file, as uproot does.
+    A class that it takes away, since a file's objects do not fit it, is gone for that file only.
+    """
+
+    def __init__(self) -> None:
+        self._own: dict[str, Any] = {"TTree": _Tree, "TObjArray": _Array}
+        self._gone = set[str]()
+
+    def __getitem__(self, name: str) -> Any:
+        if name in self._own or name in self._gone:
+            return self._own[name]
+        return _shared[name] if name in _shared else uproot.classes[name]
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        (self._own if name in self._own or name in self._gone else _shared)[name] = value
+
+    def __delitem__(self, name: str) -> None:
+        self[name]
+        self._own.pop(name, None)
+        self._gone.add(name)
+
+    def __iter__(self) -> Iterator[str]:
+        names = {**uproot.classes, **_shared, **self._own}
+        return (name for name in names if name in self._own or name not in self._gone)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
 
 
 def open_lazily(path: str, options: Mapping[str, Any]) -> Any:
@@ -363,6 +423,4 @@ def open_lazily(path: str, options: Mapping[str, Any]) -> Any:
     options
         Of `uproot.open`.
     """
-    # What uproot has made of a file's own descriptions is kept for the next one, as uproot does.
-    _classes.update({**uproot.classes, **_classes, "TTree": _Tree, "TObjArray": _Array})
-    return uproot.open({path: None}, custom_classes=_classes, **options)
+    return open_root(path, options, _Classes())

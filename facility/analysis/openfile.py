@@ -19,14 +19,14 @@ from pathlib import Path
 from typing import Any
 
 import cloudpickle
-import uproot
 from coffea.nanoevents import NanoEventsFactory, PHYSLITESchema
 from uproot.behaviors.TTree import TTree
 
 from facility.analysis.baskets import Baskets
 from facility.analysis.bookkeepers import Weights, weights
 from facility.analysis.forms import Columns, events_of, form_of, untested
-from facility.analysis.lazytree import LayoutError, LazyTree, open_lazily
+from facility.analysis.lazytree import VERSIONS, LayoutError, LazyTree, open_lazily
+from facility.analysis.opening import find, open_root
 from facility.analysis.plan import Chunk
 from facility.analysis.rootfile import is_address
 from facility.analysis.unpickling import Same, Scope
@@ -119,8 +119,9 @@ class OpenFile:
         if plainly is None:
             self._open_quickly(chunk)
         if self.directory is None:
-            self.directory = uproot.open({chunk.place: None}, **settings.uproot_options)
-        tree = self.directory[chunk.tree]
+            self.directory = open_root(chunk.place, settings.uproot_options)
+        self._place = find(self.directory, chunk.tree)
+        tree = self._place.key.get()
         if not isinstance(tree, TTree) and settings.schema is PHYSLITESchema:
             self.close()
             raise ValueError(
@@ -144,15 +145,15 @@ class OpenFile:
         options, schema = self.settings.uproot_options, self.settings.schema
         self.directory = open_lazily(chunk.place, options)
         try:
-            tree = self.directory[chunk.tree]
+            place = find(self.directory, chunk.tree)
+            tree = place.key.get()
             structure = structure_of(tree)
             if structure is None:
-                self.plainly = f"{chunk.tree} is a TTree of version {tree.class_version}"
-            else:
-                kept = self.settings.schema_key, chunk.tree, structure
-                self._form = form_of(self.directory, tree, chunk.tree, kept, schema)
-                self._baskets = Baskets(chunk.place, self.directory.file.source)
-                self._tree = tree
+                raise LayoutError(_otherwise(chunk.tree, tree))
+            kept = self.settings.schema_key, chunk.tree, structure
+            self._form = form_of(place.folder, tree, place.name, kept, schema)
+            self._baskets = Baskets(chunk.place, self.directory.file.source)
+            self._tree = tree
         except OSError:
             self.close()
             raise
@@ -192,8 +193,8 @@ class OpenFile:
             found, self._columns = events_of(self._form, *place, everything, options)
         else:
             found = NanoEventsFactory.from_root(
-                self.directory,
-                treepath=chunk.tree,
+                self._place.folder,
+                treepath=self._place.name,
                 entry_start=chunk.start,
                 entry_stop=chunk.stop,
                 schemaclass=self.settings.schema,
@@ -213,7 +214,7 @@ class OpenFile:
             if self._tree is None:
                 raise
             reason = _told(error)
-        with uproot.open(self.directory.file.file_path, **self.settings.uproot_options) as again:
+        with open_root(self.directory.file.file_path, self.settings.uproot_options) as again:
             found = weights(again)
         self.weights_plainly = f"its sums of weights: {reason}"
         return found
@@ -288,6 +289,15 @@ def _identity(chunk: Chunk) -> tuple[object, ...]:
         return chunk.place, chunk.tree, chunk.uuid
     status = Path(chunk.place).stat()
     return chunk.place, chunk.tree, chunk.uuid, status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def _otherwise(name: str, tree: Any) -> str:
+    """Say why a tree is not lazy."""
+    version = tree.class_version
+    if version not in VERSIONS:
+        known = " and ".join(map(str, VERSIONS))
+        return f"{name} is a {tree.classname} of version {version}, not {known}"
+    return f"{name} is not laid out as its version {version}; uproot goes by the file's description"
 
 
 def _told(error: BaseException) -> str:

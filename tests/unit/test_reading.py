@@ -328,7 +328,7 @@ def test_a_layout_that_is_not_known_is_read_plainly(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     part = chunk(uncompressed(tmp_path / "a.root"), "tree")
-    monkeypatch.setattr(lazytree, "BRANCH", 12)
+    monkeypatch.setattr(lazytree, "BRANCHES", (12,))
     file = OpenFile(part, Settings(BaseSchema))
     assert file.plainly == "a branch is of version 13"
     assert ak.to_list(file.events(part, {}).x) == list(range(10))
@@ -389,7 +389,7 @@ def test_weights_of_a_tree_that_cannot_be_read_lazily(
     assert expected is not None
     assert expected.events == 100
     file = OpenFile(part, Settings(BaseSchema))
-    monkeypatch.setattr(lazytree, "BRANCH", 12)
+    monkeypatch.setattr(lazytree, "BRANCHES", (12,))
     assert file.sums_of_weights() == expected
     assert file.plainly is None
     assert str(file.weights_plainly).startswith("its sums of weights: ")
