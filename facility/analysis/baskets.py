@@ -29,6 +29,8 @@ KEY, BASKET = struct.Struct(">ihiIhh"), struct.Struct(">hiiiix")
 """The first and the last part of a basket's key."""
 VECTOR = 10
 """Bytes in front of each `std::vector`."""
+ROOM = 64_000_000
+"""Bytes taken for a column at most, before its baskets have shown that it is longer."""
 
 Bytes = np.ndarray[Any, np.dtype[np.uint8]]
 Integers = np.ndarray[Any, np.dtype[np.int32]]
@@ -101,8 +103,9 @@ class Baskets:
         try:
             # Each basket is put in its place while it is in the processor's cache.
             baskets = self._baskets(branch, start, stop)
-            most = int(branch.member("fTotBytes")) // kind.dtype.itemsize
-            numbers = np.empty(most, kind.dtype.newbyteorder("="))
+            _expect(start >= 0 and stop <= branch.entry_offsets[-1])
+            room = min(int(branch.member("fTotBytes")), ROOM) // kind.dtype.itemsize
+            numbers = np.empty(max(room, 1), kind.dtype.newbyteorder("="))
             if kind.header is None:
                 return _numbers(baskets, kind, numbers)
             return _lists(baskets, kind, numbers, stop - start)
@@ -131,7 +134,9 @@ class Baskets:
             for (begin, end), chunk in zip(ranges, chunks, strict=True):
                 yield chunk.get(begin, end, Cursor(begin), {})
             return
+        size = os.fstat(self._file.fileno()).st_size
         for begin, end in ranges:
+            _expect(0 < begin < end <= size)
             data = os.pread(self._file.fileno(), end - begin, begin)
             self.requested += end - begin
             yield np.frombuffer(data, np.uint8)
@@ -187,13 +192,13 @@ def _numbers(baskets: Iterable[_Basket], kind: _Kind, numbers: Numbers) -> Conte
     Parameters
     ----------
     numbers
-        Takes them; it is large enough.
+        Takes them.
     """
     size, total = kind.dtype.itemsize, 0
     for first, last, data, positions in baskets:
         _expect(positions is None and data.size >= last * size)
         part = data[first * size : last * size].view(kind.dtype)
-        numbers[total : total + part.size] = part
+        numbers = _with(part, numbers, total)
         total += part.size
     return NumpyArray(numbers[:total])
 
@@ -219,10 +224,21 @@ def _lists(baskets: Iterable[_Basket], kind: _Kind, numbers: Numbers, entries: i
             found >>= shift
             part = data[positions[first] : positions[last]].view(kind.dtype)
         np.add(found, total, out=offsets[at : at + found.size])
-        numbers[total : total + part.size] = part
+        numbers = _with(part, numbers, total)
         at += found.size
         total += part.size
     return ListOffsetArray(Index64(offsets), NumpyArray(numbers[:total]))
+
+
+def _with(part: Numbers, numbers: Numbers, used: int) -> Numbers:
+    """Put a part behind the numbers that are in use, and make room where it is short."""
+    needed = used + part.size
+    if needed > numbers.size:
+        longer = np.empty(max(needed, 2 * numbers.size), numbers.dtype)
+        longer[:used] = numbers[:used]
+        numbers = longer
+    numbers[used:needed] = part
+    return numbers
 
 
 def _gathered(data: Bytes, begins: Integers, ends: Integers, counts: Integers, size: int) -> Bytes:

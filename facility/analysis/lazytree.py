@@ -9,8 +9,8 @@ ROOT's bytes refer to earlier places among them: to where a class was named firs
 of a jagged branch. Such a place may lie in a branch that has not been read: see `_References`.
 
 The layout is that of ROOT 5.30 and later and the models are uproot's own affair, so both are
-checked: what is not as expected raises `LayoutError` (or what uproot raises for bytes that make no sense), and the
-caller reads the file as uproot does.
+checked: what is not as expected raises `LayoutError` (or what uproot raises for bytes that make no
+sense), and the caller reads the file as uproot does.
 """
 
 import hashlib
@@ -188,6 +188,7 @@ class LazyTree:
     """
 
     member: Any
+    members: Mapping[str, Any]
     structure: str
 
     @property

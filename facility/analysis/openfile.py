@@ -296,7 +296,7 @@ def _otherwise(name: str, tree: Any) -> str:
     version = tree.class_version
     if version not in VERSIONS:
         known = " and ".join(map(str, VERSIONS))
-        return f"{name} is a {tree.classname} of version {version}, not {known}"
+        return f"{name} is a {tree.classname} of version {version}, not one of {known}"
     return f"{name} is not laid out as its version {version}; uproot goes by the file's description"
 
 

@@ -124,7 +124,7 @@ def _entries(path: str, tree: str, options: Mapping[str, Any] | None) -> Inspect
             events, cluster = _ntuple(key.get())
         elif kind in TREES:
             version = _version(key) if kind == "TTree" else None
-            if version in LAID_OUT:
+            if version is not None and version in LAID_OUT:
                 events, cluster = _tree(key, version)
             elif version is None or file.file.streamer_named("TTree", version) is not None:
                 events, cluster = _described(key.get()), 0

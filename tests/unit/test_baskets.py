@@ -108,8 +108,9 @@ def test_vectors_of_a_real_file(real_physlite: Path, start: int, stop: int) -> N
     assert found > 600
 
 
+@pytest.mark.parametrize("room", [1_000, 1])
 @pytest.mark.parametrize("name", [name for name in NUMBERS if name != "?"])
-def test_vectors_of_every_type_in_several_baskets(name: str) -> None:
+def test_vectors_of_every_type_in_several_baskets(name: str, room: int) -> None:
     rng = np.random.default_rng(1)
     dtype = np.dtype(name).newbyteorder(">")
     lists = [rng.integers(0, 100, rng.poisson(2)).astype(dtype) for _ in range(300)]
@@ -122,10 +123,36 @@ def test_vectors_of_every_type_in_several_baskets(name: str) -> None:
         baskets.append(_Basket(0, len(part), data, positions))
     baskets[0] = baskets[0]._replace(first=7)
     baskets[-1] = baskets[-1]._replace(last=150)
-    room = np.empty(1_000, np.dtype(name))
-    found = ak.Array(_lists(baskets, _Kind(dtype, VECTOR), room, 263))
+    numbers = np.empty(room, np.dtype(name))
+    found = ak.Array(_lists(baskets, _Kind(dtype, VECTOR), numbers, 263))
     assert ak.to_list(found) == [values.tolist() for values in lists[7:270]]
     assert found.layout.content.dtype == np.dtype(name)
+
+
+def test_the_stored_size_of_a_column_decides_nothing(
+    tree: tuple[Any, Baskets], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    branches, baskets = tree
+    for name in ("flat_int32", "lists_float64"):
+        for told in (-1, 0, 2, 1 << 62):
+            branch = branches[name]
+            monkeypatch.setitem(branch._members, "fTotBytes", told)
+            assert same(baskets.column(branch, 5, 2_950), branch, 5, 2_950)
+
+
+def test_baskets_that_are_outside_the_file_are_left_to_uproot(
+    tree: tuple[Any, Baskets], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    branches, baskets = tree
+    branch = branches["flat_int32"]
+    seeks = branch.member("fBasketSeek").copy()
+    for place in (0, 1 << 40):
+        seeks[1] = place
+        monkeypatch.setitem(branch._members, "fBasketSeek", seeks)
+        assert baskets.column(branch, 0, EVENTS) is None
+        assert baskets.column(branch, 0, BASKET) is not None
+    # More events than its baskets hold.
+    assert baskets.column(branch, 0, EVENTS + 1) is None
 
 
 def test_an_address_is_read_through_uproot(tmp_path: Path) -> None:

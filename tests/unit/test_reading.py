@@ -56,7 +56,7 @@ def tidy(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 def chunk(path: Path, tree: str, start: int = 0, stop: int | None = None) -> Chunk:
     with uproot.open(path) as file:
-        entries, uuid = file[tree].num_entries, str(file.file.uuid)
+        entries, uuid = int(file[tree].num_entries), str(file.file.uuid)
     end = entries if stop is None else stop
     return Chunk(0, "data", str(path), tree, start, end, uuid, path.stat().st_size, entries)
 
@@ -208,6 +208,50 @@ def test_every_column_of_other_layouts(name: str, tree: str, schema: Any, column
     assert compare(chunk(FILES / f"{name}.root", tree, 3, 55), schema) == columns
 
 
+@pytest.mark.parametrize(
+    ("name", "tree", "columns"),
+    [
+        ("uproot-HZZ-lz4", "events", 51),  # TBranch 12
+        ("uproot-Zmumu-lzma", "events", 20),
+        ("uproot-sample-5.30.00-zlib", "sample", 35),
+        ("uproot-sample-6.10.05-uncompressed", "sample", 35),
+        ("uproot-issue31", "T;1", 5),  # TBranchElement 10
+        ("uproot-issue76", "Events", 6),
+        ("uproot-issue38a", "ntupler/tree", 0),
+        ("uproot-small-evnt-tree-nosplit", "tree", 1),
+    ],
+)
+def test_every_column_of_a_tree_of_version_19(
+    public_files: Path, name: str, tree: str, columns: int
+) -> None:
+    path = public_files / f"{name}.root"
+    part = chunk(path, tree)
+    for start, stop in ((0, part.stop), (part.stop // 3, part.stop // 3 + 1)):
+        assert compare(chunk(path, tree, start, stop), BaseSchema) >= columns
+
+
+def test_a_tree_of_version_19_with_elements_of_version_9(public_files: Path) -> None:
+    path = public_files / "uproot-issue431.root"
+    part = chunk(path, "E")
+    file = OpenFile(part, Settings(BaseSchema))
+    assert file.plainly is None
+    found, expected = file.events(part, {}), plain_events(part, BaseSchema)
+    assert found.layout.form == expected.layout.form
+    # Of others coffea makes Python objects, which takes minutes.
+    simple = (uproot.AsDtype, uproot.AsJagged)
+    with uproot.open(path) as whole:
+        names = [
+            name
+            for name, branch in whole["E"].items()
+            if isinstance(branch.interpretation, simple) and name in expected.fields
+        ]
+    assert len(names) > 30
+    for name in names:
+        one, other = outcome(found, (name,)), outcome(expected, (name,))
+        assert one is other or ak.array_equal(one, other, equal_nan=True), name
+    assert file.doubt is None
+
+
 def test_every_column_of_an_rntuple(rntuple_physlite: Path) -> None:
     assert compare(chunk(rntuple_physlite, "EventData", 5, 95), PhysliteSchema) > 800
 
@@ -332,6 +376,47 @@ def test_a_layout_that_is_not_known_is_read_plainly(
     file = OpenFile(part, Settings(BaseSchema))
     assert file.plainly == "a branch is of version 13"
     assert ak.to_list(file.events(part, {}).x) == list(range(10))
+
+
+@pytest.mark.parametrize(
+    ("name", "tree", "version"),
+    [("uproot-from-geant4", "HitStrips", 5), ("uproot-sample-5.23.02-uncompressed", "sample", 16),
+     ("uproot-sample-5.29.02-uncompressed", "sample", 18)],
+)  # fmt: skip
+def test_an_older_tree_is_read_plainly(
+    public_files: Path, name: str, tree: str, version: int
+) -> None:
+    part = chunk(public_files / f"{name}.root", tree)
+    file = OpenFile(part, Settings(BaseSchema))
+    assert file.plainly == f"{tree} is a TTree of version {version}, not one of 19 and 20"
+    # As uproot alone opens it.
+    assert file.directory.file.custom_classes is None
+    found = file.events(part, {})
+    with uproot.open(part.path) as whole:
+        for field in found.fields:
+            assert ak.to_list(found[field]) == ak.to_list(whole[tree][field].array())
+    assert len(found.fields) >= 3
+
+
+def test_what_uproot_reads_by_the_description_in_the_file_is_told_as_that(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    part = chunk(uncompressed(tmp_path / "a.root"), "tree")
+    model = uproot.classes["TAttLine"].known_versions[2]
+    read = model.read_members
+
+    def wrongly(self: Any, chunk: Any, cursor: Any, *more: Any) -> None:
+        # As for a file of a private build of ROOT, whose TAttLine is another one.
+        read(self, chunk, cursor, *more)
+        cursor.skip(-1)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(model, "read_members", wrongly)
+        file = OpenFile(part, Settings(BaseSchema))
+        assert str(file.plainly).startswith("tree is not laid out as its version 20; uproot goes")
+        assert ak.to_list(file.events(part, {}).y) == list(range(10))
+    # What uproot has put aside for that file changes nothing for others.
+    assert OpenFile(part, Settings(BaseSchema)).plainly is None
 
 
 def test_a_column_of_another_type_is_read_plainly(tmp_path: Path) -> None:
