@@ -87,8 +87,7 @@ class Checkpoint:
             chunk.dataset,
             self._metadata[chunk.dataset],
             chunk.tree,
-            chunk.uuid,
-            chunk.size,
+            chunk.identity,
             chunk.start,
             chunk.stop,
         )

@@ -16,6 +16,7 @@ from typing import Any
 
 from facility import credentials, names
 from facility.analysis.rootfile import LONGEST_LIST
+from facility.analysis.versions import Version
 
 PREFIX = "rucio://"
 DID = re.compile(r"(?P<scope>[A-Za-z0-9][\w.-]*):(?P<name>[A-Za-z0-9][\w.+-]*)/?")
@@ -41,7 +42,7 @@ def is_did(source: str) -> bool:
     return not Path(source).expanduser().exists()
 
 
-def resolve(source: str, problems: list[str]) -> list[tuple[list[str], str]]:
+def resolve(source: str, problems: list[str]) -> list[tuple[str, list[str], Version | None]]:
     """Ask for the files of a dataset, a container or a file.
 
     Parameters
@@ -52,7 +53,8 @@ def resolve(source: str, problems: list[str]) -> list[tuple[list[str], str]]:
     Returns
     -------
     list of tuple
-        Addresses of each file, the nearest first, and what tells its version from others.
+        Name of each file in Rucio, its addresses, the nearest first, and its version where Rucio
+        knows a checksum.
 
     Raises
     ------
@@ -80,8 +82,8 @@ def resolve(source: str, problems: list[str]) -> list[tuple[list[str], str]]:
         replica = replicas.get(name, {})
         addresses = _sorted(replica.get("pfns") or {})
         if addresses:
-            version = f"{replica.get('bytes')}-{replica.get('adler32') or replica.get('md5')}"
-            found.append((addresses, version))
+            scope = replica.get("scope") or did["scope"]
+            found.append((f"{scope}:{name}", addresses, _version(replica)))
         else:
             away.append(name)
     if away:
@@ -143,6 +145,15 @@ def _configuration() -> Iterator[None]:
         finally:
             del os.environ["RUCIO_CONFIG"]
             clean_cached_config()
+
+
+def _version(replica: dict[str, Any]) -> Version | None:
+    """Tell one version of a file from others by what Rucio knows of it."""
+    for kind in ("adler32", "md5"):
+        if replica.get(kind):
+            stamp = f"{kind}:{replica[kind]}"
+            return Version(f"{replica.get('bytes')}-{stamp}", stamp)
+    return None
 
 
 def _sorted(addresses: dict[str, dict[str, Any]]) -> list[str]:

@@ -24,7 +24,7 @@ from facility.analysis.opendata import together
 from facility.analysis.progress import track
 from facility.analysis.rootfile import Inspection, inspect, is_address
 from facility.analysis.sources import File, expand
-from facility.analysis.versions import version_of
+from facility.analysis.versions import Names, version_of
 from facility.errors import FilesetError
 
 LIST_NAMES = (".json", ".yaml", ".yml")
@@ -180,17 +180,19 @@ def _count(number: int, noun: str) -> str:
 def _inspect_all(
     tasks: list[tuple[str, str]], files: Mapping[str, File], hosts: tuple[str, ...], progress: bool
 ) -> Iterator[tuple[Inspection, str]]:
-    known, fresh = Known(), []
+    known, names, fresh = Known(), Names(), []
     xrootd.forget_handles(close=True)
 
     def look(task: tuple[str, str]) -> tuple[Inspection, str]:
         path, tree = task
-        identity = files[path].identity or version_of(path)
-        item = known.find(path, tree, identity)
+        file = files[path]
+        version = file.version or version_of(path)
+        item = known.find(path, tree, version and version.name)
         if item is None:
-            item = _inspect(files[path], tree, hosts)
-            fresh.append((tree, identity, item))
-        return item, tree
+            item = _inspect(file, tree, hosts)
+            fresh.append((tree, version and version.name, item))
+        name, stamp = file.name or names.of(path), version.stamp if version else ""
+        return item._replace(name=name, stamp=stamp), tree
 
     with ThreadPoolExecutor(THREADS, thread_name_prefix="fileset") as threads:
         results = threads.map(look, tasks)

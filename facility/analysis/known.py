@@ -18,7 +18,7 @@ from typing import Any
 from facility import names
 from facility.analysis.rootfile import Inspection
 
-LAYOUT = 1
+LAYOUT = 2
 """Changes with what an entry means."""
 KEPT_SECONDS = 180 * 86_400
 """How long what nobody asks for is kept."""

@@ -29,7 +29,7 @@ def is_key(source: str) -> bool:
     return source.startswith(PREFIX)
 
 
-def resolve(source: str) -> tuple[list[str], dict[str, Any]]:
+def resolve(source: str) -> tuple[dict[str, str], dict[str, Any]]:
     """Ask for the files of a key, and for what is known of them.
 
     Parameters
@@ -40,7 +40,8 @@ def resolve(source: str) -> tuple[list[str], dict[str, Any]]:
 
     Returns
     -------
-    addresses : list of str
+    addresses : dict
+        By the name of each file: release, key, skim and how it is called in these.
     metadata : dict
         Of `TOLD` what is known: cross-section in pb, number of events, sum of weights.
 
@@ -60,10 +61,16 @@ def resolve(source: str) -> tuple[list[str], dict[str, Any]]:
                 atlasopenmagic.set_release(release)
             addresses = atlasopenmagic.get_urls(key, **options, cache=False)
             known = atlasopenmagic.get_metadata(key)
+            release = atlasopenmagic.get_current_release()
         except Exception as error:
             told = " ".join(str(error).split()).rstrip(".")
             raise OpenDataError(f"{source} gives no files ({told}).") from error
-    return list(addresses), {name: known[name] for name in TOLD if known.get(name) is not None}
+    called = [address.rpartition("/")[2] for address in addresses]
+    if len(set(called)) < len(called):  # in several folders
+        called = [address.rpartition("://")[2].partition("/")[2] for address in addresses]
+    begin = f"{PREFIX}{release}/{key}/{options['skim']}"
+    named = {f"{begin}/{name}": at for name, at in zip(called, addresses, strict=True)}
+    return named, {name: known[name] for name in TOLD if known.get(name) is not None}
 
 
 def together(known: dict[str, dict[str, Any]], problems: list[str]) -> dict[str, Any]:

@@ -5,11 +5,14 @@ Everything here is computed from what `facility.analysis.fileset` has read of th
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+import secrets
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from facility.analysis.fileset import Fileset
+from facility.analysis.rootfile import Inspection
+from facility.analysis.versions import NO_UUID, is_fresh
 
 SMALLEST_PART = 1_000
 """Events of a part of a chunk, at least."""
@@ -28,9 +31,15 @@ class Chunk:
     index
         Place in the plan, from 0.
     uuid, size
-        Identity of the file: what ROOT wrote into it, and its bytes.
+        What ROOT wrote into the file, and its bytes.
     entries
         Events of the whole file.
+    name
+        What the file is called wherever it is.
+    stamp
+        When it has changed last, or a checksum of it.
+    telling
+        Whether its UUID tells it from others: many writers leave it zero, or copy it.
     replicas
         Other addresses of the same content.
     turn
@@ -54,6 +63,14 @@ class Chunk:
     turn: int = field(default=0, kw_only=True)
     at: str = field(default="", kw_only=True)
     cuts: int = field(default=0, kw_only=True)
+    name: str = field(default="", kw_only=True)
+    stamp: str = field(default="", kw_only=True)
+    telling: bool = field(default=True, kw_only=True)
+
+    @property
+    def identity(self) -> tuple[str, int, str, str]:
+        """What the file is, wherever it is read."""
+        return self.name or self.path, self.size, self.uuid, self.stamp
 
     @property
     def place(self) -> str:
@@ -97,7 +114,7 @@ class Plan:
         Where the files are does not count, what they are does.
         """
         parts = [
-            (chunk.dataset, chunk.tree, chunk.uuid, chunk.size, chunk.start, chunk.stop)
+            (chunk.dataset, chunk.tree, *chunk.identity, chunk.start, chunk.stop)
             for chunk in self.chunks
         ]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
@@ -120,16 +137,36 @@ def plan(files: Fileset, chunksize: int) -> Plan:
         size, and end where its clusters end if that is near.
     """
     chunks: list[Chunk] = []
+    useless = _useless(files.found.values())
     for dataset, data in files.items():
         for path, tree in data["files"].items():
             found = files.found[path, tree]
+            telling = found.uuid not in useless
+            stamp = found.stamp if telling else _certain(found.stamp)
             for start, stop in ranges(found.events, chunksize, found.cluster):
                 place = (dataset, path, tree, start, stop)
                 identity = (found.uuid, found.size, found.events)
+                chunk = Chunk(len(chunks), *place, *identity, name=found.name, stamp=stamp)
                 others = files.replicas.get(path, ())
-                chunks.append(Chunk(len(chunks), *place, *identity, replicas=others))
+                chunks.append(replace(chunk, replicas=others, telling=telling))
     metadata = {dataset: dict(data.get("metadata") or {}) for dataset, data in files.items()}
     return Plan(tuple(chunks), metadata, files.skipped)
+
+
+def _useless(files: Iterable[Inspection]) -> set[str]:
+    """UUIDs that do not tell a file from others: nobody has made them up, or files share them."""
+    first: dict[str, tuple[object, ...]] = {}
+    useless = {"", NO_UUID}
+    for found in files:
+        what = found.name or found.path, found.size, found.stamp
+        if first.setdefault(found.uuid, what) != what:
+            useless.add(found.uuid)
+    return useless
+
+
+def _certain(stamp: str) -> str:
+    """Give a stamp, or one that no other plan has where it does not tell the file from others."""
+    return stamp if stamp and not is_fresh(stamp) else f"unknown:{secrets.token_hex(8)}"
 
 
 def halves(chunk: Chunk) -> tuple[Chunk, Chunk] | None:

@@ -45,10 +45,14 @@ class Inspection(NamedTuple):
     problem
         One sentence about what is wrong, None for a good file.
     uuid, size
-        Identity of the file: what ROOT wrote into it, and its bytes.
+        What ROOT wrote into it, and its bytes.
     cluster
         Events of each cluster, after which the file is best cut; 0 where they differ or are not
         told.
+    name
+        What it is called wherever it is: in its catalogue, or its path without the host.
+    stamp
+        Of its `facility.analysis.versions.Version`.
     """
 
     path: str
@@ -57,6 +61,8 @@ class Inspection(NamedTuple):
     uuid: str = ""
     size: int = 0
     cluster: int = 0
+    name: str = ""
+    stamp: str = ""
 
 
 def is_address(path: str) -> bool:

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from facility.analysis import dids, opendata, xrootd
 from facility.analysis.rootfile import LONGEST_LIST, is_address
+from facility.analysis.versions import Version, on_server
 
 ROOT_NAME = re.compile(r"\.root(\.\d+)?$")
 """How the names of ROOT files end, with the attempt number that ATLAS' production adds."""
@@ -21,13 +22,16 @@ class File(NamedTuple):
         Where it is.
     replicas
         Other addresses of the same content.
-    identity
-        Tells its version from others; None where that has still to be asked.
+    version
+        None where that has still to be asked.
+    name
+        In a catalogue; empty where it has none.
     """
 
     path: str
     replicas: tuple[str, ...] = ()
-    identity: str | None = None
+    version: Version | None = None
+    name: str = ""
 
 
 class Found(NamedTuple):
@@ -69,7 +73,7 @@ def _open_data(key: str, problems: list[str]) -> Found:
     except opendata.OpenDataError as error:
         problems.append(str(error))
         return NOTHING
-    return Found([File(address) for address in addresses], metadata)
+    return Found([File(path, name=name) for name, path in addresses.items()], metadata)
 
 
 def _in_rucio(did: str, problems: list[str]) -> list[File]:
@@ -78,7 +82,7 @@ def _in_rucio(did: str, problems: list[str]) -> list[File]:
     except dids.RucioError as error:
         problems.append(str(error))
         return []
-    return [File(first, tuple(others), version) for (first, *others), version in found]
+    return [File(first, tuple(rest), version, name) for name, (first, *rest), version in found]
 
 
 def _here(source: Path, problems: list[str]) -> list[str]:
@@ -143,4 +147,4 @@ def _on_server(address: str, problems: list[str]) -> list[File]:
 
 
 def _file(entry: xrootd.Entry) -> File:
-    return File(entry.address, (), entry.identity)
+    return File(entry.address, (), on_server(entry))

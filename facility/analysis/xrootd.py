@@ -46,14 +46,17 @@ class Entry(NamedTuple):
         The whole address.
     folder
         Whether it is one.
-    identity
-        Differs from that of any other version of the file.
+    size
+        Bytes.
+    changed
+        Time of its last change, in seconds since 1970.
     """
 
     address: str
     name: str
     folder: bool
-    identity: str
+    size: int
+    changed: int
 
 
 def is_xrootd(address: str) -> bool:
@@ -197,4 +200,4 @@ def _entry(address: str, name: str, status: Any) -> Entry:
     from XRootD.client.flags import StatInfoFlags
 
     folder = bool(status.flags & StatInfoFlags.IS_DIR)
-    return Entry(address, name, folder, f"{status.size}-{status.modtime}")
+    return Entry(address, name, folder, int(status.size), int(status.modtime))

@@ -125,8 +125,12 @@ def test_a_second_plan_opens_no_file(cache: Path, opened: list[str], tmp_path: P
     assert plan(second, 20).hash == plan(first, 20).hash
     # A file that changed is opened, the others are not; nor is another tree what is known.
     os.utime(paths[1], (1, 1))
-    assert fileset(tmp_path / "data").found == first.found
+    third = fileset(tmp_path / "data")
+    assert third.found == first.found | {
+        (paths[1], "CollectionTree"): first.found[paths[1], "CollectionTree"]._replace(stamp="1")
+    }
     assert opened == [paths[1]]
+    assert plan(third, 20).hash != plan(first, 20).hash
     with pytest.raises(FilesetError, match="has no tree 'other'"):
         fileset(paths[0], treename="other")
     assert len(list(cache.iterdir())) == 1
