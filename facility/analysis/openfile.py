@@ -28,7 +28,7 @@ from facility.analysis.bookkeepers import Weights, weights
 from facility.analysis.forms import Columns, events_of, form_of, untested
 from facility.analysis.lazytree import VERSIONS, LayoutError, LazyTree, open_lazily
 from facility.analysis.opening import find, open_root
-from facility.analysis.plan import Chunk
+from facility.analysis.plan import TOLD, Chunk
 from facility.analysis.rootfile import is_address
 from facility.analysis.unpickling import Same, Scope
 from facility.analysis.versions import is_changed, version_of
@@ -198,15 +198,8 @@ class OpenFile:
 
     def events(self, chunk: Chunk, metadata: Mapping[str, Any]) -> Any:
         """Make coffea's events of a chunk; columns are read when they are first used."""
-        everything = {
-            "dataset": chunk.dataset,
-            "filename": chunk.path,
-            "treename": chunk.tree,
-            "entrystart": chunk.start,
-            "entrystop": chunk.stop,
-            "fileuuid": chunk.uuid,
-            **metadata,
-        }
+        told = (chunk.dataset, chunk.path, chunk.tree, chunk.start, chunk.stop, chunk.uuid)
+        everything = {**dict(zip(TOLD, told, strict=True)), **metadata}
         options = self.settings.uproot_options
         if self._tree is not None and self._baskets is not None:
             place = self._tree, self._baskets, chunk.start, chunk.stop

@@ -14,6 +14,8 @@ from facility.analysis.fileset import Fileset
 from facility.analysis.rootfile import Inspection
 from facility.analysis.versions import NO_UUID, is_fresh
 
+TOLD = ("dataset", "filename", "treename", "entrystart", "entrystop", "fileuuid")
+"""What `events.metadata` has of a chunk, beside the metadata of its dataset."""
 SMALLEST_PART = 1_000
 """Events of a part of a chunk, at least."""
 PARTS = 3
