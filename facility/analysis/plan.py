@@ -98,15 +98,18 @@ class Plan:
         What the processor sees as `events.metadata`, by dataset.
     skipped
         One sentence for each input that was left out before.
+    beyond
+        Chunks that were not asked for, which follow the others of their dataset.
     """
 
     chunks: tuple[Chunk, ...]
     metadata: Mapping[str, Mapping[str, Any]]
     skipped: tuple[str, ...] = ()
+    beyond: tuple[Chunk, ...] = ()
 
     @property
     def events(self) -> int:
-        """Number of events in all files."""
+        """Number of events in all chunks that are processed."""
         return sum(chunk.events for chunk in self.chunks)
 
     @property
@@ -122,7 +125,7 @@ class Plan:
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
 
-def plan(files: Fileset, chunksize: int) -> Plan:
+def plan(files: Fileset, chunksize: int, maxchunks: int | None = None) -> Plan:
     """Cut the files of a fileset into chunks.
 
     Parameters
@@ -131,6 +134,8 @@ def plan(files: Fileset, chunksize: int) -> Plan:
         As `facility.analysis.fileset.fileset` returns it.
     chunksize
         Events of a chunk, at most, but for `SNAP`.
+    maxchunks
+        Chunks of each dataset, at most; without it all.
 
     Returns
     -------
@@ -139,8 +144,10 @@ def plan(files: Fileset, chunksize: int) -> Plan:
         size, and end where its clusters end if that is near.
     """
     chunks: list[Chunk] = []
+    beyond: list[Chunk] = []
     useless = _useless(files.found.values())
     for dataset, data in files.items():
+        first = len(chunks)
         for path, tree in data["files"].items():
             found = files.found[path, tree]
             telling = found.uuid not in useless
@@ -150,9 +157,11 @@ def plan(files: Fileset, chunksize: int) -> Plan:
                 identity = (found.uuid, found.size, found.events)
                 chunk = Chunk(len(chunks), *place, *identity, name=found.name, stamp=stamp)
                 others = files.replicas.get(path, ())
-                chunks.append(replace(chunk, replicas=others, telling=telling))
+                asked = maxchunks is None or len(chunks) - first < maxchunks
+                chunk = replace(chunk, replicas=others, telling=telling)
+                (chunks if asked else beyond).append(chunk)
     metadata = {dataset: dict(data.get("metadata") or {}) for dataset, data in files.items()}
-    return Plan(tuple(chunks), metadata, files.skipped)
+    return Plan(tuple(chunks), metadata, files.skipped, tuple(beyond))
 
 
 def _useless(files: Iterable[Inspection]) -> set[str]:

@@ -6,8 +6,10 @@ from typing import Literal
 from facility.analysis.bookkeepers import Weights
 from facility.analysis.plan import Chunk
 
-State = Literal["processed", "failed", "not reached"]
+State = Literal["processed", "failed", "not reached", "not asked"]
 STATES: tuple[State, ...] = ("processed", "failed", "not reached")
+NOT_ASKED: State = "not asked"
+"""Of chunks that `maxchunks` leaves out."""
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from facility.analysis.bookkeepers import Weights, total
 from facility.analysis.plan import Plan
-from facility.analysis.record import STATES, Record, State
+from facility.analysis.record import NOT_ASKED, STATES, Record, State
 from facility.table import Table
 
 if TYPE_CHECKING:
@@ -71,6 +71,10 @@ class Report:
     def of(cls, plan: Plan, started: float) -> "Report":
         """Begin the account of a plan."""
         records = [Record(chunk) for chunk in plan.chunks]
+        records += [Record(chunk, NOT_ASKED) for chunk in plan.beyond]
+        datasets = list(plan.metadata)
+        if plan.beyond:
+            records.sort(key=lambda record: datasets.index(record.chunk.dataset))
         return cls(records, plan.skipped, plan.hash, started, metadata=plan.metadata)
 
     def events(self, state: State | None = None) -> int:
@@ -98,6 +102,11 @@ class Report:
         return self.events("not reached")
 
     @property
+    def not_asked(self) -> int:
+        """Number of events that `maxchunks` left out."""
+        return self.events(NOT_ASKED)
+
+    @property
     def complete(self) -> bool:
         """Whether every event of every input is in the result."""
         return self.processed == self.total and not self.skipped
@@ -121,7 +130,7 @@ class Report:
 
     def so_far(self) -> tuple[int, int, int, int]:
         """Events that ended, events and bytes of those that were read now, and failed chunks."""
-        ended = [record for record in self.records if record.state != "not reached"]
+        ended = [r for r in self.records if r.state not in ("not reached", NOT_ASKED)]
         fresh = [record for record in ended if not record.restored]
         return (
             sum(record.chunk.events for record in ended),
@@ -198,8 +207,9 @@ class Report:
         """What each worker processed."""
         done = [r for r in self.records if r.worker and not r.restored]
         names = sorted({str(r.worker) for r in done})
-        rows = tuple((name, *_sums([r for r in done if r.worker == name])) for name in names)
-        return Table(("worker", *_SUMS), rows, "no worker has processed anything")
+        groups = [(name, [r for r in done if r.worker == name]) for name in names]
+        rows = tuple((name, *_sums(records, STATES)) for name, records in groups)
+        return Table(("worker", *_columns(STATES)), rows, "no worker has processed anything")
 
     @property
     def failures(self) -> Table:
@@ -265,7 +275,8 @@ class Report:
 
     def to_json(self) -> str:
         """Give everything that the report holds as JSON."""
-        totals = {state.replace(" ", "_"): self.events(state) for state in STATES}
+        states = (*STATES, NOT_ASKED)
+        totals = {state.replace(" ", "_"): self.events(state) for state in states}
         return json.dumps(
             {
                 "events": {"total": self.total, **totals},
@@ -312,6 +323,8 @@ class Report:
         text += "".join(
             f", {self.events(state):,} {state}" for state in STATES[1:] if self.events(state)
         )
+        if self.not_asked:
+            text += f", {self.not_asked:,} not asked for (maxchunks)"
         if self.skipped:
             text += f", {len(self.skipped)} inputs left out"
         again = sum(bool(record.setbacks) for record in self.records)
@@ -348,8 +361,9 @@ class Report:
         return Table(failures.columns, failures.rows[:SHOWN])
 
     def _table(self, by: str, key: Callable[[Record], tuple[str, ...]]) -> Table:
-        rows = tuple((*name, *_sums(records)) for name, records in self._groups(key))
-        return Table((*by.split(", "), *_SUMS), rows, "no input")
+        states = (*STATES, NOT_ASKED) if self.not_asked else STATES
+        rows = tuple((*name, *_sums(records, states)) for name, records in self._groups(key))
+        return Table((*by.split(", "), *_columns(states)), rows, "no input")
 
     def _groups(
         self, key: Callable[[Record], tuple[str, ...]]
@@ -358,7 +372,8 @@ class Report:
         return ((name, list(records)) for name, records in groupby(self.records, key))
 
 
-_SUMS = ("events", *STATES, "MB", "seconds")
+def _columns(states: tuple[State, ...]) -> tuple[str, ...]:
+    return ("events", *states, "MB", "seconds")
 
 
 def _weights(records: list[Record]) -> Weights | None:
@@ -367,7 +382,7 @@ def _weights(records: list[Record]) -> Weights | None:
     return next((r.weights for r in records if r.weights is not None), None) if whole else None
 
 
-def _sums(records: list[Record]) -> tuple[object, ...]:
-    events = [sum(r.chunk.events for r in records if r.state == state) for state in STATES]
+def _sums(records: list[Record], states: tuple[State, ...]) -> tuple[object, ...]:
+    events = [sum(r.chunk.events for r in records if r.state == state) for state in states]
     megabytes = round(sum(r.bytes for r in records) / 1e6, 3)
     return (sum(events), *events, megabytes, round(sum(r.seconds for r in records), 3))

@@ -5,6 +5,7 @@ import time
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from inspect import signature
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -26,7 +27,7 @@ from facility.analysis.openfile import Settings
 from facility.analysis.output import MissingSkimsError, Output
 from facility.analysis.physlite import PhysliteSchema
 from facility.analysis.place import check_paths, client_of
-from facility.analysis.plan import Plan, plan
+from facility.analysis.plan import TOLD, Plan, plan
 from facility.analysis.report import Report
 from facility.analysis.rootfile import is_address
 from facility.analysis.sums import SumError
@@ -45,6 +46,10 @@ class PlainReadingWarning(UserWarning):
     """Files were read as coffea's Runner reads them; the message says why, and it takes longer."""
 
 
+class MetadataWarning(UserWarning):
+    """Metadata of the user's have a name that chunks' own metadata have."""
+
+
 class PartialResultsWarning(UserWarning):
     """The results lack events; the message says how many and why."""
 
@@ -58,6 +63,7 @@ def run(
     schema: Any = PhysliteSchema,
     treename: str = "CollectionTree",
     chunksize: int = CHUNKSIZE,
+    maxchunks: int | None = None,
     on_error: Literal["raise", "skip"] = "raise",
     retries: int = 3,
     checkpoint: str | Path | None = None,
@@ -67,6 +73,7 @@ def run(
     output: str | Path | None = None,
     xcache: Caches | None = None,
     progress: bool = True,
+    **unknown: Any,
 ) -> tuple[Any, Report]:
     """Process every event of a fileset and add up the results.
 
@@ -74,7 +81,9 @@ def run(
     ----------
     processor
         A coffea processor, or a function of the events that returns what can be added: numbers,
-        histograms, dictionaries of these.
+        histograms, dictionaries of these. Each chunk gets one of its own, just unpickled, so that
+        nothing that it keeps in itself, its class or globals of the notebook reaches another
+        chunk. What workers import by name stays as it is between chunks.
     fileset
         What `facility.analysis.fileset.fileset` takes or has returned.
     cluster_or_client
@@ -87,6 +96,9 @@ def run(
         The tree to read where `fileset` does not say.
     chunksize
         Events that are processed together, at most.
+    maxchunks
+        Process only so many chunks of each dataset, its first ones, for a quick look. The report
+        lists the other events as not asked for, and is not `complete`.
     on_error
         What to do about events that cannot be processed: ``"raise"`` at the end, with the results
         of all others on the exception; or ``"skip"`` them with a warning. The report lists them.
@@ -97,7 +109,8 @@ def run(
         the same files with the same code, parameters and schema.
     metadata
         What the processor sees as `events.metadata`, for all datasets; a dataset's own, such as
-        its cross-section, stands in `fileset`. The report has it too.
+        its cross-section, stands in `fileset`. The report has it too. Where it has the name of
+        something that a chunk has itself (`dataset`, `filename`, ...), the processor sees yours.
     uproot_options
         Arguments of `uproot.open`, such as ``{"timeout": 300}``.
     weights
@@ -112,6 +125,8 @@ def run(
         another and then to its origin where that fails.
     progress
         Tell on stderr how far it is.
+    **unknown
+        Nothing: arguments of coffea's Runner are answered with what stands for them here.
 
     Returns
     -------
@@ -149,6 +164,7 @@ def prepared(
     schema: Any,
     treename: str,
     chunksize: int,
+    maxchunks: int | None,
     on_error: Literal["raise", "skip"],
     retries: int,
     checkpoint: str | Path | None,
@@ -158,9 +174,13 @@ def prepared(
     output: str | Path | None,
     xcache: Caches | None,
     progress: bool,
+    unknown: Mapping[str, Any],
 ) -> "Prepared":
     """Check the arguments of `run`, look into the files and plan the work."""
-    check_run(processor, cluster_or_client, pool, schema, chunksize, on_error, retries, xcache)
+    check_run(
+        processor, cluster_or_client, pool, schema, chunksize, maxchunks, on_error, retries,
+        xcache, unknown, [name for name in signature(run).parameters if name != "unknown"],
+    )  # fmt: skip
     files = fileset
     if not isinstance(files, Fileset) or not files.found:
         files = checked(
@@ -173,7 +193,8 @@ def prepared(
             for name, data in files.items()
         }
         files = Fileset(datasets, files.events, files.skipped, files.found, files.replicas)
-    work = plan(files, chunksize)
+    work = plan(files, int(chunksize), None if maxchunks is None else int(maxchunks))
+    _tell_shadows(work)
     code = pickled(processor)
     target = None if output is None else Output(output, work)
     folder = None if target is None else str(target.folder)
@@ -192,8 +213,22 @@ def prepared(
     report.pickled = len(code)
     return Prepared(
         processor, work, code, cloudpickle.dumps(settings), report,
-        cluster_or_client, pool, retries, kept, target, on_error, progress,
+        cluster_or_client, pool, int(retries), kept, target, on_error, progress,
     )  # fmt: skip
+
+
+def _tell_shadows(work: Plan) -> None:
+    """Tell which of the user's metadata the processor sees instead of what chunks have."""
+    for dataset, data in work.metadata.items():
+        names = [name for name in TOLD if name in data and (name, data[name]) != (TOLD[0], dataset)]
+        if names:
+            warnings.warn(
+                f"the metadata of dataset {dataset!r} have {' and '.join(names)}, which the "
+                "processor sees in events.metadata instead of what each chunk has; report, "
+                "checkpoint and skims go by the latter",
+                MetadataWarning,
+                stacklevel=4,
+            )
 
 
 @dataclass(frozen=True)

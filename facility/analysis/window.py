@@ -22,7 +22,7 @@ from facility.analysis.lineup import Lineup
 from facility.analysis.merge import MergeError, Node
 from facility.analysis.plan import Plan
 from facility.analysis.progress import Meter
-from facility.analysis.record import Receipt, Record
+from facility.analysis.record import NOT_ASKED, Receipt, Record
 from facility.analysis.report import Report
 from facility.analysis.stalls import Stalls
 from facility.analysis.sums import Here, SumError, Sums
@@ -78,7 +78,8 @@ class Window:
         self.plan, self.report = plan, report
         self.asked = asked or Asked()
         self.cuts = Cuts(plan.chunks)
-        self.records = {record.chunk.index: record for record in report.records}
+        wanted = (record for record in report.records if record.state != NOT_ASKED)
+        self.records = {record.chunk.index: record for record in wanted}
         self.retries, self.checkpoint = retries, checkpoint
         self.stop_if_hopeless = stop_if_hopeless
         self.meter = Meter(plan.events, show=progress)

@@ -1,5 +1,6 @@
 """`facility.run` on real Dask clusters, and what goes wrong: files, workers, schedulers, people."""
 
+import dataclasses
 import json
 import os
 import re
@@ -30,7 +31,8 @@ from facility import FilesetError, RequestError, RunError, cluster
 from facility.analysis.checkpoint import CheckpointWarning
 from facility.analysis.fileset import Fileset, SkippedFilesWarning, fileset
 from facility.analysis.physlite import PhysliteSchema
-from facility.analysis.run import PartialResultsWarning, PlainReadingWarning
+from facility.analysis.plan import TOLD
+from facility.analysis.run import MetadataWarning, PartialResultsWarning, PlainReadingWarning
 from facility.analysis.sample import write_files
 from facility.analysis.zpeak import ZPeak
 from facility.pooled import PooledCluster
@@ -222,6 +224,83 @@ def test_what_a_processor_keeps_is_not_counted_twice(
         corrections = client.scatter(np.full(1_000, 2), broadcast=True)
         found, _ = run(client, files, Keeping(corrections))
     assert found.sum(flow=True) == 2 * expected
+
+
+def test_a_quick_look_at_some_chunks(c: PooledCluster, files: Fileset, tmp_path: Path) -> None:
+    """Which the account tells; numbers may be NumPy's."""
+    two = {"one": {"files": files["data"]["files"]}, "two": {"files": files["data"]["files"]}}
+    found, report = facility.run(
+        lambda events: {"n": len(events)}, two, c, chunksize=np.int64(CHUNK), maxchunks=5.0,
+        retries=np.int8(3), progress=False, checkpoint=tmp_path / "kept",
+    )  # fmt: skip
+    assert found == {"n": 10 * CHUNK}
+    assert (report.processed, report.not_asked) == (10 * CHUNK, 2 * files.total - 10 * CHUNK)
+    assert report.total == 2 * files.total
+    assert not report.complete
+    assert not report.unbalanced()
+    assert f"{report.not_asked:,} not asked for (maxchunks)" in report.summary()
+    assert [row["not asked"] for row in report.datasets] == [files.total - 5 * CHUNK] * 2
+    assert json.loads(report.to_json())["events"]["not_asked"] == report.not_asked
+    assert [record.chunk.dataset for record in report.records] == ["one"] * CHUNKS + [
+        "two"
+    ] * CHUNKS
+    # What it has looked at is known to the whole run.
+    found, report = facility.run(
+        lambda events: {"n": len(events)}, two, c, chunksize=1e3, progress=False,
+        checkpoint=tmp_path / "kept",
+    )  # fmt: skip
+    assert found == {"n": 2 * files.total}
+    assert report.complete
+    assert sum(record.restored for record in report.records) == 10
+
+
+def test_metadata_with_the_names_of_chunks_own(c: PooledCluster, files: Fileset) -> None:
+    """The processor sees the user's, as with coffea, and the account goes by its own."""
+    mine = {name: f"my {name}" for name in TOLD}
+
+    def process(events: Any) -> Any:
+        seen = {events.metadata[name] for name in mine}
+        return {"seen": seen, "n": len(events), "muons": int(ak.sum(ak.num(events.Muons)))}
+
+    plain, _ = run(c, files, process)
+    with pytest.warns(MetadataWarning, match="'data' have dataset and filename and .* fileuuid"):
+        found, report = run(c, files, process, metadata=mine)
+    assert found == {**plain, "seen": set(mine.values())}
+    assert {record.chunk.dataset for record in report.records} == {"data"}
+    assert balanced(report)
+    # Told to be what it is.
+    run(c, files, process, metadata={"dataset": "data"})
+
+
+def test_arguments_of_coffeas_runner_are_answered(c: PooledCluster, files: Fileset) -> None:
+    given = {"skipbadfiles": True, "xrootdtimeout": 300, "format": "root", "chunk_size": 5}
+    with pytest.raises(RequestError) as caught:
+        run(c, files, ZPeak(), retries=True, maxchunks=0, **given)
+    text = str(caught.value)
+    assert 'skipbadfiles= is not an argument of facility.run: on_error="skip"' in text
+    assert 'uproot_options={"timeout": seconds}' in text
+    assert "chunk_size= is not an argument of facility.run; did you mean chunksize=?" in text
+    assert "retries=True is not a number" in text
+    assert "maxchunks=0 is not a number of chunks from 1 on" in text
+    fields = {field.name for field in dataclasses.fields(processor.Runner)}
+    for name in fields - {"schema", "chunksize", "maxchunks"}:
+        with pytest.raises(RequestError, match=f"{name}= is not an argument of facility.run: "):
+            run(c, files, ZPeak(), **{name: None})
+    with pytest.raises(RequestError, match="zzz= is not an .*; its arguments are processor, "):
+        facility.analysis.start(ZPeak(), files, c, zzz=1)
+
+
+def test_lists_of_coffea_add_up(c: PooledCluster, files: Fileset) -> None:
+    found, _ = run(
+        c, files, lambda events: {"n": processor.list_accumulator([events.metadata["entrystart"]])}
+    )
+    assert found == {"n": [CHUNK * n for n in range(4)] * FILES}
+
+
+def test_a_missing_file_of_the_users_is_told_at_once(c: PooledCluster, files: Fileset) -> None:
+    with pytest.raises(RunError, match=r"FileNotFoundError: .* '/nowhere/weights\.json'") as caught:
+        run(c, files, lambda events: open("/nowhere/weights.json"))  # noqa: PTH123, SIM115
+    assert {record.tries for record in caught.value.report.records} <= {0, 1}
 
 
 def test_a_processor_that_exits_is_told_and_ends_no_worker(

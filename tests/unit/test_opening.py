@@ -9,8 +9,8 @@ import uproot
 from coffea.nanoevents import BaseSchema
 
 from facility.analysis.fileset import fileset
-from facility.analysis.opening import find, held, open_root, split
 from facility.analysis.openfile import OpenFile, Settings
+from facility.analysis.opening import find, held, open_root, split
 from facility.analysis.plan import plan
 from facility.analysis.rootfile import inspect
 
