@@ -4,14 +4,16 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-JUPYTER_CONFIG = Path(__file__).with_name("jupyter")
-"""Folder with the configuration of users' servers."""
+JUPYTER = Path(__file__).with_name("jupyter")
+"""Folder with the configuration of users' servers, and with an extension of JupyterLab."""
 
 
-def with_config_path(folder: Path, environ: Mapping[str, str]) -> str:
-    """Return the JUPYTER_CONFIG_PATH that has a folder before what is in it already."""
-    paths = [str(folder), environ.get("JUPYTER_CONFIG_PATH", "")]
-    return os.pathsep.join(path for path in paths if path)
+def jupyter(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the paths on which Jupyter finds what is ours, before what is on them already."""
+    return {
+        name: os.pathsep.join(path for path in (str(JUPYTER), environ.get(name, "")) if path)
+        for name in ("JUPYTER_CONFIG_PATH", "JUPYTER_PATH")
+    }
 
 
 def panel(dashboard_link: str) -> dict[str, str]:

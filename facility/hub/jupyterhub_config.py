@@ -11,7 +11,7 @@ from typing import Any
 
 from facility import names
 from facility.hub import notebooks
-from facility.hub.environment import JUPYTER_CONFIG, panel, with_config_path
+from facility.hub.environment import jupyter, panel
 from facility.hub.login import OwnerAuthenticator
 from facility.hub.settings import FOLDER_VARIABLE, HubSettings, password
 from facility.hub.spawner import OwnSpawner
@@ -119,7 +119,7 @@ def server_environment(settings: HubSettings, environ: Mapping[str, str]) -> dic
     """
     return {
         FOLDER_VARIABLE: str(settings.folder),
-        "JUPYTER_CONFIG_PATH": with_config_path(JUPYTER_CONFIG, environ),
+        **jupyter(environ),
         "JUPYTERHUB_ACTIVITY_INTERVAL": str(interval(settings)),
         **panel(DASHBOARD_LINK),
     }

@@ -1,4 +1,4 @@
-"""Extension of a user's Jupyter server: what computes counts as activity, and dashboards.
+"""Extension of a user's Jupyter server: activity, dashboards, and lists of kernels.
 
 Jupyter counts what a kernel sends. A kernel that computes for an hour without
 a word would look idle, and so would one whose Dask cluster works through what
@@ -13,6 +13,7 @@ from typing import Any
 from tornado.ioloop import PeriodicCallback
 from traitlets.config import Config
 
+from facility.hub import kernel_lists
 from facility.hub.dashboards import is_dashboard
 from facility.local import registry
 
@@ -35,6 +36,8 @@ def _load_jupyter_server_extension(server: Any) -> None:
     PeriodicCallback(note, 1000 * seconds).start()
     # Extensions are loaded in the order of their names, jupyter_server_proxy after this one.
     server.update_config(Config({"ServerProxy": {"host_allowlist": is_dashboard}}))
+    application = server.web_app
+    application.add_handlers(".*$", kernel_lists.handlers(application.settings["base_url"]))
 
 
 def note_work(kernels: Any, settings: dict[str, Any], within: float) -> None:

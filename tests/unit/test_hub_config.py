@@ -93,11 +93,19 @@ def test_servers_know_the_panels_factory_and_no_password(chosen: HubSettings):
 
 
 def test_a_users_own_jupyter_configuration_stays(chosen: HubSettings):
-    environment = hub_config.server_environment(chosen, {"JUPYTER_CONFIG_PATH": "/own"})
-    ours, own = environment["JUPYTER_CONFIG_PATH"].split(os.pathsep)
-    assert own == "/own"
-    names = {path.name for path in Path(ours).rglob("*.json")}
-    assert names == {"default_setting_overrides.json", "page_config.json", "facility.json"}
+    owned = {"JUPYTER_CONFIG_PATH": "/own", "JUPYTER_PATH": "/data"}
+    environment = hub_config.server_environment(chosen, owned)
+    paths = {name: environment[name].split(os.pathsep) for name in owned}
+    ours = paths["JUPYTER_PATH"][0]
+    assert paths == {name: [ours, own] for name, own in owned.items()}
+    names = {str(path.relative_to(ours)) for path in Path(ours).rglob("*.js*")}
+    assert names == {
+        "jupyter_server_config.d/facility.json",
+        "labconfig/default_setting_overrides.json",
+        "labconfig/page_config.json",
+        "labextensions/@facility/kernel-lists/package.json",
+        "labextensions/@facility/kernel-lists/static/kernel-lists.js",
+    }
     for path in Path(ours).rglob("*.json"):
         json.loads(path.read_text())
 

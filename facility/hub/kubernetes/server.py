@@ -7,7 +7,7 @@ from pathlib import Path
 from facility import certificates
 from facility.errors import FacilityError
 from facility.hub import notebooks
-from facility.hub.environment import JUPYTER_CONFIG, panel, with_config_path
+from facility.hub.environment import jupyter, panel
 
 FOLDER = "notebooks"
 """Folder of the home with the notebooks that come with the facility."""
@@ -21,7 +21,7 @@ def environment(home: Path) -> dict[str, str]:
     """
     link = "{JUPYTERHUB_SERVICE_PREFIX}proxy/{host}:{port}/status"
     return {
-        "JUPYTER_CONFIG_PATH": with_config_path(JUPYTER_CONFIG, os.environ),
+        **jupyter(os.environ),
         **panel(link),
         **certificates.authority().environment(),
         "JUPYTERHUB_DEFAULT_URL": os.environ.get("JUPYTERHUB_DEFAULT_URL")
