@@ -4,12 +4,12 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Locator, Page, expect, sync_playwright
+from playwright.sync_api import APIResponse, Locator, Page, Route, expect, sync_playwright
 
 CHROMIUM = "/usr/bin/chromium"
 FLAGS = (
@@ -25,11 +25,9 @@ ARTIFACTS = Path(os.environ.get("CI_ARTIFACTS") or Path(__file__).parent / "arti
 SLOW = 120_000
 """Milliseconds that one step may take on a busy machine."""
 NOTEBOOK_TIME = 300_000
+STATUS = "#jp-main-statusbar"
 READY = "| Idle"
 """What the status bar says after a kernel's name."""
-LATE = 2_000
-"""Milliseconds by which a list of kernels may come late."""
-TRIES = 4
 PROGRESS = re.compile(
     r"Dask cluster \S+: \d+ of \d+ workers after \d+ s(\. Dask cluster[^\n]*(\n  [^\n]*)*)?"
     r"|[^:\n]+: [\d,]+ of [\d,]+ \w+, about \d+ s left"
@@ -88,20 +86,44 @@ def open_notebook(page: Page, server: str, path: str) -> None:
     path
         Of the notebook, from the server's folder.
     """
-    status = page.locator("#jp-main-statusbar")
-    for _ in range(TRIES):
-        page.goto(f"{server}lab/tree/{path}?reset")
-        wait_for_lab(page)
-        page.wait_for_selector(".jp-Notebook .jp-CodeCell")
-        # A notebook is shown before its kernel is looked for, and one that is run by then asks for
-        # it. Later, JupyterLab 4.6 lets go of a kernel that is younger than a list of kernels which
-        # comes after it; its user loads the page again.
-        with suppress(AssertionError):
-            expect(status).to_contain_text(READY, timeout=SLOW / TRIES)
-            page.wait_for_timeout(LATE)
-            expect(status).to_contain_text(READY, timeout=1)
-            return
-    pytest.fail(f"JupyterLab let go of the kernel of {path} {TRIES} times, or did not find it")
+    page.goto(f"{server}lab/tree/{path}?reset")
+    wait_for_lab(page)
+    page.wait_for_selector(".jp-Notebook .jp-CodeCell")
+    # A notebook is shown before its kernel is looked for, and one that is run by then asks for it.
+    expect(page.locator(STATUS)).to_contain_text(READY)
+
+
+def open_from_list(page: Page, name: str) -> None:
+    """Open a notebook with the list of files at the side, and wait for its kernel."""
+    page.locator(".jp-DirListing-itemText", has_text=name).dblclick()
+    expect(page.locator(STATUS)).to_contain_text(READY)
+
+
+@contextmanager
+def late_lists(page: Page) -> Iterator[Callable[[], None]]:
+    """Keep lists of kernels and of sessions as they are now, until the function is called."""
+    lists = re.compile(r"/api/(kernels|sessions)\?")
+    kept: dict[str, tuple[Route, APIResponse]] = {}
+
+    def keep(route: Route) -> None:
+        (name,) = lists.findall(route.request.url)
+        if route.request.method == "GET" and name not in kept:
+            kept[name] = route, route.fetch()
+        else:
+            route.continue_()
+
+    def send() -> None:
+        for name, (route, answer) in kept.items():
+            with page.expect_request(re.compile(rf"/api/{name}\?")):
+                route.fulfill(response=answer)
+
+    page.route(lists, keep)
+    page.click('[data-id="jp-running-sessions"]')  # which asks for both
+    while len(kept) < 2:
+        page.wait_for_timeout(100)
+    page.click('[data-id="filebrowser"]')
+    yield send
+    page.unroute(lists)
 
 
 def wait_until_idle(page: Page, timeout: float = SLOW) -> None:

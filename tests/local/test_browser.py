@@ -8,9 +8,13 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser import (
+    READY,
+    STATUS,
     browser_page,
+    late_lists,
     log_in,
     look,
+    open_from_list,
     open_notebook,
     run_new_cell,
     run_to_plot,
@@ -60,6 +64,18 @@ def test_notebook_03_runs_to_its_plot(page: Page, hub: Hub):
     (name,) = (path.name for path in (ROOT / "notebooks").glob("03*.ipynb"))
     open_notebook(page, server(hub), name)
     run_to_plot(page, "3-notebook-03")
+
+
+def test_a_list_of_kernels_that_comes_late_takes_none_away(page: Page, hub: Hub):
+    page.goto(f"{server(hub)}lab?reset")
+    wait_for_lab(page)
+    with late_lists(page) as send:
+        open_from_list(page, "02_pools_and_routing.ipynb")
+        send()
+    expect(page.locator(STATUS)).to_contain_text(READY)
+    page.locator(".jp-Notebook .jp-CodeCell").first.click()
+    run_new_cell(page, "print('still', 'here')", "still here")
+    look(page, "4-late-list")
 
 
 def test_panel_starts_a_dask_cluster_and_shows_its_dashboard(page: Page, hub: Hub):
