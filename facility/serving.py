@@ -1,10 +1,11 @@
 """How a scheduler or a worker runs in a process of its own until it is asked to close."""
 
 import asyncio
-import contextlib
+import importlib
 import logging
 import signal
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import dask
@@ -15,6 +16,9 @@ logger = logging.getLogger("facility")
 
 DASHBOARD_SECONDS = 5.0
 """Seconds after which the dashboard starts though nobody looks."""
+SCHEDULER_DASHBOARD = "distributed.dashboard.scheduler"
+WORKER_DASHBOARD = "distributed.dashboard.worker"
+"""Modules whose ``connect`` adds it."""
 IMPORT_SECONDS = 20.0
 """Seconds for which a browser waits for it."""
 LOOKS = {
@@ -96,39 +100,46 @@ async def serve_scheduler(scheduler: Scheduler, started: Callable[[], None]) -> 
     """
     async with scheduler:
         asked = asked_to_close()
-        dashboard = asyncio.ensure_future(_bring_dashboard(scheduler))
-        dashboard.add_done_callback(_tell_failure)
-        started()
-        await close_when_asked(scheduler, asked)
-        dashboard.cancel()
+        async with dashboard(scheduler, SCHEDULER_DASHBOARD, DASHBOARD_SECONDS):
+            started()
+            await close_when_asked(scheduler, asked)
 
 
-async def _bring_dashboard(scheduler: Scheduler) -> None:
+@asynccontextmanager
+async def dashboard(server: Any, module: str, seconds: float | None = None) -> AsyncIterator[None]:
+    """Have a scheduler or a worker, made without a dashboard, get one.
+
+    Parameters
+    ----------
+    module
+        Of distributed; holds ``connect``.
+    seconds
+        When, though nobody looks; without it, once somebody does.
+    """
+    coming = asyncio.ensure_future(_bring_dashboard(server, module, seconds))
+    coming.add_done_callback(_tell_failure)
+    try:
+        yield
+    finally:
+        coming.cancel()
+
+
+async def _bring_dashboard(server: Any, module: str, seconds: float | None) -> None:
     """Add the dashboard once somebody looks, or once what starts first has had its time.
 
     Its imports take as long as all others together, and workers start meanwhile.
     """
     opened, ready = asyncio.Event(), asyncio.Event()
     starting = Application([(".*", DashboardStarting, {"opened": opened, "ready": ready})])
-    scheduler.http_application.add_application(starting)
-    with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(opened.wait(), DASHBOARD_SECONDS)
-    await asyncio.to_thread(_import_dashboard)
-    _add_dashboard(scheduler)
-    scheduler.http_application.applications.remove(starting)
+    server.http_application.add_application(starting)
+    with suppress(TimeoutError):
+        await asyncio.wait_for(opened.wait(), seconds)
+    found = await asyncio.to_thread(importlib.import_module, module)
+    found.connect(server.http_application, server.http_server, server, prefix="/")
+    server.http_application.applications.remove(starting)
     ready.set()
 
 
-def _tell_failure(dashboard: "asyncio.Future[None]") -> None:
-    if not dashboard.cancelled() and (error := dashboard.exception()):
+def _tell_failure(coming: "asyncio.Future[None]") -> None:
+    if not coming.cancelled() and (error := coming.exception()):
         logger.error("The dashboard does not start", exc_info=error)
-
-
-def _import_dashboard() -> None:
-    import distributed.dashboard.scheduler  # noqa: F401
-
-
-def _add_dashboard(scheduler: Scheduler) -> None:
-    from distributed.dashboard.scheduler import connect
-
-    connect(scheduler.http_application, scheduler.http_server, scheduler, prefix="/")

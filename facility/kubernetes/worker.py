@@ -32,7 +32,13 @@ async def serve(
     """Run a worker until its scheduler is gone or it is asked to leave."""
     from distributed.worker import Worker
 
-    from facility.serving import asked_to_close, close_when_asked, look_seldom
+    from facility.serving import (
+        WORKER_DASHBOARD,
+        asked_to_close,
+        close_when_asked,
+        dashboard,
+        look_seldom,
+    )
 
     look_seldom()
     worker = Worker(
@@ -59,7 +65,7 @@ async def serve(
             await worker.close(reason="asked to")
 
     await until_it_listens(settings["scheduler"])
-    async with worker:
+    async with worker, dashboard(worker, WORKER_DASHBOARD):
         keep = asyncio.ensure_future(received.keep())
         await close_when_asked(worker, asked_to_close(), leave)
         keep.cancel()

@@ -9,7 +9,13 @@ from distributed.worker import Worker
 
 from facility import names
 from facility.local.child import leave_pipe, read_settings
-from facility.serving import asked_to_close, close_when_asked, look_seldom
+from facility.serving import (
+    WORKER_DASHBOARD,
+    asked_to_close,
+    close_when_asked,
+    dashboard,
+    look_seldom,
+)
 
 
 async def serve(settings: dict[str, Any]) -> None:
@@ -27,7 +33,7 @@ async def serve(settings: dict[str, Any]) -> None:
         dashboard_address=f"{names.LOOPBACK}:0",
         death_timeout=settings["death_timeout"],
     )
-    async with worker:
+    async with worker, dashboard(worker, WORKER_DASHBOARD):
         await close_when_asked(worker, asked_to_close())
 
 
