@@ -351,7 +351,7 @@ class Fleet:
                 f"Dask cluster {self.name} has failed: its scheduler {how}. What it had not "
                 "finished is lost; start a new one with cluster(...). c.logs() is its log."
             )
-        self.roster.info["workers"].clear()
+        self.roster.clear()
         close_clients(self.scheduler.address)
         await self._cancel()
         await self.backend.close(keep_logs=self.status == Status.failed)
@@ -364,7 +364,7 @@ class Fleet:
             failed = self.status == Status.failed
             self.status = Status.closing
             await self._cancel()
-            self.roster.info["workers"].clear()
+            self.roster.clear()
             if self.scheduler is not None:
                 await self.scheduler.close_rpc()
             await self.backend.close()

@@ -10,16 +10,19 @@ import atexit
 import logging
 import warnings
 import weakref
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING, Any, Self
 
+import dask
 from dask.base import annotate
+from dask.utils import parse_timedelta
 from distributed.core import Status
 from distributed.deploy.cluster import Cluster
 from distributed.utils import sync
+from tornado.ioloop import PeriodicCallback
 
 from facility import explain, modules, names
 from facility.adaptive import Bounds
@@ -27,6 +30,7 @@ from facility.errors import ClusterFailedError, RequestError, nearest
 from facility.fleet import Fleet
 from facility.request import Count, Limit, rescaled
 from facility.table import Table, Text
+from facility.widget import Widget
 
 if TYPE_CHECKING:
     from distributed.security import Security
@@ -72,6 +76,7 @@ class PooledCluster(Cluster):
         default = fleet.crews[fleet.request.config.default.name]
         if default.adapting:
             self._adaptive = Adapting(default.bounds.minimum, default.bounds.maximum)
+        self._drawn: Widget | None = None
         _living.add(fleet)
         weakref.finalize(self, fleet.abandon).atexit = False
 
@@ -119,12 +124,18 @@ class PooledCluster(Cluster):
     @property
     def workers(self) -> dict[str, str]:
         """Workers that have been started, with their pools."""
+        if self._over:
+            return {}
         return {
             member: name
             for name, crew in self._fleet.crews.items()
             for group in crew.groups.values()
             for member in group.members
         }
+
+    @property
+    def _over(self) -> bool:
+        return self.status in (Status.closing, Status.closed, Status.failed)
 
     # Start and end.
 
@@ -150,6 +161,8 @@ class PooledCluster(Cluster):
         for callback in self.periodic_callbacks.values():
             callback.stop()
         await self._fleet.close()
+        if self._drawn is not None:
+            self._drawn.update()
 
     def close(self, timeout: float | None = None) -> Any:
         """End the Dask cluster: its workers, its scheduler, its files."""
@@ -262,14 +275,20 @@ class PooledCluster(Cluster):
         return Adapting(*_ends(bounds.get(default.name) or next(iter(bounds.values()))))
 
     def _rescale(
-        self, n: object, pools: Mapping[str, object], call: str, *, force: bool = False
+        self,
+        n: object,
+        pools: Mapping[str, object],
+        call: str,
+        *,
+        force: bool = False,
+        say: Callable[[str], None] | None = None,
     ) -> dict[str, Bounds]:
         if self.status not in (Status.starting, Status.running):
             raise ClusterFailedError(f"{call} comes too late: {self.explain()}")
         config = self._fleet.request.config
         bounds, notes = rescaled(config, self._limits, n, pools, call=call)
         for note in notes:
-            self.say(note)
+            (say or self.say)(note)
         if config.default.name in bounds:
             new = bounds[config.default.name]
             if self._adaptive:
@@ -285,6 +304,13 @@ class PooledCluster(Cluster):
             assert self.loop is not None
             sync(self.loop, rescale)
         return bounds
+
+    def _rescale_default(self, bounds: Bounds, call: str) -> list[str]:
+        """Do what the widget asks for; what is granted otherwise than asked."""
+        said: list[str] = []
+        asked = bounds.maximum if call == "scale" else _ends(bounds)
+        self._rescale(asked, {}, call, say=said.append)
+        return said
 
     # Code.
 
@@ -322,12 +348,37 @@ class PooledCluster(Cluster):
 
     def _repr_html_(self, cluster_status: object = None) -> str:
         """Draw it for a notebook, also in the widget; below stands what is missing, and why."""
+        explained = f"<pre>{escape(str(self.explain()))}</pre>"
+        if self._over:
+            # Numbers and links would be those of something that is gone.
+            return f"<h3>{type(self).__name__}</h3><p>{self.name}</p>{explained}"
         page = str(super()._repr_html_(cluster_status))
         crews = self._fleet.crews.values()
         lacks = any(crew.joined < crew.target or crew.no_room for crew in crews)
-        if lacks or self.status != Status.running:
-            page += f"<pre>{escape(str(self.explain()))}</pre>"
-        return page
+        return page + explained if lacks or self.status != Status.running else page
+
+    def _scaling_status(self) -> str:
+        return "" if self._over else str(super()._scaling_status())
+
+    def _widget(self) -> Any:
+        """Return the widget, None without ipywidgets; the base class calls this."""
+        if self._drawn is None:
+            bounds = self._fleet.crews[self._fleet.request.config.default.name].bounds
+            try:
+                self._drawn = Widget(
+                    bounds, self._repr_html_, self._scaling_status, self._rescale_default
+                )
+            except ImportError:
+                return None
+            if not self._over and self.loop is not None:
+                self.loop.add_callback(self._keep_up_to_date, self._drawn)
+        return self._drawn.tab
+
+    def _keep_up_to_date(self, widget: Widget) -> None:
+        seconds = parse_timedelta(dask.config.get("distributed.deploy.cluster-repr-interval"), "ms")
+        callback = PeriodicCallback(widget.update, 1000 * seconds)
+        self.periodic_callbacks["cluster-repr"] = callback
+        callback.start()
 
     def explain(self) -> Text:
         """Say what runs, what is missing, why, and what to do."""

@@ -27,6 +27,11 @@ class Roster:
         self._joined = joined
         self._changed = changed
 
+    def clear(self) -> None:
+        """Forget the workers, and where the dashboard was: they are gone."""
+        self.info["workers"].clear()
+        self.info["services"] = {}
+
     async def subscribe(self, scheduler: Any) -> Any:
         """Ask a scheduler to tell; the connection, for `follow`.
 

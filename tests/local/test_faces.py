@@ -1,5 +1,9 @@
 """The ways in which other software uses a Dask cluster: clients, widget, panel, async."""
 
+import html
+import os
+import re
+import signal
 import urllib.request
 from pathlib import Path
 
@@ -9,7 +13,10 @@ from distributed import Client
 from distributed.core import Status
 
 from facility import cluster
+from facility.adaptive import Bounds
 from facility.errors import ClusterFailedError
+from facility.machine import this_machine
+from facility.pooled import PooledCluster
 from tests.local.pools import POOLS, SMALL, until, where
 
 
@@ -41,25 +48,86 @@ async def test_async_with() -> None:
     assert c.status == Status.closed
 
 
+class Fields:
+    """What the widget of a Dask cluster has."""
+
+    def __init__(self, c: PooledCluster) -> None:
+        self.page, scaling = c._widget().children
+        self.state, accordion = scaling.children
+        manual, adaptive = accordion.children
+        self.workers, self.scale, self.scaled = manual.children
+        self.minimum, self.maximum, self.adapt, self.adapted = adaptive.children
+
+    def answers(self) -> list[str]:
+        """What stands beside the fields, without its markup."""
+        both = (self.scaled.value, self.adapted.value)
+        return [html.unescape(re.sub("<[^>]*>", "", each)) for each in both]
+
+
 def test_the_widgets_buttons() -> None:
     with cluster(1, config=POOLS) as c:
-        tab = c._widget()
-        page, scaling = tab.children
-        accordion = scaling.children[1]
-        (request, scale), (minimum, maximum, adapt) = (box.children for box in accordion.children)
-        assert c.name in page.value
-        request.value = 2
-        scale.click()
+        shown = Fields(c)
+        assert c.name in shown.page.value
+        assert (shown.workers.value, shown.minimum.value, shown.maximum.value) == (1, 1, 1)
+        shown.workers.value = 2
+        shown.scale.click()
         until(lambda: len(c.scheduler_info["workers"]) == 2)
-        until(lambda: "Scaling mode: Manual" in scaling.children[0].value)
-        minimum.value, maximum.value = 0, 1
-        adapt.click()
-        until(lambda: "Scaling mode: Adaptive" in scaling.children[0].value)
+        until(lambda: "Scaling mode: Manual" in shown.state.value)
+        shown.minimum.value, shown.maximum.value = 0, 1
+        shown.adapt.click()
+        until(lambda: "Scaling mode: Adaptive" in shown.state.value)
         until(lambda: len(c.scheduler_info["workers"]) == 0, 40)
-        request.value = 1
-        scale.click()
+        shown.workers.value = 1
+        shown.scale.click()
         until(lambda: len(c.scheduler_info["workers"]) == 1)
         assert "Scaling mode: Manual" in c._scaling_status()
+        assert shown.answers() == ["", ""]
+
+
+def test_the_widget_says_beside_its_fields_what_is_not_as_asked() -> None:
+    large = {"cpu": this_machine().cores, "memory": "400Mi", "maxWorkers": 9, "default": True}
+    with cluster(0, config={"pools": {"cpu": large}}) as c:
+        shown = Fields(c)
+        shown.workers.value = 50
+        shown.scale.click()
+        assert shown.answers() == ["cpu=50: pool cpu allows at most 9 workers", ""]
+        shown.minimum.value, shown.maximum.value = 3, 2
+        shown.adapt.click()
+        wrong = "cpu=(3, 2): the minimum is above the maximum; did you mean (2, 3)?"
+        assert shown.answers() == ["", wrong]
+        shown.workers.value = -1
+        shown.scale.click()
+        assert "cannot be negative" in shown.answers()[0]
+        assert c._fleet.crews["cpu"].bounds == Bounds(0, 0)
+        shown.minimum.value, shown.maximum.value = 0, 9
+        shown.adapt.click()
+        assert shown.answers()[0] == ""
+        assert re.match("pool cpu gets at most 1 workers? instead of 9: ", shown.answers()[1])
+        shown.workers.value = 0
+        shown.scale.click()
+        assert shown.answers() == ["", ""]
+
+
+def test_the_widget_of_one_that_has_ended_shows_nothing_that_is_gone() -> None:
+    with cluster(1, config=POOLS) as c:
+        shown = Fields(c)
+        until(lambda: "Workers:</strong> 1" in shown.page.value)
+        assert c.dashboard_link in shown.page.value
+    assert f"Dask cluster {c.name} is closed." in shown.page.value
+    assert not re.search("<a |Workers", shown.page.value + shown.state.value)
+    assert c.dashboard_link == ""
+    assert c.workers == {}
+    assert all(field.disabled for field in (shown.workers, shown.scale, shown.adapt))
+    assert Fields(c).page.value == shown.page.value
+
+
+def test_the_widget_follows_a_dask_cluster_that_fails() -> None:
+    with cluster(1, config=POOLS) as c:
+        shown = Fields(c)
+        os.kill(c._fleet.backend._scheduler.pid, signal.SIGKILL)  # type: ignore[attr-defined]
+        until(lambda: "has failed" in shown.page.value)
+        until(lambda: shown.scale.disabled)
+        assert "<a " not in shown.page.value
 
 
 def test_pictures_and_words() -> None:
