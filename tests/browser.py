@@ -190,6 +190,20 @@ def start_in_panel(page: Page) -> tuple[Locator, str]:
     return listed, link
 
 
+def scale_in_panel(page: Page, listed: Locator, workers: int) -> str:
+    """Ask the panel for a fixed number of workers; return what it says to that."""
+    listed.locator(".dask-ClusterListingItem-scale").click()
+    dialog = page.locator(".jp-Dialog")
+    dialog.locator(".dask-ScalingCheckbox").uncheck()
+    dialog.locator(".dask-ScalingInput").first.fill(str(workers))
+    dialog.get_by_role("button", name="SCALE").click()
+    expect(dialog).to_contain_text("Failed to scale cluster", timeout=20_000)
+    said = dialog.locator(".jp-Dialog-body").inner_text()
+    look(page, "6-panel-scaled")
+    dialog.locator("button").click()
+    return said
+
+
 def use_client_of_panel(page: Page, listed: Locator) -> str | None:
     """Run the client that the panel writes; return the link that its repr shows."""
     listed.locator(".dask-ClusterListingItem-code").click()
@@ -201,7 +215,7 @@ def use_client_of_panel(page: Page, listed: Locator) -> str | None:
 
 
 def see_dashboard(page: Page, address: str, name: str) -> None:
-    """Open a Dask dashboard in a tab of its own."""
+    """Open a Dask dashboard in a tab of its own, and from there that of a worker."""
     tab = page.context.new_page()
     answer = tab.goto(address)
     assert answer is not None
@@ -210,4 +224,10 @@ def see_dashboard(page: Page, address: str, name: str) -> None:
     expect(tab).to_have_title("Dask: Status")
     time.sleep(2)
     look(tab, name)
+    tab.get_by_text("Info", exact=True).click()
+    look(tab, f"{name}-info")
+    tab.get_by_text("dashboard", exact=True).first.click()
+    expect(tab.locator("canvas").first).to_be_visible(timeout=SLOW)
+    time.sleep(2)
+    look(tab, f"{name}-worker")
     tab.close()

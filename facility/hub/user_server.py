@@ -1,4 +1,4 @@
-"""Extension of a user's Jupyter server: activity, dashboards, and lists of kernels.
+"""Extension of a user's Jupyter server: activity, dashboards, lists of kernels, the Dask panel.
 
 Jupyter counts what a kernel sends. A kernel that computes for an hour without
 a word would look idle, and so would one whose Dask cluster works through what
@@ -13,7 +13,7 @@ from typing import Any
 from tornado.ioloop import PeriodicCallback
 from traitlets.config import Config
 
-from facility.hub import kernel_lists
+from facility.hub import kernel_lists, panel
 from facility.hub.dashboards import is_dashboard
 from facility.local import registry
 
@@ -38,6 +38,7 @@ def _load_jupyter_server_extension(server: Any) -> None:
     server.update_config(Config({"ServerProxy": {"host_allowlist": is_dashboard}}))
     application = server.web_app
     application.add_handlers(".*$", kernel_lists.handlers(application.settings["base_url"]))
+    panel.improve()
 
 
 def note_work(kernels: Any, settings: dict[str, Any], within: float) -> None:

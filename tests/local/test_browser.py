@@ -18,6 +18,7 @@ from tests.browser import (
     open_notebook,
     run_new_cell,
     run_to_plot,
+    scale_in_panel,
     see_dashboard,
     start_in_panel,
     use_client_of_panel,
@@ -82,6 +83,8 @@ def test_panel_starts_a_dask_cluster_and_shows_its_dashboard(page: Page, hub: Hu
     open_notebook(page, server(hub), "01_first_cluster.ipynb")
     listed, link = start_in_panel(page)
     look(page, "6-panel-new")
+    expect(listed).to_contain_text(re.compile(r"^dask-\w+Scheduler.*Minimum Workers: 0Maximum"))
+    assert "workers instead of 50: " in scale_in_panel(page, listed, 50)
     assert re.fullmatch(rf"/user/{hub.told('user')}/proxy/\d+/status", link), link
     assert use_client_of_panel(page, listed) == link
 
