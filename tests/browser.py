@@ -215,7 +215,7 @@ def use_client_of_panel(page: Page, listed: Locator) -> str | None:
 
 
 def see_dashboard(page: Page, address: str, name: str) -> None:
-    """Open a Dask dashboard in a tab of its own, and from there that of a worker."""
+    """Open a Dask dashboard in a tab of its own, and from there that of one of its workers."""
     tab = page.context.new_page()
     answer = tab.goto(address)
     assert answer is not None

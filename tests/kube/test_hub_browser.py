@@ -12,6 +12,7 @@ from tests.browser import (
     log_in,
     look,
     open_notebook,
+    run_new_cell,
     run_to_plot,
     see_dashboard,
     start_in_panel,
@@ -95,6 +96,8 @@ def test_the_panel_starts_one_whose_dashboard_is_seen(facility: Facility, page: 
     listed, link = start_in_panel(page)
     assert link.startswith("/user/ada/proxy/"), link
     assert use_client_of_panel(page, listed) == link
+    # A worker stays as long as its result is held.
+    run_new_cell(page, 'kept = client.submit(sum, [1, 2]); print("sum", kept.result())', "sum 3")
     look(page, "kube-5-panel")
     see_dashboard(page, facility.address.rstrip("/") + link, "kube-6-dashboard")
 

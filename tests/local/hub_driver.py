@@ -200,10 +200,16 @@ class Visitor:
         path = f"api/kernels/{kernel}"
         self.http.delete(server + path, headers=self._headers(server), timeout=60)
 
-    def panel(self, server: str, method: str, path: str = "") -> requests.Response:
+    def panel(
+        self, server: str, method: str, path: str = "", model: object = None
+    ) -> requests.Response:
         """Send what the Dask panel sends."""
         return self.http.request(
-            method, server + "dask/clusters" + path, headers=self._headers(server), timeout=120
+            method,
+            server + "dask/clusters" + path,
+            headers=self._headers(server),
+            json=model,
+            timeout=120,
         )
 
     def stop_server(self) -> None:

@@ -1,11 +1,13 @@
 """The ways in which other software uses a Dask cluster: clients, widget, panel, async."""
 
+import asyncio
 import html
 import os
 import re
 import signal
 import urllib.request
 from pathlib import Path
+from urllib.parse import urljoin
 
 import dask
 import pytest
@@ -15,6 +17,7 @@ from distributed.core import Status
 from facility import cluster
 from facility.adaptive import Bounds
 from facility.errors import ClusterFailedError
+from facility.hub.panel import described
 from facility.machine import this_machine
 from facility.pooled import PooledCluster
 from tests.local.pools import POOLS, SMALL, until, where
@@ -149,6 +152,24 @@ def test_who_opens_the_dashboard_at_once_waits_for_it() -> None:
         assert b"bokeh" in answer.read()
 
 
+def test_every_page_that_the_info_pages_link_to_is_there() -> None:
+    with cluster(1, config=POOLS) as c, c.get_client() as client:
+        kept = client.submit(where)
+        assert kept.result() == "cpu"
+        root = c.dashboard_link.removesuffix("status")
+        seen: dict[str, int] = {}
+        wanted = [f"{root}info/main/workers.html"]
+        while wanted:
+            address = wanted.pop()
+            with urllib.request.urlopen(address) as answer:
+                seen[address] = answer.status
+                page = answer.read().decode() if "/info/" in answer.url else ""
+            links = [urljoin(answer.url, link) for link in re.findall('href="([^"#]+)"', page)]
+            wanted += {link for link in links if link.startswith(root)} - {*seen, *wanted}
+        assert set(seen.values()) == {200}
+        assert [address for address in seen if re.search(r"/proxy/\d+/127.0.0.1/status$", address)]
+
+
 def test_what_is_missing_stands_in_the_widget_until_it_is_there() -> None:
     slow = {"DASK_DISTRIBUTED__WORKER__PRELOAD": "['import time; time.sleep(5)']"}
     with cluster(1, config={"pools": POOLS["pools"] | {"arm": {**SMALL, "env": slow}}}) as c:
@@ -178,9 +199,9 @@ def test_modules_are_imported_anew_on_request(
         c.send_code()
 
 
-async def test_the_panel(tmp_path: Path) -> None:
+async def test_the_panel(monkeypatch: pytest.MonkeyPatch) -> None:
     """Drive the JupyterLab panel's own code: new, scale, adapt, list, stop."""
-    from dask_labextension.manager import DaskClusterManager
+    from dask_labextension import manager
 
     settings = {
         "labextension.factory.module": "facility",
@@ -190,10 +211,12 @@ async def test_the_panel(tmp_path: Path) -> None:
         "labextension.default": {"workers": None, "adapt": None},
         "labextension.initial": [],
     }
+    monkeypatch.setattr(manager, "make_cluster_model", described)
     with dask.config.set(settings):
-        async with DaskClusterManager() as panel:
+        async with manager.DaskClusterManager() as panel:
             model = await panel.start_cluster()
             assert model["workers"] == 1
+            assert "adapt" not in model
             assert model["scheduler_address"].startswith("tls://")
             # This is all that the panel writes into a notebook.
             async with Client(model["scheduler_address"], asynchronous=True) as client:
@@ -202,6 +225,13 @@ async def test_the_panel(tmp_path: Path) -> None:
                 await client.wait_for_workers(2, timeout=30)
             adapted = panel.adapt_cluster(model["id"], 0, 2)
             assert adapted["adapt"] == {"minimum": 0, "maximum": 2}
-            assert len(panel.list_clusters()) == 1
+            (c,) = panel._clusters.values()
+            assert [each["name"] for each in panel.list_clusters()] == [c.name]
+            os.kill(c._fleet.backend._scheduler.pid, signal.SIGKILL)
+            while c.status == Status.running:
+                await asyncio.sleep(0.05)
+            (failed,) = panel.list_clusters()
+            assert failed["name"].startswith(f"Dask cluster {c.name} has failed: ")
+            assert (failed["workers"], failed["dashboard_link"]) == (0, "")
             await panel.close_cluster(model["id"])
             assert panel.list_clusters() == []

@@ -102,6 +102,17 @@ def test_the_panel_starts_a_dask_cluster_that_a_kernel_can_use(visitor: Visitor,
     started = visitor.panel(server, "PUT", "/").json()
     try:
         assert started["scheduler_address"].startswith("tls://127.0.0.1:")
+        assert started["name"].startswith("dask-")
+        most = started["adapt"]["maximum"]
+        assert started["adapt"] == {"minimum": 0, "maximum": most}
+        path = f"/{started['id']}"
+        refused = visitor.panel(server, "PATCH", path, {"adapt": {"minimum": 3, "maximum": 2}})
+        assert refused.status_code == 400
+        assert "the minimum is above the maximum" in refused.json()["message"]
+        less = visitor.panel(server, "PATCH", path, {"workers": most + 1})
+        assert less.status_code == 400
+        assert f"{most} workers" in less.json()["message"]
+        assert "adapt" not in visitor.panel(server, "GET", path).json()
         link = started["dashboard_link"]
         assert link.startswith(f"/user/{visitor.user}/proxy/")
         # The scheduler adds its dashboard after it has said that it is up.
