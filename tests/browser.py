@@ -101,8 +101,11 @@ def open_from_list(page: Page, name: str) -> None:
 
 @contextmanager
 def late_lists(page: Page) -> Iterator[Callable[[], None]]:
-    """Keep lists of kernels and of sessions as they are now, until the function is called."""
-    lists = re.compile(r"/api/(kernels|sessions)\?")
+    """Keep lists of kernels, sessions and terminals as they are now, until the function is called.
+
+    Calling it returns when each of them has been asked for again.
+    """
+    lists = re.compile(r"/api/(kernels|sessions|terminals)\?")
     kept: dict[str, tuple[Route, APIResponse]] = {}
 
     def keep(route: Route) -> None:
@@ -118,8 +121,8 @@ def late_lists(page: Page) -> Iterator[Callable[[], None]]:
                 route.fulfill(response=answer)
 
     page.route(lists, keep)
-    page.click('[data-id="jp-running-sessions"]')  # which asks for both
-    while len(kept) < 2:
+    page.click('[data-id="jp-running-sessions"]')  # which asks for all
+    while len(kept) < 3:
         page.wait_for_timeout(100)
     page.click('[data-id="filebrowser"]')
     yield send

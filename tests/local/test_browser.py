@@ -67,16 +67,37 @@ def test_notebook_03_runs_to_its_plot(page: Page, hub: Hub):
     run_to_plot(page, "3-notebook-03")
 
 
-def test_a_list_of_kernels_that_comes_late_takes_none_away(page: Page, hub: Hub):
+def test_lists_that_come_late_take_no_kernel_and_no_terminal_away(page: Page, hub: Hub):
     page.goto(f"{server(hub)}lab?reset")
     wait_for_lab(page)
     with late_lists(page) as send:
+        page.locator(".jp-LauncherCard", has_text="Terminal").click()
+        expect(page.locator(".jp-Terminal")).to_be_visible()
         open_from_list(page, "02_pools_and_routing.ipynb")
         send()
+    expect(page.locator(".jp-Terminal")).to_have_count(1)
     expect(page.locator(STATUS)).to_contain_text(READY)
     page.locator(".jp-Notebook .jp-CodeCell").first.click()
     run_new_cell(page, "print('still', 'here')", "still here")
     look(page, "4-late-list")
+
+
+def test_the_widget_of_a_notebook_tells_what_it_does_not_do(page: Page, hub: Hub):
+    open_notebook(page, server(hub), "01_first_cluster.ipynb")
+    page.locator(".jp-Notebook .jp-CodeCell .jp-InputPrompt").first.click()
+    run_new_cell(page, 'from facility import cluster\nc = cluster(1)\nprint("there")\nc', "there")
+    widget = page.locator(".jp-Notebook .widget-tab").first
+    widget.get_by_text("Scaling", exact=True).click()
+    widget.get_by_text("Adaptive Scaling").click()
+    widget.locator("input[type=number]").nth(1).fill("3")
+    widget.get_by_role("button", name="Adapt").click()
+    expect(widget).to_contain_text("the minimum is above the maximum")
+    look(page, "5-widget-wrong")
+    run_new_cell(page, 'c.close(); print("gone")', "gone")
+    expect(widget.get_by_role("button", name="Adapt")).to_be_disabled()
+    widget.get_by_text("Status", exact=True).click()
+    expect(widget).to_contain_text("is closed")
+    look(page, "5-widget-closed")
 
 
 def test_panel_starts_a_dask_cluster_and_shows_its_dashboard(page: Page, hub: Hub):

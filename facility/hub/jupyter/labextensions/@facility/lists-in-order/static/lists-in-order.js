@@ -1,20 +1,20 @@
 // A prebuilt extension of JupyterLab, written by hand: it gives JupyterLab's services a `fetch`
-// that never hands out a list of kernels or sessions after a newer answer.
+// that never hands out a list of kernels, sessions or terminals after a newer answer.
 //
-// JupyterLab lets go of each kernel that is missing in a list. Answers overtake each other on their
+// JupyterLab lets go of each of them that is missing in a list. Answers overtake each other on their
 // way, and a list that was asked for before a kernel's start was answered may come after that.
 (() => {
-  const NAME = '@facility/kernel-lists';
+  const NAME = '@facility/lists-in-order';
   const SERVICES = '@jupyterlab/services';
 
   function inOrder(fetch, baseUrl) {
-    // What was asked when, in numbers that grow; a list asked for before `since` is out of date.
+    // Requests are numbered; a list is out of date if its number is below that of `news`.
     let asked = 0;
-    const since = { kernels: 0, sessions: 0 };
+    const news = { kernels: 0, sessions: 0, terminals: 0 };
 
     return async request => {
       const path = new URL(request.url).pathname.slice(new URL(baseUrl).pathname.length);
-      const [, kind, rest] = /^api\/(kernels|sessions)(\/.*)?$/.exec(path) ?? [];
+      const [, kind, rest] = /^api\/(kernels|sessions|terminals)(\/.*)?$/.exec(path) ?? [];
       if (kind === undefined) {
         return fetch(request);
       }
@@ -22,7 +22,7 @@
         try {
           return await fetch(request);
         } finally {
-          since.kernels = since.sessions = ++asked;
+          news.kernels = news.sessions = news.terminals = ++asked;
         }
       }
       for (;;) {
@@ -32,8 +32,12 @@
           return answer;
         }
         const text = await answer.text();
-        if (number >= since[kind]) {
-          since[kind] = number;
+        if (number >= news[kind]) {
+          news[kind] = number;
+          if (kind === 'sessions') {
+            // It tells of kernels too.
+            news.kernels = Math.max(news.kernels, number);
+          }
           const whole = new Response(text, answer);
           // Read at once, so that nothing comes in between.
           whole.json = async () => JSON.parse(text);
