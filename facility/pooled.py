@@ -1,6 +1,6 @@
 """The object that `cluster` returns: what the user holds of a Dask cluster.
 
-A direct subclass of distributed's `Cluster`: `SpecCluster` drops the last spec
+A subclass of distributed's `Cluster`: `SpecCluster` drops the last spec
 of any pool and retires workers by address only. It holds the `Fleet`; the
 fleet, which the event loop keeps alive, does not hold it, so that losing the
 last reference ends the Dask cluster.
@@ -13,16 +13,11 @@ import weakref
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from html import escape
 from typing import TYPE_CHECKING, Any, Self
 
-import dask
 from dask.base import annotate
-from dask.utils import parse_timedelta
 from distributed.core import Status
-from distributed.deploy.cluster import Cluster
 from distributed.utils import sync
-from tornado.ioloop import PeriodicCallback
 
 from facility import explain, modules, names
 from facility.adaptive import Bounds
@@ -30,7 +25,7 @@ from facility.errors import ClusterFailedError, RequestError, nearest
 from facility.fleet import Fleet
 from facility.request import Count, Limit, rescaled
 from facility.table import Table, Text
-from facility.widget import Widget
+from facility.widget import DrawnCluster
 
 if TYPE_CHECKING:
     from distributed.security import Security
@@ -56,7 +51,7 @@ class Adapting:
         self.periodic_callback = False
 
 
-class PooledCluster(Cluster):
+class PooledCluster(DrawnCluster):
     """A private Dask cluster with one or more pools of workers.
 
     Made by `facility.cluster`; closed by ``close()``, by leaving a ``with``
@@ -76,7 +71,6 @@ class PooledCluster(Cluster):
         default = fleet.crews[fleet.request.config.default.name]
         if default.adapting:
             self._adaptive = Adapting(default.bounds.minimum, default.bounds.maximum)
-        self._drawn: Widget | None = None
         _living.add(fleet)
         weakref.finalize(self, fleet.abandon).atexit = False
 
@@ -133,10 +127,6 @@ class PooledCluster(Cluster):
             for member in group.members
         }
 
-    @property
-    def _over(self) -> bool:
-        return self.status in (Status.closing, Status.closed, Status.failed)
-
     # Start and end.
 
     def start(self) -> None:
@@ -161,8 +151,7 @@ class PooledCluster(Cluster):
         for callback in self.periodic_callbacks.values():
             callback.stop()
         await self._fleet.close()
-        if self._drawn is not None:
-            self._drawn.update()
+        self._draw_anew()
 
     def close(self, timeout: float | None = None) -> Any:
         """End the Dask cluster: its workers, its scheduler, its files."""
@@ -305,13 +294,6 @@ class PooledCluster(Cluster):
             sync(self.loop, rescale)
         return bounds
 
-    def _rescale_default(self, bounds: Bounds, call: str) -> list[str]:
-        """Do what the widget asks for; what is granted otherwise than asked."""
-        said: list[str] = []
-        asked = bounds.maximum if call == "scale" else _ends(bounds)
-        self._rescale(asked, {}, call, say=said.append)
-        return said
-
     # Code.
 
     def send_code(self) -> Any:
@@ -345,40 +327,6 @@ class PooledCluster(Cluster):
     def pools(self) -> Table:
         """The pools of this Dask cluster, what each has, and which of your folders it has not."""
         return explain.table(self._fleet.crews.values(), self._fleet.backend.absent)
-
-    def _repr_html_(self, cluster_status: object = None) -> str:
-        """Draw it for a notebook, also in the widget; below stands what is missing, and why."""
-        explained = f"<pre>{escape(str(self.explain()))}</pre>"
-        if self._over:
-            # Numbers and links would be those of something that is gone.
-            return f"<h3>{type(self).__name__}</h3><p>{self.name}</p>{explained}"
-        page = str(super()._repr_html_(cluster_status))
-        crews = self._fleet.crews.values()
-        lacks = any(crew.joined < crew.target or crew.no_room for crew in crews)
-        return page + explained if lacks or self.status != Status.running else page
-
-    def _scaling_status(self) -> str:
-        return "" if self._over else str(super()._scaling_status())
-
-    def _widget(self) -> Any:
-        """Return the widget, None without ipywidgets; the base class calls this."""
-        if self._drawn is None:
-            bounds = self._fleet.crews[self._fleet.request.config.default.name].bounds
-            try:
-                self._drawn = Widget(
-                    bounds, self._repr_html_, self._scaling_status, self._rescale_default
-                )
-            except ImportError:
-                return None
-            if not self._over and self.loop is not None:
-                self.loop.add_callback(self._keep_up_to_date, self._drawn)
-        return self._drawn.tab
-
-    def _keep_up_to_date(self, widget: Widget) -> None:
-        seconds = parse_timedelta(dask.config.get("distributed.deploy.cluster-repr-interval"), "ms")
-        callback = PeriodicCallback(widget.update, 1000 * seconds)
-        self.periodic_callbacks["cluster-repr"] = callback
-        callback.start()
 
     def explain(self) -> Text:
         """Say what runs, what is missing, why, and what to do."""

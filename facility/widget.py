@@ -1,11 +1,18 @@
-"""The widget of a Dask cluster in a notebook: what it is, and fields to scale it."""
+"""A Dask cluster in a notebook: what it is, and fields to scale it."""
 
 from collections.abc import Callable
 from html import escape
 from typing import Any
 
+import dask
+from dask.utils import parse_timedelta
+from distributed.core import Status
+from distributed.deploy.cluster import Cluster
+from tornado.ioloop import PeriodicCallback
+
 from facility.adaptive import Bounds
 from facility.errors import FacilityError, ProblemsError
+from facility.fleet import Fleet
 
 WIDTH = "150px"
 ANSWER = "white-space: pre-wrap; line-height: 1.3; margin-left: 1em"
@@ -88,3 +95,62 @@ class Widget:
             lines = escape("\n".join(said))
             answer.value = f'<div style="color: {colour}; {ANSWER}">{lines}</div>'
         self.update()
+
+
+class DrawnCluster(Cluster):
+    """How a Dask cluster is drawn; the base class calls what has no other use here."""
+
+    _fleet: Fleet
+    _rescale: Callable[..., Any]
+    _drawn: Widget | None = None
+
+    @property
+    def _over(self) -> bool:
+        """Whether it ends or has ended; what it had is gone."""
+        return self.status in (Status.closing, Status.closed, Status.failed)
+
+    def _repr_html_(self, cluster_status: object = None) -> str:
+        """Draw it for a notebook, also in the widget; below stands what is missing, and why."""
+        explained = f"<pre>{escape(str(self._fleet.explain()))}</pre>"
+        if self._over:
+            # Numbers and links would be those of something that is gone.
+            return f"<h3>{type(self).__name__}</h3><p>{self.name}</p>{explained}"
+        page = str(super()._repr_html_(cluster_status))
+        crews = self._fleet.crews.values()
+        lacks = any(crew.joined < crew.target or crew.no_room for crew in crews)
+        return page + explained if lacks or self.status != Status.running else page
+
+    def _scaling_status(self) -> str:
+        return "" if self._over else str(super()._scaling_status())
+
+    def _widget(self) -> Any:
+        """Return the widget, None without ipywidgets."""
+        if self._drawn is None:
+            now = self._fleet.crews[self._fleet.request.config.default.name].bounds
+            try:
+                self._drawn = Widget(
+                    now, self._repr_html_, self._scaling_status, self._rescale_default
+                )
+            except ImportError:
+                return None
+            if not self._over and self.loop is not None:
+                self.loop.add_callback(self._keep_up_to_date)
+        return self._drawn.tab
+
+    def _draw_anew(self) -> None:
+        """Have the widget, where there is one, show what the Dask cluster is now."""
+        if self._drawn is not None:
+            self._drawn.update()
+
+    def _keep_up_to_date(self) -> None:
+        seconds = parse_timedelta(dask.config.get("distributed.deploy.cluster-repr-interval"), "ms")
+        callback = PeriodicCallback(self._draw_anew, 1000 * seconds)
+        self.periodic_callbacks["cluster-repr"] = callback
+        callback.start()
+
+    def _rescale_default(self, bounds: Bounds, call: str) -> list[str]:
+        """Do what the widget asks for; what is granted otherwise than asked."""
+        said: list[str] = []
+        ends = bounds.minimum, bounds.maximum
+        self._rescale(ends[1] if call == "scale" else ends, {}, call, say=said.append)
+        return said

@@ -2,8 +2,8 @@
 
 JupyterLab asks for its kernels and sessions every few seconds, and lets go of a kernel that is
 missing in the answer. So none of these lists is made while a kernel or a session is being started,
-and a start waits until the lists that were made before it have been sent. Answers that overtake each
-other on their way to the browser are put in order there: `jupyter/labextensions`.
+and a start waits until the lists that were made before it have been sent. Answers that overtake
+each other on their way to the browser are put in order there: `jupyter/labextensions`.
 """
 
 import asyncio

@@ -10,7 +10,6 @@ from typing import Any
 import dask_labextension.manager
 from dask_labextension.clusterhandler import DaskClusterHandler
 from dask_labextension.manager import make_cluster_model, manager
-from distributed.core import Status
 from tornado import web
 
 from facility.errors import FacilityError
@@ -33,7 +32,7 @@ def described(identity: str, name: str, found: Any, adaptive: Any) -> dict[str, 
         return dict(make_cluster_model(identity, name, found, adaptive))
     if name.startswith(f"{PooledCluster.__name__} "):
         name = found.name
-    if found.status not in (Status.starting, Status.running):
+    if found._over:
         return dict(make_cluster_model(identity, str(found.explain()), found, None))
     return dict(make_cluster_model(identity, name, found, found._adaptive))
 
