@@ -137,11 +137,11 @@ def test_a_link_and_another_mount_are_the_same_file(
     mounts.write_text(
         f"22 1 {disk} / / rw - ext4 /dev/a rw\n"
         f"23 22 {disk} {path.parent} {escaped} rw - ext4 /dev/a rw\n"
-        f"24 22 0:99 /exports/ada {tmp_path}/home rw - nfs server:/ rw\n"
+        f"24 22 0:99 /exports/ada {tmp_path}/homes rw - nfs server:/ rw\n"
     )
     monkeypatch.setattr(versions, "MOUNTS", mounts)
     assert planned(copy / "a.root").hash == planned(path).hash
-    assert Names().of(f"{tmp_path}/home/x.root") == "/exports/ada/x.root"
+    assert Names().of(f"{tmp_path}/homes/x.root") == "/exports/ada/x.root"
     # Not so a copy, of which nobody says that it is one.
     other = tmp_path / "other" / "a.root"
     shutil.copytree(path.parent, other.parent)

@@ -1,4 +1,4 @@
-"""A file is the one that its path names, and a tree the one that its name names, for all readers."""
+"""A file is the one that its path names, and a tree the one that its name names."""
 
 from pathlib import Path
 from typing import Any
