@@ -11,6 +11,7 @@ import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from itertools import repeat
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,7 +24,8 @@ from facility.analysis.known import Known
 from facility.analysis.opendata import together
 from facility.analysis.progress import track
 from facility.analysis.rootfile import Inspection, inspect, is_address
-from facility.analysis.sources import File, expand
+from facility.analysis.sources import File, expand, tree_behind
+from facility.analysis.steps import left_out, tree_of
 from facility.analysis.versions import Names, version_of
 from facility.errors import FilesetError
 
@@ -90,6 +92,7 @@ def fileset(
     *,
     metadata: Mapping[str, Any] | None = None,
     xcache: caching.Caches | None = None,
+    uproot_options: Mapping[str, Any] | None = None,
     progress: bool = True,
 ) -> Fileset:
     """Find and check the files of an analysis.
@@ -98,13 +101,15 @@ def fileset(
     ----------
     sources
         A file, a folder (its files named ``*.root`` or ``*.root.1``), a glob, the same on an
-        XRootD server (``root://host//folder/``), another address, a name in Rucio
+        XRootD server (``root://host//folder/``), another address, each also with a tree behind it
+        as uproot has it (``file.root:folder/tree;1``) unless a file is called so, a name in Rucio
         (``rucio://scope:name``), a key of ATLAS Open Data (`facility.analysis.opendata` has their
         forms; it brings the cross-section as metadata), a list of these; or a mapping
         of dataset names to any of these or to coffea's form ``{"files": [...], "treename": ...,
-        "metadata": {...}}``, in which `files` may also map paths to tree names. A single file
-        named ``*.json``, ``*.yaml`` or ``*.yml`` is read and holds any of these; paths in it are
-        relative to the current folder.
+        "metadata": {...}}``, in which `files` may also map paths to tree names, or to what coffea's
+        `preprocess` makes, ``{"object_path": ..., "steps": ..., ...}``. A single file named
+        ``*.json``, ``*.yaml`` or ``*.yml`` is read and holds any of these; paths in it are relative
+        to the current folder.
     dataset
         Name of the dataset where `sources` is not a mapping.
     treename
@@ -116,6 +121,8 @@ def fileset(
         What coffea hands to the processor as `events.metadata`, for each dataset.
     xcache
         Caches to read through, as `facility.run` takes them.
+    uproot_options
+        Arguments of `uproot.open`.
     progress
         Tell on stderr how far it is when it takes more than two seconds.
 
@@ -128,9 +135,9 @@ def fileset(
     Raises
     ------
     FilesetError
-        A file is missing, truncated, not a ROOT file, without the tree or without events, a
-        folder or glob gives no file, or there is no file at all. All of these are found before
-        it is raised, with one sentence each.
+        A file is missing, truncated, not a ROOT file or without the tree, a folder or glob gives
+        no file, or there is no file at all. All of these are found before it is raised, with one
+        sentence each. A file without events is a good one.
     """
     if on_error not in ("raise", "skip"):
         raise FilesetError("The fileset cannot be made", [_wrong_on_error(on_error)])
@@ -140,9 +147,16 @@ def fileset(
     except ValueError as error:
         raise FilesetError("The fileset cannot be made", [f"xcache: {error}."]) from None
     files: dict[str, File] = {}
-    wanted = dict(_datasets(sources, dataset, treename, dict(metadata or {}), problems, files))
+    told_of: dict[tuple[str, str], object] = {}
+    given = sources, dataset, treename, dict(metadata or {})
+    wanted = dict(_datasets(*given, problems, files, told_of))
     tasks = sorted({item for data in wanted.values() for item in data["files"].items()})
-    found = {(item.path, tree): item for item, tree in _inspect_all(tasks, files, hosts, progress)}
+    items = _inspect_all(tasks, files, hosts, uproot_options, progress)
+    found = {(item.path, tree): item for item, tree in items}
+    for key, told in told_of.items():
+        parts = None if found[key].problem else left_out(told, found[key].events)
+        if parts:
+            found[key] = found[key]._replace(problem=f"{key[0]} {parts}.")
     problems += [item.problem for item in found.values() if item.problem]
     remarks = []
     if any(item.problem and UNREADABLE in item.problem and is_address(path)
@@ -151,7 +165,7 @@ def fileset(
         remarks = credentials.remarks(credentials.find(os.environ), time.time())
     result: dict[str, dict[str, Any]] = {}
     for name, data in wanted.items():
-        good = {path: tree for path, tree in data["files"].items() if found[path, tree].events}
+        good = {path: tree for path, tree in data["files"].items() if not found[path, tree].problem}
         if good:
             result[name] = {"files": good, "metadata": data["metadata"]}
     if not result and not problems:
@@ -178,7 +192,11 @@ def _count(number: int, noun: str) -> str:
 
 
 def _inspect_all(
-    tasks: list[tuple[str, str]], files: Mapping[str, File], hosts: tuple[str, ...], progress: bool
+    tasks: list[tuple[str, str]],
+    files: Mapping[str, File],
+    hosts: tuple[str, ...],
+    options: Mapping[str, Any] | None,
+    progress: bool,
 ) -> Iterator[tuple[Inspection, str]]:
     known, names, fresh = Known(), Names(), []
     xrootd.forget_handles(close=True)
@@ -189,7 +207,7 @@ def _inspect_all(
         version = file.version or version_of(path)
         item = known.find(path, tree, version and version.name)
         if item is None:
-            item = _inspect(file, tree, hosts)
+            item = _inspect(file, tree, hosts, options)
             fresh.append((tree, version and version.name, item))
         name, stamp = file.name or names.of(path), version.stamp if version else ""
         return item._replace(name=name, stamp=stamp), tree
@@ -200,13 +218,15 @@ def _inspect_all(
     known.keep(fresh)
 
 
-def _inspect(file: File, tree: str, hosts: tuple[str, ...]) -> Inspection:
+def _inspect(
+    file: File, tree: str, hosts: tuple[str, ...], options: Mapping[str, Any] | None
+) -> Inspection:
     """Look into a file, wherever it can be read."""
     places = caching.places(file.path, file.replicas, hosts)
     for turn in range(2 if is_address(file.path) else 1):
         time.sleep(PAUSE * turn)
         for place in places:
-            found = inspect(place, tree)
+            found = inspect(place, tree, options)
             if not found.problem or UNREADABLE not in found.problem:
                 return found._replace(path=file.path)
     return found._replace(path=file.path)
@@ -219,10 +239,12 @@ def _datasets(
     metadata: dict[str, Any],
     problems: list[str],
     found: dict[str, File],
+    told_of: dict[tuple[str, str], object],
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     """Bring every form of `sources` to ``{dataset: {"files": {path: tree}, "metadata": {}}}``.
 
-    What is to be known of each file goes into `found`.
+    What is to be known of each file goes into `found`, and what was told of it into `told_of`, by
+    path and tree.
     """
     if isinstance(sources, str | Path) and str(sources).endswith(LIST_NAMES):
         listing = _listing(Path(sources).expanduser().absolute(), problems)
@@ -236,23 +258,31 @@ def _datasets(
             problems.append(f"dataset {name!r} is a mapping without 'files'.")
             continue
         listed = form["files"]
-        if isinstance(listed, Mapping):
-            pairs = list(listed.items())
-        else:
-            pairs = [(source, form.get("treename") or treename) for source in _as_list(listed)]
+        pairs = (
+            listed.items() if isinstance(listed, Mapping) else zip(_as_list(listed), repeat(None))
+        )
         files: list[tuple[str, str]] = []
         by_key: dict[str, dict[str, Any]] = {}
-        for source, tree in pairs:
+        for source, told in pairs:
+            try:
+                tree, behind = tree_of(told), None
+            except ValueError as error:
+                problems.append(f"{source} {error}.")
+                continue
+            if tree is None:
+                source, behind = tree_behind(source)
+            tree = tree or behind or form.get("treename") or treename
             given = expand(source, problems)
             if given.metadata:
                 by_key[str(source)] = given.metadata
             found |= {file.path: file for file in given.files}
             files += [(file.path, tree) for file in given.files]
+            told_of |= {(file.path, tree): told for file in given.files if told}
         for path, times in Counter(path for path, _ in files).items():
             if times > 1:
                 problems.append(f"{path} is {times} times in dataset {name!r}.")
-        told = together(by_key, problems) | metadata | dict(form.get("metadata") or {})
-        yield name, {"files": dict(files), "metadata": told}
+        known = together(by_key, problems) | metadata | dict(form.get("metadata") or {})
+        yield name, {"files": dict(files), "metadata": known}
 
 
 def _listing(path: Path, problems: list[str]) -> Sources | None:

@@ -47,9 +47,7 @@ class Known:
         if not entry or entry[0] != identity:
             return None
         events, uuid, size, cluster = entry[1:]
-        return Inspection(
-            path, int(str(events)), None, str(uuid), int(str(size)), int(str(cluster))
-        )
+        return Inspection(path, events, None, uuid, size, cluster)
 
     def keep(self, found: Iterable[tuple[str, str | None, Inspection]]) -> None:
         """Keep what was found of good files; where that fails, the next run looks again.
@@ -86,11 +84,9 @@ class Known:
             try:
                 content = json.loads(page.read_text())
                 rows = content["files"] if content["layout"] == LAYOUT else {}
-            except (OSError, ValueError, KeyError, TypeError):
-                rows = {}
-            self._read[page] = {
-                key: row for key, row in rows.items() if isinstance(row, list) and len(row) == 5
-            }
+                self._read[page] = {key: row for key, row in rows.items() if _is_row(row)}
+            except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+                self._read[page] = {}
         return self._read[page]
 
     def _forget(self) -> None:
@@ -99,3 +95,12 @@ class Known:
             for page in self._folder.iterdir():
                 if page.stat().st_mtime < time.time() - KEPT_SECONDS:
                     page.unlink()
+
+
+def _is_row(row: object) -> bool:
+    """Whether an entry is what `Known.keep` writes: anything else is looked for in the file."""
+    if not isinstance(row, list) or len(row) != 5:
+        return False
+    identity, events, uuid, size, cluster = row
+    numbers = all(type(number) is int and number >= 0 for number in (events, size, cluster))
+    return numbers and isinstance(identity, str) and isinstance(uuid, str)

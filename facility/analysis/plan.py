@@ -13,6 +13,7 @@ from typing import Any
 from facility.analysis.fileset import Fileset
 from facility.analysis.rootfile import Inspection
 from facility.analysis.versions import NO_UUID, is_fresh
+from facility.errors import RequestError
 
 TOLD = ("dataset", "filename", "treename", "entrystart", "entrystop", "fileuuid")
 """What `events.metadata` has of a chunk, beside the metadata of its dataset."""
@@ -22,6 +23,10 @@ PARTS = 3
 """How often a chunk is cut in two at most: memory that holds no eighth of it holds none."""
 SNAP = 0.25
 """How far from equal chunks a cut may move to reach a cluster's boundary, in parts of a chunk."""
+
+
+MOST_CHUNKS = 1_000_000
+"""Chunks of one run; each takes about a kilobyte of the client's memory."""
 
 
 @dataclass(frozen=True)
@@ -141,9 +146,16 @@ def plan(files: Fileset, chunksize: int, maxchunks: int | None = None) -> Plan:
     -------
     Plan
         Each event of each file is in exactly one chunk. A file's chunks are of nearly equal
-        size, and end where its clusters end if that is near.
+        size, and end where its clusters end if that is near. A file without events has one chunk
+        without events.
+
+    Raises
+    ------
+    RequestError
+        There would be too many.
     """
     chunks: list[Chunk] = []
+    _check_number(files, chunksize)
     beyond: list[Chunk] = []
     useless = _useless(files.found.values())
     for dataset, data in files.items():
@@ -180,6 +192,25 @@ def _certain(stamp: str) -> str:
     return stamp if stamp and not is_fresh(stamp) else f"unknown:{secrets.token_hex(8)}"
 
 
+def _check_number(files: Fileset, chunksize: int) -> None:
+    found = [files.found[item] for data in files.values() for item in data["files"].items()]
+    number = sum(_pieces(item.events, chunksize) for item in found)
+    if number > MOST_CHUNKS:
+        largest, events = max(found, key=lambda item: item.events), sum(i.events for i in found)
+        raise RequestError(
+            "The run cannot begin",
+            [
+                f"chunksize={chunksize:,} makes {number:,} chunks of {events:,} events, and there "
+                f"may be {MOST_CHUNKS:,}; give at least chunksize={-(-events // MOST_CHUNKS):,} or "
+                f"fewer files (the most events, {largest.events:,}, are in {largest.path})"
+            ],
+        )
+
+
+def _pieces(events: int, chunksize: int) -> int:
+    return max(1, -(-events // chunksize))
+
+
 def halves(chunk: Chunk) -> tuple[Chunk, Chunk] | None:
     """Cut a chunk in two that memory is too short for; None where it is too small for that.
 
@@ -201,11 +232,12 @@ def ranges(events: int, chunksize: int, cluster: int = 0) -> Iterator[tuple[int,
     Parameters
     ----------
     events
-        Events of the file, 1 or more.
+        Events of the file. One without any gives one range without any, which the processor sees
+        as it does with coffea's Runner, so that its result has the same keys and axes.
     cluster
         Events of each of its clusters, 0 where they differ.
     """
-    number = -(-events // chunksize)
+    number = _pieces(events, chunksize)
     step = events / number
     start = 0
     for cut in range(1, number):

@@ -41,7 +41,7 @@ class Inspection(NamedTuple):
     path
         The path or address as given.
     events
-        Entries of the tree, 0 where there is a problem.
+        Entries of the tree, 0 where there is a problem; 0 also of a good file that has none.
     problem
         One sentence about what is wrong, None for a good file.
     uuid, size
@@ -147,8 +147,7 @@ def _entries(path: str, tree: str, options: Mapping[str, Any] | None) -> Inspect
     if events is None or events < 0:
         told = "it is damaged, or laid out in a way that is not known"
         return bad._replace(problem=f"does not tell how many events its {tree!r} has; {told}.")
-    empty = None if events > 0 else f"has no events in its {tree!r}."
-    return Inspection(path, events, empty, uuid, size, cluster)
+    return Inspection(path, events, None, uuid, size, cluster)
 
 
 def _version(key: Any) -> int | None:

@@ -185,7 +185,7 @@ def prepared(
     if not isinstance(files, Fileset) or not files.found:
         files = checked(
             files, treename=treename, on_error=on_error, metadata=metadata, xcache=xcache,
-            progress=progress,
+            uproot_options=uproot_options, progress=progress,
         )  # fmt: skip
     elif metadata:
         datasets = {

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from facility.analysis import dids, opendata, xrootd
+from facility.analysis.opening import split
 from facility.analysis.rootfile import LONGEST_LIST, is_address
-from facility.analysis.versions import Version, on_server
+from facility.analysis.versions import Version, on_server, version_of
 
 ROOT_NAME = re.compile(r"\.root(\.\d+)?$")
 """How the names of ROOT files end, with the attempt number that ATLAS' production adds."""
@@ -65,6 +66,30 @@ def expand(source: object, problems: list[str]) -> Found:
     if is_address(text):
         return Found([File(text)])
     return Found([File(path) for path in _here(Path(source), problems)])
+
+
+def tree_behind(source: object) -> tuple[object, str | None]:
+    """Take ``file.root:tree`` apart; a file that is called so is that file.
+
+    Returns
+    -------
+    source : object
+        Without the tree.
+    tree : str or None
+        None where there is none behind it. As in uproot, a `Path` is nothing but a path.
+    """
+    parts = split(source) if isinstance(source, str) else None
+    if parts is None or opendata.is_key(str(source)) or dids.is_did(str(source)):
+        return source, None
+    return (source, None) if _is_there(str(source)) else parts
+
+
+def _is_there(text: str) -> bool:
+    """Whether a file is called so, or some match."""
+    if is_address(text):
+        return version_of(text) is not None
+    path = Path(text).expanduser()
+    return path.exists() or (has_magic(text) and bool(glob(str(path), recursive=True)))  # noqa: PTH207
 
 
 def _open_data(key: str, problems: list[str]) -> Found:
