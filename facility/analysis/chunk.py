@@ -33,6 +33,9 @@ LASTING_ERRORS = (
 """Errors of the system, raised by the user's code, of which another try makes nothing else."""
 READERS = ("coffea.nanoevents.mapping", "facility.analysis.forms", "facility.analysis.openfile")
 """Modules through which the events of a chunk are read, and no files of the user's code."""
+UNEXCUSED = (ChangedFileError, MemoryError)
+"""Errors of which also a chunk without events fails."""
+NO_RESULT = "the processor returned None: process() has to return what is to be added up"
 TRACEBACK_LINES = 12
 
 
@@ -122,17 +125,15 @@ def _attempt(
 ) -> tuple[bytes, dict[str, Any]]:
     """Process a chunk; the pickled result, and what of its `Receipt` follows from it."""
     done = _processed(processor, chunk, metadata, settings)
-    if done.result is None:
-        raise TypeError(
-            "the processor returned None: process() has to return what is to be added up"
-        )
+    if done.result is None and done.nothing is None:
+        raise TypeError(NO_RESULT)
     file, packed = done.file, _packed(store(done.result, chunk, settings.output, topic))
     wanted = settings.weights and chunk.start == 0
     made = file.sums_of_weights() if wanted else None
     plainly = file.plainly or (file.weights_plainly if wanted else None)
     file.forget_arrays()
     outlay = {"bytes": done.read, "weights": made, "plainly": plainly}
-    return packed, {**outlay, "unpickling": done.unpickling}
+    return packed, {**outlay, "unpickling": done.unpickling, "nothing": done.nothing}
 
 
 def _failure(error: BaseException, chunk: Chunk, worker: str, seconds: float) -> ChunkError:
@@ -159,15 +160,15 @@ class _Done(NamedTuple):
         Bytes that were asked for.
     unpickling
         Seconds that it took to make the processor.
+    nothing
+        Why there is no result of a chunk without events.
     """
 
     result: Any
     file: OpenFile
     read: int
     unpickling: float
-
-
-_litter = Litter()
+    nothing: str | None = None
 
 
 def _processed(
@@ -182,17 +183,32 @@ def _processed(
     run = Scope().loads(processor)
     unpickling = time.perf_counter() - clock
     file = open_file(chunk, settings, plainly)
-    before, result = file.requested, None
+    before, result, nothing = file.requested, None, None
     try:
         events = file.events(chunk, copy.deepcopy(metadata))
         result = run.process(events) if isinstance(run, ProcessorABC) else run(events)
-    except BaseException:
-        if file.doubt is None:
+        if result is None and not chunk.events:
+            nothing = NO_RESULT
+    except BaseException as error:
+        nothing = _for_want_of_events(error, chunk)
+        if file.doubt is None and nothing is None:
             raise
     if file.doubt is not None:
         del run
         return _processed(processor, chunk, metadata, settings, file.doubt)
-    return _Done(result, file, file.requested - before, unpickling)
+    return _Done(result, file, file.requested - before, unpickling, nothing)
+
+
+def _for_want_of_events(error: BaseException, chunk: Chunk) -> str | None:
+    """Say why a chunk without events adds nothing; None where that is no excuse for an error.
+
+    Many a processor takes the first of its events, or a column of a tree that was written without
+    any. A file without events has nothing to lose by that.
+    """
+    if chunk.events or not isinstance(error, Exception):
+        return None
+    lasting = not is_transient(error, comes_through(error, READERS))
+    return one_line(error) if lasting and not isinstance(error, UNEXCUSED) else None
 
 
 def last_lines(error: BaseException) -> str:

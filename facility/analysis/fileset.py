@@ -272,6 +272,9 @@ def _datasets(
             if tree is None:
                 source, behind = tree_behind(source)
             tree = tree or behind or form.get("treename") or treename
+            if not isinstance(tree, str):
+                problems.append(f"{source} is without the name of a tree ({tree!r}): treename=.")
+                continue
             given = expand(source, problems)
             if given.metadata:
                 by_key[str(source)] = given.metadata

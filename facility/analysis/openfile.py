@@ -159,10 +159,12 @@ class OpenFile:
 
     def _open_quickly(self, chunk: Chunk) -> None:
         """Open it with its tree not read, unless a check fails."""
+        options, schema = self.settings.uproot_options, self.settings.schema
         self.plainly = untested()
+        if self.plainly is None and "custom_classes" in options:
+            self.plainly = "uproot_options have custom_classes"
         if self.plainly is not None:
             return
-        options, schema = self.settings.uproot_options, self.settings.schema
         self.directory = open_lazily(chunk.place, options)
         try:
             place = find(self.directory, chunk.tree)

@@ -197,14 +197,12 @@ def _check_number(files: Fileset, chunksize: int) -> None:
     number = sum(_pieces(item.events, chunksize) for item in found)
     if number > MOST_CHUNKS:
         largest, events = max(found, key=lambda item: item.events), sum(i.events for i in found)
-        raise RequestError(
-            "The run cannot begin",
-            [
-                f"chunksize={chunksize:,} makes {number:,} chunks of {events:,} events, and there "
-                f"may be {MOST_CHUNKS:,}; give at least chunksize={-(-events // MOST_CHUNKS):,} or "
-                f"fewer files (the most events, {largest.events:,}, are in {largest.path})"
-            ],
+        problem = (
+            f"chunksize={chunksize:,} makes {number:,} chunks of {events:,} events, and there may "
+            f"be {MOST_CHUNKS:,}; give at least chunksize={-(-events // MOST_CHUNKS):,} or fewer "
+            f"files (the most events, {largest.events:,}, are in {largest.path})"
         )
+        raise RequestError("The run cannot begin", [problem])
 
 
 def _pieces(events: int, chunksize: int) -> int:

@@ -30,6 +30,8 @@ class Receipt:
         Why it was read as coffea's Runner reads, which takes longer; None where it was not.
     unpickling
         Seconds of these in which the processor was made of its pickle.
+    nothing
+        Why a chunk without events has no result; None where it has one.
     """
 
     worker: str
@@ -39,6 +41,7 @@ class Receipt:
     weights: Weights | None = None
     plainly: str | None = None
     unpickling: float = 0.0
+    nothing: str | None = None
 
 
 @dataclass
@@ -63,6 +66,8 @@ class Record:
         Why it was read as coffea's Runner reads; None where it was not.
     unpickling
         Seconds in which its processor was made of its pickle.
+    nothing
+        Why it has no result, for want of events; None where it has one.
     setbacks
         One sentence for each failure after which it was tried again.
     cut
@@ -82,6 +87,7 @@ class Record:
     weights: Weights | None = None
     plainly: str | None = None
     unpickling: float = 0.0
+    nothing: str | None = None
     setbacks: list[str] = field(default_factory=list)
     cut: str | None = None
 
@@ -90,4 +96,4 @@ class Record:
         self.worker, self.began = receipt.worker, receipt.began
         self.seconds, self.bytes = receipt.seconds, receipt.bytes
         self.weights, self.plainly = receipt.weights, receipt.plainly
-        self.unpickling = receipt.unpickling
+        self.unpickling, self.nothing = receipt.unpickling, receipt.nothing

@@ -109,7 +109,7 @@ class Report:
     @property
     def complete(self) -> bool:
         """Whether every event of every input is in the result."""
-        return self.processed == self.total and not self.skipped
+        return not self.skipped and all(record.state == "processed" for record in self.records)
 
     @property
     def exact(self) -> bool:
@@ -257,6 +257,19 @@ class Report:
         ]
 
     @property
+    def without_events(self) -> list[str]:
+        """One sentence for each dataset that adds nothing, since it has no events."""
+        told = []
+        for (dataset,), records in self._groups(lambda r: (r.chunk.dataset,)):
+            reasons = Counter(record.nothing for record in records)
+            if None not in reasons:
+                told.append(
+                    f"dataset {dataset!r} has no events, and nothing of it is in the result: the "
+                    f"processor has none for no events ({reasons.most_common(1)[0][0]})"
+                )
+        return told
+
+    @property
     def advice(self) -> list[str]:
         """One sentence for each reason why it took longer than it need: empty for most runs."""
         return [*self.read_plainly, *self._unpickling()]
@@ -289,7 +302,7 @@ class Report:
                 "seconds": self.seconds,
                 "events_per_second": self.rate,
                 "skipped": list(self.skipped),
-                "notes": [*self.notes, *self.advice],
+                "notes": [*self.notes, *self.without_events, *self.advice],
                 "datasets": list(self.datasets),
                 "weights": list(self.weighted),
                 "metadata": self.metadata,
@@ -343,7 +356,7 @@ class Report:
         failures = self._shown()
         parts += [str(failures)] if failures else []
         parts += [f"left out: {text}" for text in self.skipped[:SHOWN]]
-        return "\n".join([*parts, *self.notes, *self.advice])
+        return "\n".join([*parts, *self.notes, *self.without_events, *self.advice])
 
     __repr__ = __str__
 
@@ -353,7 +366,7 @@ class Report:
         failures = self._shown()
         parts += [failures._repr_html_()] if failures else []
         lines = [f"left out: {text}" for text in self.skipped[:SHOWN]]
-        lines += [*self.notes, *self.advice]
+        lines += [*self.notes, *self.without_events, *self.advice]
         return "".join([*parts, *(f"<p>{escape(text)}</p>" for text in lines)])
 
     def _shown(self) -> Table:

@@ -272,7 +272,9 @@ class Prepared:
             warnings.warn(note, CheckpointWarning, stacklevel=3)
         for note in report.read_plainly:
             warnings.warn(note, PlainReadingWarning, stacklevel=3)
-        if report.failed or report.skipped:
+        for note in report.without_events:
+            warnings.warn(note, PartialResultsWarning, stacklevel=3)
+        if report.skipped or any(record.state == "failed" for record in report.records):
             _tell_failures(report, results, self.on_error)
         return results
 

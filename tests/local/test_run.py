@@ -151,6 +151,49 @@ def test_a_function_of_flat_events(c: PooledCluster, tmp_path: Path) -> None:
     assert [row["dataset"] for row in report.datasets] == ["flat"]
 
 
+def test_files_without_events_are_read_and_stop_nothing(c: PooledCluster, tmp_path: Path) -> None:
+    for name, size in (("some", 3_000), ("none", 0), ("zero", 0)):
+        with uproot.recreate(tmp_path / f"{name}.root") as file:
+            tree = file.mktree("tree", {"x": np.float64})
+            if size:
+                tree.extend({"x": np.arange(float(size))})
+    sources = {"data": [tmp_path / "some.root", tmp_path / "none.root"],
+               "signal": tmp_path / "zero.root"}  # fmt: skip
+
+    def count(events: Any) -> Any:
+        made = Hist(axes.Regular(10, 0, 3_000)).fill(events.x)
+        skim = facility.analysis.Skim({"x": events.x}, format="root")
+        return {events.metadata["dataset"]: {"x": made, "n": len(events), "skim": skim}}
+
+    def first(events: Any) -> Any:
+        return {events.metadata["dataset"]: float(events.x[0])}
+
+    more: dict[str, Any] = {"schema": BaseSchema, "treename": "tree", "weights": True}
+    kept: dict[str, Any] = {"checkpoint": tmp_path / "kept", "output": tmp_path / "skims"}
+    for _ in range(2):
+        found, report = run(c, sources, count, **kept, **more)
+        assert (found["data"]["n"], found["signal"]["n"]) == (3_000, 0)
+        assert (found["data"]["x"].sum(), found["signal"]["x"].sum()) == (3_000, 0)
+        assert (found["data"]["skim"].events, found["signal"]["skim"].paths) == (3_000, [])
+        assert report.complete
+        assert balanced(report)
+        assert [row["events"] for row in report.files] == [3_000, 0, 0]
+        assert report.without_events == []
+    assert all(record.restored for record in report.records)
+
+    # A run of nothing else, and a processor that cannot do without events.
+    found, report = run(c, sources["signal"], count, output=tmp_path / "nothing", **more)
+    assert found["data"]["x"].sum() == report.total == report.failed == 0
+    assert report.complete
+    with pytest.warns(PartialResultsWarning, match="dataset 'signal' has no events, and nothing"):
+        found, report = run(c, sources, first, **more)
+    assert found == {"data": 0.0 + 1_000.0 + 2_000.0}
+    assert report.complete
+    with pytest.warns(PartialResultsWarning, match="dataset 'data' has no events"):
+        found, report = run(c, sources["signal"], first, **more)
+    assert found is None
+
+
 def test_real_physlite_twice_without_a_word_in_the_logs(
     c: PooledCluster, real_physlite: Path
 ) -> None:

@@ -225,6 +225,8 @@ def test_wrong_arguments(good: list[Path]) -> None:
         fileset(5)  # type: ignore[arg-type]
     with pytest.raises(FilesetError, match="dataset 'zee' is a mapping without 'files'"):
         fileset({"zee": {"paths": good}})
+    with pytest.raises(FilesetError, match=r"is without the name of a tree \(None\): treename="):
+        fileset({"zee": {"files": {good[0]: None}}}, treename=None)  # type: ignore[arg-type]
     with pytest.raises(FilesetError, match="on_error='ignore' is neither 'raise' nor 'skip'"):
         fileset(good, on_error="ignore")  # type: ignore[arg-type]
 
@@ -272,3 +274,112 @@ def test_a_list_that_cannot_be_used_is_named(
     with pytest.raises(FilesetError, match=told) as raised:
         fileset(tmp_path / name)
     assert str(tmp_path / name) in str(raised.value)
+
+
+# What coffea's preprocess writes.
+
+
+def test_the_tree_of_a_preprocessed_fileset_is_taken(good: list[Path]) -> None:
+    whole: list[object] = [
+        None, 3, "100 MB", [[0, 40]], [[0, 13], [13, 40]], [[13, 40], [0, 13]], [0, 13, 40],
+        np.array([[0, 13], [13, 40]]), ((0, 40),),
+    ]  # fmt: skip
+    for steps in whole:
+        told = {"object_path": TREE, "steps": steps, "num_entries": 40, "uuid": "u"}
+        sources = {"data": {"files": {good[0]: told}, "form": None, "metadata": {"year": 2016}}}
+        found = fileset(sources, treename="other", progress=False)
+        assert found["data"] == {"files": {str(good[0]): TREE}, "metadata": {"year": 2016}}
+    found = fileset({"data": {"files": {good[0]: {"steps": None}}}}, treename=TREE)
+    assert found.total == 40
+
+
+@pytest.mark.parametrize(
+    "steps", [[[0, 20]], [[0, 20], [30, 40]], [[5, 40]], [0, 20], [[0, 40], [0, 40]], [], [[0, 80]]]
+)
+def test_steps_that_leave_out_events_are_refused(good: list[Path], steps: object) -> None:
+    sources = {"data": {"files": {good[0]: {"object_path": TREE, "steps": steps}}}}
+    with pytest.raises(FilesetError, match="steps that are not all of its 40 events once; a run"):
+        fileset(sources, progress=False)
+
+
+def test_what_is_no_tree_and_no_steps_is_told(good: list[Path]) -> None:
+    files = {
+        good[0]: {"object_path": 5},
+        good[1]: ["CollectionTree"],
+        good[2]: {"object_path": TREE, "steps": [{"start": 0}]},
+    }
+    with pytest.raises(FilesetError) as raised:
+        fileset({"data": {"files": files}}, progress=False)
+    first, second, third = raised.value.problems
+    assert "has {'object_path': 5} for the name of its tree" in first
+    assert "has ['CollectionTree'] for the name of its tree" in second
+    assert "has steps that are neither" in third
+
+
+# Numbers that files tell.
+
+
+def count_of(path: Path) -> tuple[int, int]:
+    """Place of the entries in an uncompressed tree of uproot's, and of the version of the tree."""
+    with uproot.open(path) as file:
+        key = file.key("tree")
+        version = key.data_cursor.index + 4
+        entries = file["tree"].num_entries
+    content = path.read_bytes()
+    return content.index(entries.to_bytes(8, "big"), version), version
+
+
+@pytest.mark.parametrize("told", [-1, -(2**63), 2**45, 2**62, 4_607_182_418_800_017_408])
+def test_a_count_that_no_file_of_that_size_holds_is_refused(tmp_path: Path, told: int) -> None:
+    path = tmp_path / "a.root"
+    with uproot.recreate(path, compression=None) as file:
+        file.mktree("tree", {"x": "float32"}).extend({"x": np.zeros(12_345, np.float32)})
+    at, _ = count_of(path)
+    content = bytearray(path.read_bytes())
+    content[at : at + 8] = told.to_bytes(8, "big", signed=True)
+    path.write_bytes(content)
+    problem = str(inspect(str(path), "tree").problem)
+    assert "does not tell how many events its 'tree' has; it is damaged" in problem
+
+
+@pytest.mark.parametrize("version", [0, 1, 5, 15, 21, 300])
+def test_a_version_that_nobody_describes_is_refused(tmp_path: Path, version: int) -> None:
+    path = tmp_path / "a.root"
+    with uproot.recreate(path, compression=None) as file:
+        file.mktree("tree", {"x": "float32"}).extend({"x": np.zeros(12_345, np.float32)})
+    _, at = count_of(path)
+    content = bytearray(path.read_bytes())
+    content[at : at + 2] = version.to_bytes(2, "big")
+    path.write_bytes(content)
+    problem = str(inspect(str(path), "tree").problem)
+    assert f"holds 'tree' as a TTree of version {version}, which uproot does not know" in problem
+
+
+def test_the_best_compressed_file_is_no_damaged_one(tmp_path: Path) -> None:
+    with uproot.recreate(tmp_path / "a.root", compression=uproot.ZSTD(9)) as file:
+        tree = file.mktree("tree", {"x": "bool"})
+        for _ in range(2):
+            tree.extend({"x": np.zeros(20_000_000, bool)})
+    assert inspect(str(tmp_path / "a.root"), "tree").events == 40_000_000
+
+
+def test_every_public_file_is_counted_as_uproot_counts(public_files: Path) -> None:
+    counted = versions = 0
+    for path in sorted(public_files.glob("*.root")):
+        with uproot.open(path) as file:
+            for name, kind in file.classnames().items():
+                if kind in ("TTree", "ROOT::RNTuple"):
+                    tree = file[name]
+                    found = inspect(str(path), name)
+                    assert (found.events, found.problem) == (tree.num_entries, None), path
+                    counted += 1
+                    versions |= 1 << (tree.class_version or 0)
+    assert counted > 100
+    assert versions.bit_count() >= 6
+
+
+@pytest.mark.parametrize(("name", "tree", "events"), [("from-geant4", "HitStrips", 4808),
+                         ("issue-250", "B4", 1000)])  # fmt: skip
+def test_events_of_geant4(public_files: Path, name: str, tree: str, events: int) -> None:
+    path = public_files / f"uproot-{name}.root"
+    assert fileset(path, treename=tree, progress=False).total == events

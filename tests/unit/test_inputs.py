@@ -16,7 +16,7 @@ from facility.analysis import fileset as filesets
 from facility.analysis import known as remembered
 from facility.analysis import xcache
 from facility.analysis.fileset import fileset
-from facility.analysis.known import KEPT_SECONDS, Known
+from facility.analysis.known import KEPT_SECONDS, LAYOUT, Known
 from facility.analysis.plan import plan
 from facility.analysis.rootfile import Inspection
 from facility.analysis.sample import write_files
@@ -104,9 +104,9 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """List the files that are opened."""
     found: list[str] = []
 
-    def inspect(path: str, tree: str) -> Inspection:
+    def inspect(path: str, *more: Any) -> Inspection:
         found.append(path)
-        return real(path, tree)
+        return real(path, *more)
 
     real = filesets.inspect
     monkeypatch.setattr(filesets, "inspect", inspect)
@@ -150,16 +150,24 @@ def test_bad_files_are_looked_at_again(cache: Path, opened: list[str], tmp_path:
 
 @pytest.mark.parametrize(
     "damage",
-    ["", "[1, 2", "[]", '{"layout": 0, "files": {}}', '{"layout": 1, "files": {"KEY": ["x"]}}'],
-)
+    [
+        "", "[1, 2", "[]", '{"layout": 0, "files": {}}',
+        *(f'{{"layout": {LAYOUT}, "files": {rows}}}' for rows in (
+            "[]", "null", '{"KEY": ["x"]}', '{"KEY": 5}', '{"KEY": ["ID", -1, "u", 1, 0]}',
+            '{"KEY": ["ID", "many", "u", 1, 0]}', '{"KEY": ["ID", 4.6e18, "u", 1, 0]}',
+            '{"KEY": ["ID", true, "u", 1, 0]}', '{"KEY": ["ID", 40, null, 1, 0]}',
+            '{"KEY": ["ID", 40, "u", 1, null]}',
+        )),
+    ],
+)  # fmt: skip
 def test_a_damaged_memory_costs_no_more_than_the_time(
     cache: Path, opened: list[str], tmp_path: Path, damage: str
 ) -> None:
     path = write_files(tmp_path / "data", 1, 40)[0]
     fileset(path)
     [page] = cache.iterdir()
-    key = next(iter(json.loads(page.read_text())["files"]))
-    page.write_text(damage.replace("KEY", key))
+    [(key, row)] = json.loads(page.read_text())["files"].items()
+    page.write_text(damage.replace("KEY", key).replace("ID", row[0]))
     assert fileset(path).total == 40
     assert fileset(path).total == 40
     assert len(opened) == 2

@@ -360,6 +360,14 @@ def test_another_version_is_read_plainly(
     assert not isinstance(file.directory["tree"], LazyTree)
 
 
+def test_classes_of_the_users_own_are_for_uproot_alone(tmp_path: Path) -> None:
+    part = chunk(uncompressed(tmp_path / "a.root"), "tree")
+    own = dict(uproot.classes)
+    file = OpenFile(part, Settings(BaseSchema, {"custom_classes": own}))
+    assert file.plainly == "uproot_options have custom_classes"
+    assert file.directory.file.custom_classes is own
+
+
 def test_a_schema_that_looks_at_metadata_is_asked_each_time(tmp_path: Path) -> None:
     part = chunk(uncompressed(tmp_path / "a.root"), "tree")
     file = OpenFile(part, Settings(Curious))

@@ -48,6 +48,18 @@ def test_each_event_is_in_one_range(events: int, cluster: int) -> None:
     assert len(cut) == -(-events // 100)
 
 
+def test_a_file_without_events_has_one_range_without_any() -> None:
+    assert list(ranges(0, 100)) == list(ranges(0, 100, 30)) == [(0, 0)]
+
+
+def test_too_many_chunks_are_refused_before_they_are_made() -> None:
+    with pytest.raises(RequestError) as raised:
+        plan(files(5, 2**62, 7), 200_000)
+    assert "give at least chunksize=4,611,686,018,428 or fewer files" in str(raised.value)
+    assert "are in /f1.root" in str(raised.value)
+    assert len(plan(files(2**62), 2**62).chunks) == 1
+
+
 def test_cuts_move_to_clusters_that_are_near() -> None:
     assert list(ranges(1_000, 250, 240)) == [(0, 240), (240, 480), (480, 720), (720, 1_000)]
     assert list(ranges(1_000, 250, 0)) == [(0, 250), (250, 500), (500, 750), (750, 1_000)]
