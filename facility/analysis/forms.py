@@ -23,7 +23,7 @@ from uproot.behaviors.TBranch import TBranch
 
 from facility.analysis import lazytree
 from facility.analysis.baskets import Baskets
-from facility.analysis.lazytree import LayoutError
+from facility.analysis.layout import LayoutError
 
 TESTED = ("2026.9.0",)
 """Versions of coffea of which every schema's events were compared with its own."""

@@ -26,7 +26,8 @@ from uproot.behaviors.TTree import TTree
 from facility.analysis.baskets import Baskets
 from facility.analysis.bookkeepers import Weights, weights
 from facility.analysis.forms import Columns, events_of, form_of, untested
-from facility.analysis.lazytree import VERSIONS, LayoutError, LazyTree, open_lazily
+from facility.analysis.layout import LayoutError
+from facility.analysis.lazytree import VERSIONS, LazyTree, open_lazily
 from facility.analysis.opening import find, open_root
 from facility.analysis.plan import TOLD, Chunk
 from facility.analysis.rootfile import is_address

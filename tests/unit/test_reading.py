@@ -23,7 +23,7 @@ from coffea.nanoevents import (
 )
 
 from facility.analysis import chunk as chunks
-from facility.analysis import forms, lazytree, openfile
+from facility.analysis import forms, layout, lazytree, openfile
 from facility.analysis.lazytree import LazyTree
 from facility.analysis.openfile import OpenFile, Settings
 from facility.analysis.physlite import PhysliteSchema, quiet
@@ -380,7 +380,7 @@ def test_a_layout_that_is_not_known_is_read_plainly(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     part = chunk(uncompressed(tmp_path / "a.root"), "tree")
-    monkeypatch.setattr(lazytree, "BRANCHES", (12,))
+    monkeypatch.setattr(layout, "BRANCHES", (12,))
     file = OpenFile(part, Settings(BaseSchema))
     assert file.plainly == "a branch is of version 13"
     assert ak.to_list(file.events(part, {}).x) == list(range(10))
@@ -425,6 +425,19 @@ def test_what_uproot_reads_by_the_description_in_the_file_is_told_as_that(
         assert ak.to_list(file.events(part, {}).y) == list(range(10))
     # What uproot has put aside for that file changes nothing for others.
     assert OpenFile(part, Settings(BaseSchema)).plainly is None
+
+
+def test_what_is_inside_something_ends_no_later_than_that(tmp_path: Path) -> None:
+    # Else damaged numbers of bytes would have the same bytes walked along again and again.
+    path = uncompressed(tmp_path / "a.root")
+    content = bytearray(path.read_bytes())
+    at = content.index(b"TBranch\0") - 8
+    count = int.from_bytes(content[at : at + 4], "big")
+    content[at : at + 4] = (count + 1_000).to_bytes(4, "big")
+    path.write_bytes(content)
+    with lazytree.open_lazily(str(path), {}) as file, pytest.raises(layout.LayoutError) as raised:
+        file["tree"]
+    assert str(raised.value) == "a branch ends behind its list"
 
 
 def test_a_column_of_another_type_is_read_plainly(tmp_path: Path) -> None:
@@ -482,7 +495,7 @@ def test_weights_of_a_tree_that_cannot_be_read_lazily(
     assert expected is not None
     assert expected.events == 100
     file = OpenFile(part, Settings(BaseSchema))
-    monkeypatch.setattr(lazytree, "BRANCHES", (12,))
+    monkeypatch.setattr(layout, "BRANCHES", (12,))
     assert file.sums_of_weights() == expected
     assert file.plainly is None
     assert str(file.weights_plainly).startswith("its sums of weights: ")
