@@ -261,11 +261,10 @@ class Report:
         """One sentence for each dataset that adds nothing, since it has no events."""
         told = []
         for (dataset,), records in self._groups(lambda r: (r.chunk.dataset,)):
-            reasons = Counter(record.nothing for record in records)
-            if None not in reasons:
+            if all(record.nothing for record in records):
                 told.append(
                     f"dataset {dataset!r} has no events, and nothing of it is in the result: the "
-                    f"processor has none for no events ({reasons.most_common(1)[0][0]})"
+                    f"processor gives none for no events ({records[0].nothing})"
                 )
         return told
 
