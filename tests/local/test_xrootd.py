@@ -105,6 +105,11 @@ def test_a_folder_its_files_and_wildcards(origin: Server) -> None:
     for same in (at(origin, "data"), at(origin, "data/*"), at(origin, "d*/DAOD*.root.?"),
                  at(origin, "**/DAOD*"), list(whole["data"]["files"])):  # fmt: skip
         assert fileset(same).found == whole.found
+    # A tree behind a file, or behind a wildcard.
+    one = next(iter(whole["data"]["files"]))
+    for behind in (f"{one}:CollectionTree", [f"{one}:/CollectionTree;1"]):
+        assert list(fileset(behind, treename="none")["data"]["files"]) == [one]
+    assert fileset(f"{at(origin)}*.root.1:CollectionTree", treename="none").total == whole.total
     found = fileset(at(origin, "more/**/*.root"))["data"]["files"]
     assert list(found) == [at(origin, "more/a/a.root"), at(origin, "more/b/c/c.root")]
     assert list(fileset(at(origin, "more/*/[ac].root"))["data"]["files"]) == list(found)[:1]
@@ -175,7 +180,7 @@ def test_a_second_plan_asks_for_versions_only(
     opened: list[str] = []
     real = filesets.inspect
     monkeypatch.setattr(
-        filesets, "inspect", lambda path, tree: (opened.append(path), real(path, tree))[1]
+        filesets, "inspect", lambda path, *more: (opened.append(path), real(path, *more))[1]
     )
     second = [fileset(at(origin, name)) for name in ("changing/", "changing/x.root", "data/")]
     assert [each.found for each in second] == [each.found for each in first]
