@@ -104,7 +104,7 @@ def test_results_that_cannot_be_added_so_far(c: PooledCluster, files: Fileset) -
 
 
 def test_mistakes_are_told_before_it_begins(c: PooledCluster, files: Fileset) -> None:
-    with pytest.raises(TypeError, match="chunk_size"):
+    with pytest.raises(RequestError, match="did you mean chunksize=?"):
         start(len, files, c, chunk_size=1)
     with pytest.raises(RequestError, match="chunksize"):
         start(len, files, c, chunksize=0)
