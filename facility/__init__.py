@@ -63,7 +63,11 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
-    value = globals()[name] = getattr(import_module(_LATER[name]), name)
+    from facility.loading import with_dask
+
+    with with_dask(importing=True):
+        module = import_module(_LATER[name])
+    value = globals()[name] = getattr(module, name)
     return value
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from facility.errors import FacilityError
+from facility.loading import with_dask
 
 if TYPE_CHECKING:
     from facility.hub.kubernetes.admin import Administration
@@ -39,7 +40,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if arguments.run is None:
             arguments.parser.print_help(sys.stderr)
             return USAGE
-        code: int = arguments.run(arguments)
+        with with_dask():
+            code: int = arguments.run(arguments)
         sys.stdout.flush()
     except FacilityError as error:
         print(f"facility: {error}", file=sys.stderr)

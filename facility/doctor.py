@@ -11,7 +11,7 @@ from pathlib import Path
 
 from packaging.requirements import Requirement
 
-from facility import names
+from facility import daskconfig, names
 from facility.backend import KUBERNETES, choose_backend, runs_in_pod
 from facility.config import Config, load, names_of
 from facility.errors import FacilityError
@@ -94,6 +94,7 @@ def examine(config: str | None = None) -> Diagnosis:
     found.facts.append(("This machine", describe_machine(machine)))
     backend = _examine_backend(found)
     _examine_pools(found, config, machine, backend)
+    _examine_dask(found)
     _examine_data_folder(found, names.data_folder())
     _examine_packages(found, packages(), backend)
     return found
@@ -182,6 +183,13 @@ def _of_pools(config: Config, machine: Machine) -> list[str]:
     return [limit.reason for limit in room.values() if limit.workers == 0] + emulated(
         config, machine, config.pools
     )
+
+
+def _examine_dask(found: Diagnosis) -> None:
+    """Look at what the user has set of Dask."""
+    own = daskconfig.settings()
+    found.missing += daskconfig.problems(own)
+    found.advice += daskconfig.overridden(own)
 
 
 def _examine_data_folder(found: Diagnosis, folder: Path) -> None:

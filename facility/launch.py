@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import dask
 
 from facility import config as configuration
-from facility import counts
+from facility import counts, daskconfig
 from facility.backend import LOCAL, choose_backend, runs_in_pod
 from facility.certificates import Authority
 from facility.config import Config
@@ -105,6 +105,7 @@ def cluster(
         untagged=untagged,
         name=name,
     )
+    daskconfig.check()
     for note in (*above, *checked.notes, *site.notes(loaded, asked)):
         PooledCluster.say(note)
     name = checked.name or f"dask-{secrets.token_hex(3)}"

@@ -6,10 +6,15 @@ Certificates stand where Dask's configuration, set as environment variables, fin
 import asyncio
 import os
 
+import dask
 from distributed.scheduler import Scheduler
 
 from facility import names
+from facility.daskconfig import OURS
 from facility.serving import look_seldom, serve_scheduler
+
+WORKER_TTL = "5 minutes"
+"""After which a worker counts as lost whose pod is there and says nothing."""
 
 
 async def serve() -> None:
@@ -29,4 +34,6 @@ async def serve() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(serve())
+    # Whatever the image's files and the pod's variables say.
+    with dask.config.set({**OURS, "distributed.scheduler.worker-ttl": WORKER_TTL}):
+        asyncio.run(serve())

@@ -90,7 +90,9 @@ def main() -> int:
     received.take()
     import dask
 
-    with dask.config.set(settings["dask"]):
+    from facility.daskconfig import OURS
+
+    with dask.config.set({**OURS, **settings["dask"]}):
         try:
             asyncio.run(serve(settings, member, remarks, received))
         except RuntimeError as error:

@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import shutil
 import sys
 import time
 from collections.abc import Iterable, Mapping
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from dask.utils import format_bytes
 
-from facility import names
+from facility import daskconfig, names
 from facility.certificates import Authority, authority, server_files
 from facility.config import Pool
 from facility.errors import ClusterFailedError
@@ -57,7 +56,7 @@ class LocalBackend:
         self.name = name
         self.machine = machine or this_machine()
         self.authority: Authority = authority()
-        self.folder = registry.create(name)
+        self.folder = registry.create(name, daskconfig.temporary_directory())
         self.members: dict[str, Member] = {}
         self._scheduler: Child | None = None
         self._address: str | None = None
@@ -89,7 +88,8 @@ class LocalBackend:
             await asyncio.to_thread(child.wait, CLOSE_SECONDS)
             raise ClusterFailedError(
                 f"The scheduler of Dask cluster {self.name!r} did not start: it "
-                f"{child.ended() or 'does not answer'}. Its log ends with:\n{child.tail()}"
+                f"{child.ended() or 'does not answer'}. {daskconfig.suspects()} "
+                f"Its log ends with:\n{child.tail()}"
             )
         self._address = answer["address"]
         for waiting, told in self._untold:
@@ -153,7 +153,7 @@ class LocalBackend:
             "threads": pool.threads,
             "memory": request.memory,
             "resources": resources(pool),
-            "folder": str(self.folder / "scratch"),
+            "folder": str(self.folder / registry.SCRATCH),
             "death_timeout": CONNECT_SECONDS,
             "dask": {**common["dask"], **spilling(pool)},
         }
@@ -224,10 +224,12 @@ class LocalBackend:
             children.insert(0, self._scheduler)
         _end(children)
         self.members.clear()
-        for path in self.folder.glob("*") if keep_logs else [self.folder]:
-            if path.is_dir() and path.name != registry.LOGS:
-                shutil.rmtree(path, ignore_errors=True)
-            elif path.is_file():
+        if not keep_logs:
+            registry.remove(self.folder)
+            return
+        registry.remove_scratch(self.folder)
+        for path in self.folder.glob("*"):
+            if path.is_file():
                 path.unlink(missing_ok=True)
 
     def abandon(self) -> None:
@@ -253,8 +255,9 @@ class LocalBackend:
                 **server_files(self.folder),
             },
             "dask": {
+                **daskconfig.OURS,
                 **self.authority.configuration(),
-                "distributed.comm.require-encryption": True,
+                "temporary-directory": str(self.folder / registry.SCRATCH),
                 # Processes are watched as such. A time to live would take a worker for
                 # dead whose task holds the interpreter for minutes, as compiled code does.
                 "distributed.scheduler.worker-ttl": None,

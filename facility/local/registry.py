@@ -7,6 +7,7 @@ from which another process can find, show and end the Dask cluster.
 import contextlib
 import json
 import shutil
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -16,10 +17,12 @@ import psutil
 
 from facility import names
 from facility.errors import ClusterFailedError, FacilityError, RequestError, nearest
-from facility.files import write_private
+from facility.files import PRIVATE_FILE, check_room, make_folder, refusal, write_private
 
 RECORD = "cluster.json"
 LOGS = "logs"
+SCRATCH = "scratch"
+"""What workers put on disk: a folder, or a link to one on the disk that the user has chosen."""
 WORK = "work"
 """A file whose time says when the Dask cluster last had work."""
 KEEP_LOGS = 86400.0
@@ -69,15 +72,20 @@ class Record:
             return
 
 
-def create(name: str) -> Path:
+def create(name: str, scratch: Path | None = None) -> Path:
     """Make the folder of a new Dask cluster.
+
+    Parameters
+    ----------
+    scratch
+        Where workers put on disk what does not fit into memory; by default in that folder.
 
     Raises
     ------
     RequestError
         Where a Dask cluster of that name runs.
     FacilityError
-        Where the folder cannot be made.
+        Where the folder cannot be made, or takes nothing more.
     """
     folder = names.clusters_folder() / name
     found = read(folder)
@@ -88,16 +96,42 @@ def create(name: str) -> Path:
         )
         raise RequestError("This Dask cluster cannot be started", [problem])
     try:
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True, mode=0o700)
-        (folder / LOGS).mkdir()
+        remove(folder)
+        make_folder(folder / LOGS)
+        check_room(folder)
     except OSError as error:
+        remove(folder)
         raise FacilityError(
-            f"A Dask cluster needs a folder of its own and {folder} cannot be made: "
-            f"{error.strerror or error}. Make its parent writable, or set XDG_DATA_HOME to a "
-            "folder that is."
+            f"A Dask cluster needs a folder of its own, and {folder} cannot be made: "
+            f"{refusal(error, folder)}"
+        ) from error
+    try:
+        if scratch is None:
+            make_folder(folder / SCRATCH)
+        else:
+            (folder / SCRATCH).symlink_to(tempfile.mkdtemp(prefix=f"facility-{name}-", dir=scratch))
+    except OSError as error:
+        remove(folder)
+        instead = "set Dask's temporary-directory to a folder"
+        raise FacilityError(
+            f"The workers of a Dask cluster need a folder in {scratch or folder}, which cannot be "
+            f"made: {refusal(error, scratch or folder, instead)}"
         ) from error
     return folder
+
+
+def remove(folder: Path) -> None:
+    """Remove the folder of a Dask cluster, and what its workers have put elsewhere."""
+    remove_scratch(folder)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def remove_scratch(folder: Path) -> None:
+    """Remove what workers have put on disk."""
+    scratch = folder / SCRATCH
+    shutil.rmtree(scratch.resolve(), ignore_errors=True)
+    if scratch.is_symlink():
+        scratch.unlink()
 
 
 def write(folder: Path, record: Record) -> None:
@@ -115,8 +149,9 @@ def read(folder: Path) -> Record | None:
 
 
 def note_work(folder: Path) -> None:
-    """Note that a Dask cluster has work now."""
-    (folder / WORK).touch()
+    """Note that a Dask cluster has work now, where the disk has room for that."""
+    with contextlib.suppress(OSError):
+        (folder / WORK).touch(mode=PRIVATE_FILE)
 
 
 def worked_since(moment: float) -> bool:
@@ -138,8 +173,8 @@ def records() -> list[Record]:
         record = read(folder)
         if record is not None and record.runs:
             found.append(record)
-        elif time.time() - folder.stat().st_mtime > KEEP_LOGS:
-            shutil.rmtree(folder, ignore_errors=True)
+        elif time.time() - _modified(folder) > KEEP_LOGS:
+            remove(folder)
     return sorted(found, key=lambda record: record.started)
 
 

@@ -3,8 +3,8 @@
 import asyncio
 import json
 import os
-import shutil
 import time
+from pathlib import Path
 from typing import Any
 
 import dask
@@ -12,6 +12,7 @@ from distributed.scheduler import Scheduler
 from distributed.security import Security
 
 from facility import names
+from facility.local import registry
 from facility.local.child import read_settings, write_answer
 from facility.scheduler import SETTINGS_VARIABLE
 from facility.serving import look_seldom, serve_scheduler
@@ -50,7 +51,7 @@ def main() -> None:
     if os.getppid() != owner:
         # Nobody else is left to remove what the Dask cluster kept on disk.
         time.sleep(WORKERS_CLOSE)
-        shutil.rmtree(settings["folder"], ignore_errors=True)
+        registry.remove(Path(settings["folder"]))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """The hub on Kubernetes without one: quotas of a user, words of a start, what is swept."""
 
 import datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,11 +11,13 @@ from traitlets.config import Config as Traits
 from facility import names
 from facility.errors import ConfigError, ProblemsError
 from facility.hub.dashboards import is_dashboard, own_namespace
+from facility.hub.jupyterhub_config import configure as configure_machine
 from facility.hub.kubernetes import login, progress, room, sweep
 from facility.hub.kubernetes.compare import is_as_made
 from facility.hub.kubernetes.configuration import configure, database, profiles
 from facility.hub.kubernetes.site import read_values
 from facility.hub.kubernetes.tenancy import Site, api_server, manifests, permitted_images
+from facility.hub.settings import HubSettings
 from facility.kubernetes import ends
 from facility.kubernetes.manifests import SCHEDULER_RESOURCES
 from facility.kubernetes.tenant import Tenant
@@ -41,6 +44,55 @@ def configured(chosen: Site, **secrets: str) -> Any:
     found = Traits()
     configure(found, chosen, {**SECRETS, **secrets})
     return found
+
+
+class Once:
+    """A configuration of JupyterHub in which each setting may be set once."""
+
+    def __init__(self) -> None:
+        vars(self).update(sections={}, values={})
+
+    def __getattr__(self, name: str) -> Any:
+        if name[0].isupper():
+            return self.sections.setdefault(name, Once())
+        return self.values[name]
+
+    def __setattr__(self, name: str, value: object) -> None:
+        assert name not in self.values, f"{name} is set twice"
+        self.values[name] = value
+
+
+SAME = ({"Spawner", "LocalProcessSpawner", "OwnSpawner", "KubeSpawner"}, {"Authenticator"})
+"""Sections that set the same things, since a class has what it inherits."""
+
+
+def no_setting_twice(found: Once) -> None:
+    for related in SAME:
+        sections = [each for name, each in found.sections.items() if name in related]
+        names_ = [name for section in sections for name in section.values]
+        assert len(names_) == len(set(names_))
+    assert len(found.sections["JupyterHub"].values) > 8
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {},
+        {"singleuser": {"storage": {"type": "none"}, "identity": {"uid": "a.uid", "gid": "a.gid"}}},
+        {"sharedVolumes": {"cvmfs": {"mountPath": "/cvmfs", "storageClass": "cvmfs"}}},
+    ],
+)
+def test_no_setting_of_the_hub_is_set_twice(values: dict[str, Any]) -> None:
+    found = Once()
+    configure(found, site(**values), SECRETS)
+    no_setting_twice(found)
+
+
+def test_no_setting_of_the_hub_on_one_machine_is_set_twice(tmp_path: Path) -> None:
+    found = Once()
+    chosen = HubSettings(tmp_path, tmp_path, "ada", 8000, 8081, 8082)
+    configure_machine(found, chosen, "secret", {})
+    no_setting_twice(found)
 
 
 def test_the_largest_of_several_groups_counts_and_a_users_own_outweighs_them() -> None:

@@ -22,7 +22,8 @@ CULLER_SCOPES = ("list:users", "read:users:activity", "read:servers", "delete:se
 HTTP_TIMEOUT = 120
 CALL_SECONDS, CALLS_SECONDS = 20, 120
 """Seconds of a call of Kubernetes by KubeSpawner, and of all attempts. Its own 3 and 30 are too few
-for a busy API server: a call that is given up may have made the pod, which the next one deletes."""
+for a busy API server: a call that is given up may have made the pod, which the next one deletes;
+and a start has to outlast the restart of an API server that is the only one."""
 INHERITED = (
     *("FACILITY_RELEASE", "FACILITY_NAMESPACE", "FACILITY_VERSION", "HOME"),
     *("KUBERNETES_SERVICE_HOST", "KUBERNETES_SERVICE_PORT"),
@@ -33,8 +34,6 @@ ACTIVITY_INTERVAL = 300
 ROUTES_INTERVAL = 20
 """Seconds until a proxy that started anew is told again where all servers are, which JupyterHub
 does when it looks for activity."""
-OUTAGE_SECONDS = 90
-"""Seconds for which a start asks again while the API server does not answer."""
 
 
 def configure(c: Any, site: Site, secrets: Mapping[str, str]) -> None:
@@ -128,7 +127,6 @@ def _spawner(c: Any, site: Site) -> None:
     spawner.cmd = ["python", "-m", "facility.hub.kubernetes.server"]
     spawner.ip, spawner.port = "0.0.0.0", names.USER_SERVER_PORT
     spawner.start_timeout, spawner.http_timeout = servers.start_timeout, HTTP_TIMEOUT
-    spawner.k8s_api_request_retry_timeout = OUTAGE_SECONDS
     spawner.cpu_limit, spawner.cpu_guarantee = servers.cpu_limit, servers.cpu_guarantee
     spawner.mem_limit, spawner.mem_guarantee = servers.memory_limit, servers.memory_guarantee
     spawner.node_selector = dict(servers.node_selector)
