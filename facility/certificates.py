@@ -9,6 +9,7 @@ them.
 
 import datetime
 import fcntl
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from facility import names
 from facility.errors import FacilityError
-from facility.files import write_private
+from facility.files import make_private, open_private, refusal, write_private
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
@@ -93,9 +94,18 @@ class Authority:
         )
 
     def issue(self, folder: Path) -> None:
-        """Write certificates for the scheduler and the workers of one Dask cluster."""
-        for role in ("scheduler", "worker"):
-            self._issue(role, folder / f"{role}.pem", folder / f"{role}.key")
+        """Write certificates for the scheduler and the workers of one Dask cluster.
+
+        Raises
+        ------
+        FacilityError
+            Where the folder cannot be written.
+        """
+        try:
+            for role in ("scheduler", "worker"):
+                self._issue(role, folder / f"{role}.pem", folder / f"{role}.key")
+        except OSError as error:
+            raise _not_kept(error, folder) from error
 
     def _issue(self, role: str, cert_file: Path, key_file: Path) -> None:
         certificate, key = self._sign(role)
@@ -146,18 +156,21 @@ def authority(folder: Path | None = None) -> Authority:
             if _days_left(found.client_cert) < RENEW_DAYS:
                 found._issue("client", found.client_cert, found.client_key)
     except OSError as error:
-        raise FacilityError(
-            f"The certificates of your Dask clusters cannot be kept in {folder}: "
-            f"{error.strerror or error}. Make that folder writable, or set XDG_DATA_HOME "
-            "to a folder that is."
-        ) from error
+        raise _not_kept(error, folder) from error
     return found
+
+
+def _not_kept(error: OSError, folder: Path) -> FacilityError:
+    return FacilityError(
+        f"The certificates of your Dask clusters cannot be kept in {folder}: "
+        f"{refusal(error, folder)}"
+    )
 
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with (folder / "lock").open("w") as lock:
+    make_private(folder)
+    with os.fdopen(open_private(folder / "lock", os.O_RDWR), "r+b") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 

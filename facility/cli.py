@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from facility.errors import FacilityError
+from facility.files import is_full, refusal
 from facility.loading import with_dask
 
 if TYPE_CHECKING:
@@ -55,7 +56,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return GOOD
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        print(f"facility: {where}{error.strerror or error}", file=sys.stderr)
+        told = error.strerror or str(error)
+        if where and is_full(error):
+            told = refusal(error, Path(error.filename), "use a folder")
+        print(f"facility: {where}{told}", file=sys.stderr)
         return FAILED
     return code
 

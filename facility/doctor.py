@@ -3,7 +3,6 @@
 import os
 import platform
 import re
-import tempfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from importlib import metadata
@@ -15,6 +14,7 @@ from facility import daskconfig, names
 from facility.backend import KUBERNETES, choose_backend, runs_in_pod
 from facility.config import Config, load, names_of
 from facility.errors import FacilityError
+from facility.files import ELSEWHERE, check_room, free, refusal
 from facility.local.limits import emulated, limits
 from facility.machine import Machine, this_machine
 
@@ -95,7 +95,7 @@ def examine(config: str | None = None) -> Diagnosis:
     backend = _examine_backend(found)
     _examine_pools(found, config, machine, backend)
     _examine_dask(found)
-    _examine_data_folder(found, names.data_folder())
+    _examine_folders(found)
     _examine_packages(found, packages(), backend)
     return found
 
@@ -192,18 +192,27 @@ def _examine_dask(found: Diagnosis) -> None:
     found.advice += daskconfig.overridden(own)
 
 
-def _examine_data_folder(found: Diagnosis, folder: Path) -> None:
-    found.facts.append(("Data folder", str(folder)))
+def _examine_folders(found: Diagnosis) -> None:
+    """Look whether what has to be written can be, by writing some of it."""
+    data, cache = names.data_folder(), names.cache_folder()
+    found.facts.append(("Data folder", f"{data}, {free(data)}"))
+    if problem := _unwritable(data, ELSEWHERE):
+        found.missing.append(f"the data folder {data} cannot be written: {problem}")
+    if problem := _unwritable(cache, "set XDG_CACHE_HOME to a folder"):
+        found.advice.append(f"the cache folder {cache} cannot be written: {problem}")
+    scratch = daskconfig.temporary_directory()
+    if scratch and scratch.is_dir() and (problem := _unwritable(scratch, "choose a folder")):
+        found.missing.append(f"Dask's temporary-directory {scratch} cannot be written: {problem}")
+
+
+def _unwritable(folder: Path, instead: str) -> str | None:
     # The folder may not exist yet: then it can be made in the first one that does.
     existing = next((place for place in (folder, *folder.parents) if place.exists()), folder)
     try:
-        with tempfile.TemporaryFile(dir=existing):
-            pass
+        check_room(existing)
     except OSError as error:
-        found.missing.append(
-            f"the data folder {folder} cannot be written ({error.strerror}); "
-            "set XDG_DATA_HOME to a folder that can"
-        )
+        return refusal(error, existing, instead)
+    return None
 
 
 def _examine_packages(found: Diagnosis, listed: list[Package], backend: str) -> None:

@@ -6,6 +6,8 @@ import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from facility.files import make_folder, write_private
+
 
 def top_names(files: Iterable[str]) -> set[str]:
     """Return the names of the modules and packages that files belong to."""
@@ -39,8 +41,8 @@ class Placed:
         place = self.folder / content
         for name, data in files.items():
             path = place / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(data)
+            make_folder(path.parent)
+            write_private(path, data)
         self.files, self._place = files, str(place)
         sys.path.insert(0, self._place)
         self._forget()

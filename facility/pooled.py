@@ -23,6 +23,7 @@ from facility import explain, modules, names
 from facility.adaptive import Bounds
 from facility.errors import ClusterFailedError, RequestError, nearest
 from facility.fleet import Fleet
+from facility.logs import SHOWN
 from facility.request import Count, Limit, rescaled
 from facility.table import Table, Text
 from facility.widget import DrawnCluster
@@ -31,6 +32,10 @@ if TYPE_CHECKING:
     from distributed.security import Security
 
 logger = logging.getLogger("facility")
+
+
+MOST_LOGS, LEAST_LOG = 1_000_000, 4_000
+"""Bytes that are shown of all workers of a pool, and of each however many there are."""
 
 
 class RoutingWarning(UserWarning):
@@ -333,7 +338,7 @@ class PooledCluster(DrawnCluster):
         return self._fleet.explain()
 
     def logs(self, pool: str | None = None) -> Text:
-        """Return what the workers of a pool have printed, lost ones included.
+        """Return the end of what the workers of a pool have printed, lost ones included.
 
         Parameters
         ----------
@@ -353,7 +358,8 @@ class PooledCluster(DrawnCluster):
         members = sorted({name for group in crew.groups.values() for name in group.members})
         if crew.last_loss is not None:
             members.append(crew.last_loss.name)
-        parts = [f"--- {name}\n{self._fleet.backend.logs(name)}" for name in members]
+        most = max(LEAST_LOG, min(SHOWN, MOST_LOGS // max(1, len(members))))
+        parts = [f"--- {name}\n{self._fleet.backend.logs(name, most)}" for name in members]
         return Text("\n".join(parts) or f"pool {pool} has had no workers yet")
 
 

@@ -4,6 +4,7 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 from facility.config import Pool
+from facility.logs import SHOWN
 from facility.request import Ended, PoolRequest
 
 if TYPE_CHECKING:
@@ -58,8 +59,14 @@ class Backend(Protocol):
     def note_work(self) -> None:
         """Let others of the user's processes know that there is work."""
 
-    def logs(self, member: str | None = None) -> str:
-        """Return what a worker, or without a name the scheduler, has printed."""
+    def logs(self, member: str | None = None, most: int = SHOWN) -> str:
+        """Return the end of what a worker, or without a name the scheduler, has printed.
+
+        Parameters
+        ----------
+        most
+            Bytes at most.
+        """
 
     async def close(self, *, keep_logs: bool = False) -> None:
         """End everything and leave nothing behind, but the logs where they will be asked for."""

@@ -5,10 +5,8 @@ parameter, schema or input has another name, and never meets an old result.
 """
 
 import hashlib
-import os
 import pickle
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +14,10 @@ from facility.analysis.fingerprint import UnknownContentError, fingerprint
 from facility.analysis.plan import Chunk, Plan, halves
 from facility.analysis.record import Receipt
 from facility.errors import RequestError
+from facility.files import check_room, make_folder, refusal, write_private
 
 SUFFIX = ".chunk"
+CHOOSE = "choose a folder"
 DIGEST = hashlib.sha256
 
 
@@ -71,13 +71,12 @@ class Checkpoint:
             )
             raise RequestError("The run cannot keep a checkpoint", [problem]) from None
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            probe = folder / f".probe-{os.getpid()}"
-            probe.touch()
-            probe.unlink()
+            # What is in it is unpickled: nobody else may write there.
+            make_folder(folder)
+            check_room(folder, 1)
             self._there = {path.name for path in folder.iterdir()}
         except OSError as error:
-            problem = f"the folder {folder} is not writable ({error.strerror}); choose another one"
+            problem = f"the folder {folder} is not writable: {refusal(error, folder, CHOOSE)}"
             raise RequestError("The run cannot keep a checkpoint", [problem]) from None
 
     def key(self, chunk: Chunk) -> str:
@@ -119,14 +118,7 @@ class Checkpoint:
             The disk is full or gone.
         """
         content = pickle.dumps((packed, receipt))
-        path = self._path(chunk)
-        unfinished = path.with_suffix(f".{os.getpid()}.part")
-        try:
-            unfinished.write_bytes(DIGEST(content).digest() + content)
-            unfinished.replace(path)
-        finally:
-            with suppress(OSError):
-                unfinished.unlink()
+        write_private(self._path(chunk), DIGEST(content).digest() + content)
 
     def _path(self, chunk: Chunk) -> Path:
         return self.folder / (self.key(chunk) + SUFFIX)

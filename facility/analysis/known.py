@@ -6,7 +6,6 @@ one version of a file: another size, time or inode is another file.
 
 import hashlib
 import json
-import os
 import threading
 import time
 from collections import defaultdict
@@ -17,6 +16,7 @@ from typing import Any
 
 from facility import names
 from facility.analysis.rootfile import Inspection
+from facility.files import make_private, write_private
 
 LAYOUT = 2
 """Changes with what an entry means."""
@@ -65,13 +65,9 @@ class Known:
         for page, rows in fresh.items():
             self._read.pop(page, None)  # another run may have written meanwhile
             content = {"layout": LAYOUT, "files": {**self._entries(page), **rows}}
-            partial = page.with_name(f"{page.name}.{os.getpid()}.part")
             with suppress(OSError):
-                page.parent.mkdir(parents=True, exist_ok=True)
-                partial.write_text(json.dumps(content))
-                partial.replace(page)
-            with suppress(OSError):
-                partial.unlink()
+                make_private(page.parent)
+                write_private(page, json.dumps(content).encode())
         if fresh:
             self._forget()
 

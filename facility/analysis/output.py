@@ -14,6 +14,7 @@ from facility.analysis.plan import Chunk, Plan, halves
 from facility.analysis.rootfile import LONGEST_LIST, is_address
 from facility.analysis.skim import FORMATS, UNFINISHED, SkimFile, folder_of, stem, written
 from facility.errors import RequestError
+from facility.files import READABLE_FOLDER, check_room, make_folder, refusal
 
 
 class MissingSkimsError(Exception):
@@ -40,12 +41,11 @@ class Output:
         self.folder = Path(folder).expanduser().absolute()
         self._plan = plan
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            self._probe.touch()
-            self._probe.unlink()
+            make_folder(self.folder, READABLE_FOLDER)
+            check_room(self.folder, 1)
         except OSError as error:
-            told = error.strerror or str(error)
-            raise _refusal(f"the folder {self.folder} is not writable ({told})") from None
+            told = refusal(error, self.folder, "choose a folder")
+            raise _refusal(f"the folder {self.folder} is not writable: {told}") from None
 
     @property
     def _probe(self) -> Path:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from facility.analysis.bookkeepers import Weights, total
 from facility.analysis.plan import Plan
 from facility.analysis.record import NOT_ASKED, STATES, Record, State
+from facility.files import write_readable
 from facility.table import Table
 
 if TYPE_CHECKING:
@@ -318,7 +319,7 @@ class Report:
     def save(self, path: str | Path) -> Path:
         """Write the JSON to a file."""
         path = Path(path)
-        path.write_text(self.to_json())
+        write_readable(path, self.to_json().encode())
         return path
 
     def plot(self) -> "Figure":

@@ -23,6 +23,7 @@ from facility.analysis.generate import Columns, columns
 from facility.analysis.progress import track
 from facility.backend import runs_in_pod
 from facility.errors import SampleError, nearest
+from facility.files import READABLE_FILE, READABLE_FOLDER, free, keep_from_others, make_folder
 from facility.names import data_folder
 
 TREE = "CollectionTree"
@@ -177,9 +178,9 @@ def _mistakes(files: int, events: int, seed: int, codec: str, level: int) -> Ite
 def _make(folder: Path, needed: int) -> None:
     """Make the folder and check, before hours of work, that it has room for the files."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder, READABLE_FOLDER)
         probe = folder / ".facility-sample"
-        probe.touch()
+        probe.touch(READABLE_FILE)
         probe.unlink()
     except OSError as error:
         raise SampleError(
@@ -229,12 +230,14 @@ def _write(
                     tree = _tree(file, block)
                 tree.extend(block)
                 yield start
+        keep_from_others(unfinished)
         unfinished.replace(path)
     except OSError as error:
-        raise SampleError(
-            "The synthetic files cannot be written",
-            [f"{path} could not be finished ({error.strerror}); the unfinished file was removed."],
-        ) from error
+        problem = (
+            f"{path} could not be finished ({error.strerror}); the unfinished file was removed. "
+            f"{free(path.parent)}: remove something there, or choose another folder."
+        )
+        raise SampleError("The synthetic files cannot be written", [problem]) from error
     finally:
         with suppress(OSError):
             unfinished.unlink()

@@ -19,6 +19,7 @@ from typing import Any, Literal, NoReturn, get_args
 import awkward as ak
 
 from facility.analysis.plan import Chunk
+from facility.files import READABLE_FOLDER, free, keep_from_others, make_folder
 
 Format = Literal["parquet", "root"]
 FORMATS: tuple[Format, ...] = get_args(Format)
@@ -262,11 +263,12 @@ def _write(skim: Skim, chunk: Chunk, folder: Path, run: str) -> SkimFile:
     path = where / f"{stem(chunk)}.{skim.format}"
     part = where / f".{path.name}.{run}-{secrets.token_hex(4)}{UNFINISHED}"
     try:
-        where.mkdir(parents=True, exist_ok=True)
+        make_folder(where, READABLE_FOLDER)
         if skim.format == "root":
             _write_tree(part, skim.tree or chunk.tree, skim.columns)
         else:
             ak.to_parquet(ak.zip(skim.columns, depth_limit=1), str(part))
+        keep_from_others(part)
         size = part.stat().st_size
     except Exception as error:
         with suppress(OSError):
@@ -278,7 +280,8 @@ def _write(skim: Skim, chunk: Chunk, folder: Path, run: str) -> SkimFile:
         if disk.errno is None or disk.errno not in LASTING:
             raise disk from None
         told = f"{path} cannot be written ({os.strerror(disk.errno)})"
-        raise SkimError(f"{told}: make room in {folder}, or choose another one") from error
+        room = f"make room in {folder} ({free(folder)}), or choose another one"
+        raise SkimError(f"{told}: {room}") from error
     place = (str(path), str(part), chunk.dataset, skim.name)
     return SkimFile(*place, chunk.path, chunk.start, chunk.stop, skim.events, size)
 

@@ -14,7 +14,7 @@ from distributed import Client, Future
 from distributed.scheduler import KilledWorker
 
 from facility.analysis.asked import Asked
-from facility.analysis.checkpoint import Checkpoint
+from facility.analysis.checkpoint import CHOOSE, Checkpoint
 from facility.analysis.chunk import ChunkError, process_chunk
 from facility.analysis.cuts import Cuts
 from facility.analysis.diary import Diary
@@ -27,6 +27,7 @@ from facility.analysis.report import Report
 from facility.analysis.stalls import Stalls
 from facility.analysis.sums import Here, SumError, Sums
 from facility.analysis.tasks import LostTaskError, Tasks
+from facility.files import refusal
 
 TICK = 0.5
 """Seconds after which the loop looks round if nothing happens."""
@@ -229,9 +230,10 @@ class Window:
         try:
             self.checkpoint.save(self.cuts.chunks[index], packed, receipt)
         except OSError as error:
-            note = f"the checkpoint is not complete: {error.strerror}: {self.checkpoint.folder}"
-            if note not in self.report.notes:
-                self.report.notes.append(note)
+            folder = self.checkpoint.folder
+            note = f"the checkpoint in {folder} is not complete: "
+            if not any(each.startswith(note) for each in self.report.notes):
+                self.report.notes.append(note + refusal(error, folder, CHOOSE))
 
     def _processed(self, index: int, receipt: Receipt | None, value: Future[Any] | Here) -> None:
         record = self.records[index]

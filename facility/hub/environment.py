@@ -1,8 +1,12 @@
 """Variables of users' servers that are the same on one machine and on Kubernetes."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+
+from facility import certificates
+from facility.errors import FacilityError
+from facility.files import is_full
 
 JUPYTER = Path(__file__).with_name("jupyter")
 """Folder with the configuration of users' servers, and with an extension of JupyterLab."""
@@ -14,6 +18,23 @@ def jupyter(environ: Mapping[str, str]) -> dict[str, str]:
         name: os.pathsep.join(path for path in (str(JUPYTER), environ.get(name, "")) if path)
         for name in ("JUPYTER_CONFIG_PATH", "JUPYTER_PATH")
     }
+
+
+def certificates_environment(say: Callable[[str], object]) -> dict[str, str]:
+    """Return what Dask needs to speak TLS; nothing where the disk has no room for certificates.
+
+    Raises
+    ------
+    FacilityError
+        Where they cannot be kept for another reason.
+    """
+    try:
+        return certificates.authority().environment()
+    except FacilityError as error:
+        if not is_full(error):
+            raise
+        say(str(error))
+        return {}
 
 
 def panel(dashboard_link: str) -> dict[str, str]:

@@ -67,6 +67,7 @@ def configure(c: Any, settings: HubSettings, secret: str, environ: Mapping[str, 
     spawner = c.OwnSpawner
     spawner.hub_folder = str(settings.folder)
     spawner.log_file = str(settings.server_log)
+    spawner.umask = settings.umask
     spawner.cmd = [sys.executable, "-m", "jupyterhub.singleuser"]
     # Jupyter refuses to run as root unless it is told to.
     spawner.args = ["--allow-root"] if os.geteuid() == 0 else []

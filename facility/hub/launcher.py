@@ -12,19 +12,21 @@ from pathlib import Path
 
 from facility import names
 from facility.errors import HubError
+from facility.files import open_private, trouble
 from facility.hub import notebooks, processes, settings
 from facility.hub.lock import only_one
 from facility.hub.settings import FOLDER_VARIABLE, HubSettings
 from facility.hub.stopping import PROGRESS_INTERVAL, StopRequest, stop_everything, stop_other
+from facility.logs import shorten
 from facility.quantity import parse_seconds
 
+LOG_LOOK = 5.0
+"""Seconds between two looks at how long the logs are."""
 CONFIG_FILE = Path(__file__).with_name("jupyterhub_config.py")
 START_TIMEOUT = 180.0
 """Seconds until the login page has to answer; a slow machine takes some 20."""
 ATTEMPTS = 3
 """How often a start is tried where another program takes a port at that moment."""
-LOG_LIMIT = 5_000_000
-"""Bytes beyond which a log starts anew, one old one being kept."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -87,7 +89,7 @@ def run(arguments: argparse.Namespace) -> int:
             chosen = _settings(folder, arguments, idle_timeout)
             chosen.save()
             name_holder(chosen.address)
-            copied = notebooks.copy_notebooks(chosen.notebooks)
+            copied = notebooks.copy_notebooks_if_room(chosen.notebooks, print)
             if copied:
                 print(f"Copied {len(copied)} notebooks to {chosen.notebooks}", flush=True)
             hub = _start(chosen)
@@ -111,8 +113,13 @@ def _watch(hub: "subprocess.Popen[bytes]", chosen: HubSettings, stop: StopReques
         ready = _wait_until_ready(hub, chosen, stop)
         if ready:
             _introduce(chosen, settings.password(chosen.folder))
+        looked = 0.0
         while hub.poll() is None and not stop:
             time.sleep(0.2)
+            if time.monotonic() - looked > LOG_LOOK:
+                looked = time.monotonic()
+                for log in (chosen.hub_log, chosen.server_log):
+                    shorten(log)
     finally:
         if stop:
             stop_everything(hub, chosen.folder, stop)
@@ -178,13 +185,17 @@ def _settings(folder: Path, arguments: argparse.Namespace, idle_timeout: int) ->
         hub_port=hub_port,
         proxy_port=settings.free_port(settings.unusual_port(), avoid={port, hub_port}),
         idle_timeout=idle_timeout,
+        umask=_umask(),
     )
 
 
+def _umask() -> int:
+    found = os.umask(0o077)
+    os.umask(found)
+    return found
+
+
 def _start(chosen: HubSettings) -> "subprocess.Popen[bytes]":
-    for path in (chosen.hub_log, chosen.server_log):
-        if path.exists() and path.stat().st_size > LOG_LIMIT:
-            path.replace(path.with_suffix(".old.log"))
     own = f"{names.LOOPBACK},localhost"
     environment = os.environ | {
         FOLDER_VARIABLE: str(chosen.folder),
@@ -192,7 +203,7 @@ def _start(chosen: HubSettings) -> "subprocess.Popen[bytes]":
         "no_proxy": ",".join(filter(None, (os.environ.get("no_proxy"), own))),
         "NO_PROXY": ",".join(filter(None, (os.environ.get("NO_PROXY"), own))),
     }
-    with chosen.hub_log.open("ab") as log:
+    with os.fdopen(open_private(chosen.hub_log, os.O_WRONLY | os.O_APPEND), "ab") as log:
         log.write(f"--- start at {time.strftime('%Y-%m-%d %H:%M:%S')}\n".encode())
         log.flush()
         return subprocess.Popen(
@@ -204,6 +215,7 @@ def _start(chosen: HubSettings) -> "subprocess.Popen[bytes]":
             stderr=subprocess.STDOUT,
             # Ctrl-C is ours to hand on, once.
             start_new_session=True,
+            umask=0o077,
         )
 
 
@@ -268,8 +280,9 @@ def _no_answer(chosen: HubSettings) -> str:
 
 def _log_end(chosen: HubSettings) -> str:
     lines = "\n".join(f"  {line}" for line in processes.last_lines(chosen.hub_log))
+    full = trouble(chosen.folder)
     return (
-        f"The end of its log {chosen.hub_log}:\n{lines}\n"
+        f"{full + chr(10) if full else ''}The end of its log {chosen.hub_log}:\n{lines}\n"
         "Start it again; if that fails in the same way, move the state out of the way with\n"
         f"  mv {chosen.folder} {chosen.folder}.old\n"
         "(a new password is made then; notebooks are kept elsewhere)."

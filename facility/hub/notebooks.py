@@ -2,10 +2,11 @@
 
 import hashlib
 import json
-import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 from facility.errors import HubError
+from facility.files import READABLE_FOLDER, is_full, make_folder, refusal, write_readable
 
 RECORD = ".facility.json"
 """In the user's folder: what each copy was when it was made, as a hash."""
@@ -42,15 +43,37 @@ def copy_notebooks(target: Path, source: Path | None = None) -> list[str]:
     """
     source = source or shipped_folder()
     try:
-        target.mkdir(parents=True, exist_ok=True)
+        make_folder(target, READABLE_FOLDER)
         if source is None:
             return []
         return _copy(target, source)
     except OSError as error:
         raise HubError(
-            f"The notebooks cannot be copied to {target}: {error.strerror or error}. Make that "
-            "folder writable, or choose another with --notebooks."
+            f"The notebooks cannot be copied to {target}: "
+            f"{refusal(error, target, 'choose one with --notebooks')}"
         ) from error
+
+
+def copy_notebooks_if_room(target: Path, say: Callable[[str], object]) -> list[str]:
+    """Copy them as far as the disk has room: who clears it up needs a server.
+
+    Returns
+    -------
+    list of str
+        Names of what was copied.
+
+    Raises
+    ------
+    HubError
+        Where the folder cannot be written.
+    """
+    try:
+        return copy_notebooks(target)
+    except HubError as error:
+        if not is_full(error):
+            raise
+        say(str(error))
+        return []
 
 
 def _copy(target: Path, source: Path) -> list[str]:
@@ -66,10 +89,10 @@ def _copy(target: Path, source: Path) -> list[str]:
         own, new = target / shipped.name, _hash(shipped)
         if own.exists() and (_hash(own) != record.get(shipped.name) or _hash(own) == new):
             continue
-        shutil.copyfile(shipped, own)
+        write_readable(own, shipped.read_bytes())
         record[shipped.name] = new
         copied.append(shipped.name)
-    record_file.write_text(json.dumps(record, indent=1))
+        write_readable(record_file, json.dumps(record, indent=1).encode())
     return copied
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import psutil
 
+from facility import logs
 from facility.hub.settings import FOLDER_VARIABLE
 
 SERVER_VARIABLE = "FACILITY_HUB_SERVER"
@@ -91,7 +92,4 @@ def same(pid: int, start: float) -> bool:
 
 def last_lines(path: Path, count: int = 15) -> Sequence[str]:
     """Return the end of a log, nothing where there is none."""
-    try:
-        return path.read_text(errors="replace").splitlines()[-count:]
-    except OSError:
-        return []
+    return logs.end(path).splitlines()[-count:]

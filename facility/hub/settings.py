@@ -2,7 +2,6 @@
 
 import getpass
 import json
-import os
 import re
 import secrets
 import socket
@@ -13,7 +12,7 @@ from typing import Any
 
 from facility import names
 from facility.errors import HubError
-from facility.files import write_private
+from facility.files import check_room, make_private, refusal, write_private
 
 FOLDER_VARIABLE = "FACILITY_HUB"
 """Set in every process of a hub to the folder of its state, which tells the processes of
@@ -43,6 +42,8 @@ class HubSettings:
         Where the hub listens for its proxy and servers, and the proxy for its hub.
     idle_timeout
         Seconds after which an idle notebook server is stopped; 0 for never.
+    umask
+        Of notebook servers: that of who starts the hub, whose own files nobody else may read.
     """
 
     folder: Path
@@ -52,6 +53,7 @@ class HubSettings:
     hub_port: int
     proxy_port: int
     idle_timeout: int = 3600
+    umask: int = 0o022
 
     @property
     def address(self) -> str:
@@ -98,16 +100,13 @@ def prepare_folder(folder: Path) -> None:
         Where nothing can be written.
     """
     try:
-        (folder / "logs").mkdir(parents=True, exist_ok=True)
+        make_private(folder / "logs")
         folder.chmod(0o700)
-        probe = folder / f"probe.{os.getpid()}"
-        probe.write_text("")
-        probe.unlink()
+        check_room(folder)
     except OSError as error:
         raise HubError(
-            f"The hub keeps its state in {folder}, which cannot be written "
-            f"({error.strerror or error}). Make that folder writable, or set XDG_DATA_HOME "
-            "to a folder that is."
+            f"The hub keeps its state in {folder}, which cannot be written: "
+            f"{refusal(error, folder)}"
         ) from error
 
 

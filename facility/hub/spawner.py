@@ -2,16 +2,19 @@
 
 import asyncio
 import html
+import os
 import subprocess
 from pathlib import Path
 from typing import Any
 
 from jupyterhub.spawner import LocalProcessSpawner
-from traitlets import Unicode
+from traitlets import Integer, Unicode
 
-from facility import certificates
+from facility import names
 from facility.errors import HubError
+from facility.files import open_private, trouble
 from facility.hub import notebooks, processes
+from facility.hub.environment import certificates_environment
 
 END_GRACE = 5.0
 """Seconds in which what a stopped server left behind may end by itself."""
@@ -21,7 +24,8 @@ class SpawnError(HubError):
     """A notebook server ended while it started; the hub's page shows why."""
 
     def __init__(self, code: int, log: Path) -> None:
-        lines = "\n".join(processes.last_lines(log, 10))
+        full = trouble(names.data_folder()) or trouble(Path.home(), "remove something")
+        lines = "\n".join([*([full] if full else []), *processes.last_lines(log, 10)])
         self.jupyterhub_message = (
             f"The notebook server ended with exit code {code}. The end of its log {log}:\n{lines}"
         )
@@ -41,6 +45,7 @@ class OwnSpawner(LocalProcessSpawner):
 
     hub_folder = Unicode(help="Folder of the hub's state.").tag(config=True)
     log_file = Unicode(help="Where the notebook servers log.").tag(config=True)
+    umask = Integer(0o022, help="Umask of the notebook servers.").tag(config=True)
 
     process_started = 0.0
     served_hub = ""
@@ -56,7 +61,7 @@ class OwnSpawner(LocalProcessSpawner):
         """Environment of the server, with what Dask needs to speak TLS."""
         environment: dict[str, str] = super().get_env()
         environment[processes.SERVER_VARIABLE] = self.server_mark
-        return environment | certificates.authority().environment()
+        return environment | certificates_environment(self.log.warning)
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Take up a server that an earlier hub started."""
@@ -86,14 +91,16 @@ class OwnSpawner(LocalProcessSpawner):
             Where it ends instead.
         """
         # The user may have moved the folder away meanwhile.
-        notebooks.copy_notebooks(Path(self.notebook_dir))
+        notebooks.copy_notebooks_if_room(Path(self.notebook_dir), self.log.warning)
         # A log on the own disk: opening it holds nothing up.
-        with Path(self.log_file).open("ab") as log:  # noqa: ASYNC230
+        log_file = open_private(Path(self.log_file), os.O_WRONLY | os.O_APPEND)
+        with os.fdopen(log_file, "ab") as log:
             self.popen_kwargs = {
                 "stdin": subprocess.DEVNULL,
                 "stdout": log,
                 "stderr": subprocess.STDOUT,
                 "cwd": self.notebook_dir or None,
+                "umask": self.umask,
             }
             where: tuple[str, int] = await super().start()
         self.process_started = processes.started(self.pid)

@@ -11,14 +11,19 @@ from facility import credentials, names
 from facility.errors import FacilityError, KubernetesError, RequestError, nearest
 from facility.jobs.manifests import LARGEST, SCRIPT, is_kept, job, job_secret
 from facility.jobs.submission import Submission
-from facility.kubernetes import explain
+from facility.kubernetes import explain, logs
 from facility.kubernetes.account import pod_account
 from facility.kubernetes.api import Api
 from facility.kubernetes.calls import Call, Object, deletion
 from facility.kubernetes.kinds import EVENT, JOB, POD, SECRET, Kind
 from facility.kubernetes.place import own_pod, read_own_pod
+from facility.logs import LIMIT
 from facility.table import Table
 
+OWN = "facility: "
+"""Beginning of lines that are not the pod's."""
+LINES = 50_000
+"""Lines that are shown at first."""
 LOOK = 1.0
 """Seconds between two looks at a log that is followed."""
 
@@ -144,7 +149,7 @@ class KubernetesJobs:
                 tail = shown.setdefault(uid, _Tail())
                 if explain.placed(pod) and not tail.ended:
                     tail.ended = explain.ending(pod) is not None
-                    yield from tail.new(self._log(pod["metadata"]["name"], tail.since))
+                    yield from tail.new(*self._log(pod["metadata"]["name"], tail.since))
             if over or not follow:
                 return
             time.sleep(LOOK)
@@ -196,16 +201,19 @@ class KubernetesJobs:
         params = {key: value for key, value in asked.items() if value}
         return list(self.api.now(self.api.reading(kind, **params))["items"])
 
-    def _log(self, pod: str, since: str) -> str:
+    def _log(self, pod: str, since: str) -> tuple[str, bool]:
+        """Return a pod's log from a moment on, at first its end, and whether it is cut off."""
         params: dict[str, str | int] = {"timestamps": "true"}
-        if since:
-            params["sinceTime"] = since
         try:
-            return str(self.api.now(self.api.reading(POD, pod, "log", **params)))
+            if not since:
+                return logs.end(self.api, pod, LIMIT, LINES, **params), False
+            params |= {"sinceTime": since, "limitBytes": LIMIT}
+            text = str(self.api.now(self.api.reading(POD, pod, "log", **params)))
+            return text, len(text.encode()) >= LIMIT
         except KubernetesError as error:
             # Its pod, or its container, went meanwhile.
             if error.status in (400, 404):
-                return ""
+                return "", False
             raise
 
 
@@ -222,19 +230,29 @@ class _Tail:
         self._seen = 0
         """Lines of that second which have been shown."""
 
-    def new(self, text: str) -> Iterator[str]:
+    def new(self, text: str, cut: bool = False) -> Iterator[str]:
         """Give the lines that are new, without their times.
 
         Parameters
         ----------
         text
             The log from `since` on.
+        cut
+            Whether there is more of it, which then begins in a later second: one that prints
+            so much has to be left behind.
         """
-        for line in text.splitlines(keepends=True)[self._seen :]:
+        lines = text.splitlines(keepends=True)
+        if lines and lines[0].startswith(OWN):
+            yield lines.pop(0)
+        for line in lines[self._seen : len(lines) - cut]:
             moment, _, content = line.partition(" ")
             second = re.sub(r"\.\d+", "", moment)
             self.since, self._seen = second, self._seen + 1 if second == self.since else 1
             yield content
+        if cut:
+            later = datetime.datetime.fromisoformat(self.since) + datetime.timedelta(seconds=1)
+            self.since, self._seen = later.isoformat().replace("+00:00", "Z"), 0
+            yield f"{OWN}what follows is left out up to {self.since}\n"
 
 
 def _conditions(body: Object) -> list[Object]:

@@ -15,12 +15,13 @@ import psutil
 
 from facility import counts, names
 from facility.errors import FacilityError, RequestError, nearest
-from facility.files import write_private
+from facility.files import check_room, make_private, open_private, refusal, write_private
 from facility.jobs.running import GRACE, Running, environment, told
 from facility.jobs.submission import Submission
+from facility.logs import Follower, LogStream
 from facility.table import Table
 
-STATE, LOG = "job.json", "log"
+STATE, LOG, RESERVE = "job.json", "log", "reserve"
 FOLDER_VARIABLE = "FACILITY_JOB_FOLDER"
 """Set in every process of a job, by which what is left of it is found."""
 PAUSE = 5.0
@@ -28,6 +29,8 @@ PAUSE = 5.0
 CLOSE = 10.0
 """Seconds in which what a script has left may end by itself."""
 LOOK = 0.2
+RESERVED = 2**14
+"""Bytes that are kept for what has to be written down though the disk be full by then."""
 
 
 @dataclass(frozen=True)
@@ -90,23 +93,27 @@ class MachineJobs:
         RequestError
             There is a job of that name.
         FacilityError
-            Its folder cannot be made.
+                Its folder cannot be made, or takes nothing more.
         """
         folder = self._folder / submission.name
-        try:
-            self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            folder.mkdir(mode=0o700)
-        except FileExistsError:
+        if folder.exists():
             problem = (
                 f"there is a job {submission.name!r}; choose another name, or forget it with "
                 f"`facility jobs remove {submission.name}`"
             )
-            raise RequestError(f"{submission.script} cannot be submitted", [problem]) from None
+            raise RequestError(f"{submission.script} cannot be submitted", [problem])
+        try:
+            make_private(folder)
+            check_room(folder)
+            self._begin(submission, folder)
         except OSError as error:
+            shutil.rmtree(folder, ignore_errors=True)
             raise FacilityError(
-                f"A job needs a folder of its own and {folder} cannot be made: {error.strerror}. "
-                "Make its parent writable, or set XDG_DATA_HOME to a folder that is."
+                f"A job needs a folder of its own, and {folder} cannot be made: "
+                f"{refusal(error, folder)}"
             ) from error
+
+    def _begin(self, submission: Submission, folder: Path) -> None:
         state = State(
             str(submission.script),
             submission.arguments,
@@ -116,7 +123,8 @@ class MachineJobs:
             time.time(),
         )
         _write(folder, state)
-        with (folder / LOG).open("ab") as log:
+        write_private(folder / RESERVE, bytes(RESERVED))
+        with os.fdopen(open_private(folder / LOG, os.O_WRONLY | os.O_APPEND), "ab") as log:
             watcher = subprocess.Popen(
                 [sys.executable, "-P", "-m", "facility.jobs.machine", str(folder)],
                 stdin=subprocess.DEVNULL,
@@ -157,17 +165,17 @@ class MachineJobs:
     def log(self, name: str, *, follow: bool) -> Iterator[str]:
         """Give what a job has printed; with `follow` until it ends."""
         folder = self._find(name)
-        with (folder / LOG).open("rb") as log:
-            while True:
-                # Looked at first: what is printed before the end is read after it.
-                over = not follow or not _read(folder).runs
-                found = log.read()
-                if found:
-                    yield found.decode(errors="replace")
-                elif over:
-                    return
-                else:
-                    time.sleep(LOOK)
+        log = Follower(folder / LOG)
+        while True:
+            # Looked at first: what is printed before the end is read after it.
+            over = not follow or not _read(folder).runs
+            found = log.new()
+            if found:
+                yield found
+            elif over:
+                return
+            else:
+                time.sleep(LOOK)
 
     def succeeded(self, name: str) -> bool | None:
         """Whether a job ended well; None while it has not ended."""
@@ -186,7 +194,7 @@ class MachineJobs:
         _end(folder)
         state = _read(folder)
         if state.ended is None:
-            _write(folder, replace(state, ended=time.time(), stopped=True))
+            _note(folder, replace(state, ended=time.time(), stopped=True))
 
     def remove(self, name: str) -> None:
         """Forget a job that has ended, and its log.
@@ -223,6 +231,17 @@ def _write(folder: Path, state: State) -> None:
     write_private(folder / STATE, json.dumps(asdict(state)).encode())
 
 
+def _note(folder: Path, state: State) -> None:
+    """Write down how a job is, on a full disk with what is kept for that."""
+    try:
+        _write(folder, state)
+    except OSError:
+        with contextlib.suppress(OSError):
+            (folder / RESERVE).unlink(missing_ok=True)
+            _write(folder, state)
+            write_private(folder / RESERVE, bytes(RESERVED))
+
+
 def _of_job(folder: Path) -> list[psutil.Process]:
     """Find what runs of a job, its Dask cluster too."""
     found = []
@@ -248,25 +267,24 @@ def watch(folder: Path) -> None:
     own = psutil.Process()
     state = replace(_read(folder), pid=own.pid, born=own.create_time())
     variables = environment(folder.name, state.pools)
-    with (folder / LOG).open("ab") as log:
-        script = Running(
-            Path(state.script), state.arguments, Path(state.folder), variables, output=log
-        )
-        script.listen()
-        while True:
-            state = replace(state, tries=state.tries + 1)
-            _write(folder, state)
-            code = script.run()
-            # A script that was killed leaves its Dask cluster, for two minutes.
-            _end(folder)
-            if code == 0 or script.stopped or state.tries > state.retries:
-                break
-            text = f"facility: {told(code)}; try {state.tries + 1} of {state.retries + 1} follows"
-            log.write(f"{text} in {PAUSE:.0f} s\n".encode())
-            log.flush()
-            if _pause(script):
-                break
-    _write(folder, replace(state, ended=time.time(), code=code, stopped=script.stopped))
+    log = LogStream(folder / LOG)
+    script = Running(Path(state.script), state.arguments, Path(state.folder), variables, output=log)
+    script.listen()
+    while True:
+        state = replace(state, tries=state.tries + 1)
+        _note(folder, state)
+        code = script.run()
+        # A script that was killed leaves its Dask cluster, for two minutes.
+        _end(folder)
+        script.finish()
+        if code == 0 or script.stopped or state.tries > state.retries:
+            break
+        text = f"facility: {told(code)}; try {state.tries + 1} of {state.retries + 1} follows"
+        log.write(f"{text} in {PAUSE:.0f} s\n".encode())
+        if _pause(script):
+            break
+    ended = replace(state, ended=time.time(), code=code, stopped=script.stopped)
+    _note(folder, ended)
 
 
 def _pause(script: Running) -> bool:

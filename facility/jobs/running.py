@@ -4,8 +4,10 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Mapping, Sequence
+from io import RawIOBase
 from pathlib import Path
 from types import FrameType
 from typing import IO
@@ -15,6 +17,8 @@ from facility import names
 GRACE = 20.0
 """Seconds that a script has to end after Ctrl-C: to tell its results and to close."""
 LOOK = 0.2
+FINISH = 5.0
+"""Seconds in which what it has printed is passed on after its end."""
 
 
 class Running:
@@ -28,7 +32,8 @@ class Running:
     environment
         Variables that it gets beside those of this process.
     output
-        What it prints goes there; by default to where this process prints.
+        Takes what it prints, also where that fails; by default it prints to where this process
+        does.
     grace
         Seconds between the interrupt and the end.
     """
@@ -39,7 +44,7 @@ class Running:
         arguments: Sequence[str],
         folder: Path,
         environment: Mapping[str, str],
-        output: IO[bytes] | None = None,
+        output: RawIOBase | None = None,
         grace: float = GRACE,
     ) -> None:
         self._command = [sys.executable, str(script), *arguments]
@@ -47,6 +52,7 @@ class Running:
         self._environment = {**os.environ, "PYTHONUNBUFFERED": "1", **environment}
         self._process: subprocess.Popen[bytes] | None = None
         self._until: float | None = None
+        self._passing: threading.Thread | None = None
 
     @property
     def stopped(self) -> bool:
@@ -66,9 +72,14 @@ class Running:
             cwd=self._folder,
             env=self._environment,
             stdin=subprocess.DEVNULL,
-            stdout=self._output,
+            stdout=subprocess.PIPE if self._output else None,
             stderr=subprocess.STDOUT if self._output else None,
         )
+        if self._process.stdout is not None:
+            passing = threading.Thread(target=self._pass_on, args=(self._process.stdout,))
+            passing.daemon = True  # what the script has left running may hold its end open
+            passing.start()
+            self._passing = passing
         if self.stopped:
             self._interrupt()
         while True:
@@ -77,6 +88,17 @@ class Running:
             except subprocess.TimeoutExpired:
                 if self._until is not None and time.monotonic() > self._until:
                     self._process.kill()
+
+    def finish(self) -> None:
+        """Wait until all is passed on that it has printed, which ends with its last process."""
+        if self._passing is not None:
+            self._passing.join(FINISH)
+
+    def _pass_on(self, pipe: IO[bytes]) -> None:
+        assert self._output is not None
+        with pipe:
+            while data := os.read(pipe.fileno(), 2**16):
+                self._output.write(data)
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
         if not self.stopped:

@@ -12,7 +12,7 @@ from facility import names
 from facility.certificates import Authority, authority
 from facility.config import Config, Pool
 from facility.errors import ClusterFailedError, KubernetesError, RequestError
-from facility.kubernetes import ends, explain, manifests
+from facility.kubernetes import ends, explain, logs, manifests
 from facility.kubernetes.api import Api
 from facility.kubernetes.belongings import Belongings
 from facility.kubernetes.calls import Call, Object
@@ -29,6 +29,7 @@ from facility.kubernetes.outside import Lease
 from facility.kubernetes.place import Place
 from facility.kubernetes.pods import WorkerPods, is_worker, trimmed
 from facility.kubernetes.software import software
+from facility.logs import SHOWN
 from facility.request import Ended, PoolRequest
 
 if TYPE_CHECKING:
@@ -251,12 +252,12 @@ class KubernetesBackend:
             )
         return found
 
-    def logs(self, member: str | None = None) -> str:
-        """Return what a worker, or without a name the scheduler, has printed."""
+    def logs(self, member: str | None = None, most: int = SHOWN) -> str:
+        """Return the end of what a worker, or without a name the scheduler, has printed."""
         pod = self.pods.pod_of(member) if member else next(iter(self._schedulers), None)
         if pod is not None:
             with contextlib.suppress(KubernetesError):
-                return str(self.api.now(self.api.reading(POD, pod, "log", tailLines=1000)))
+                return logs.end(self.api, pod, most)
         return self.pods.tail(member or "")
 
     # What is seen.

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from dask.utils import format_bytes
 
-from facility import daskconfig, names
+from facility import daskconfig, logs, names
 from facility.certificates import Authority, authority, server_files
 from facility.config import Pool
 from facility.errors import ClusterFailedError
+from facility.files import trouble
 from facility.local import registry
 from facility.local.child import Child
 from facility.machine import Machine, this_machine
@@ -171,8 +172,11 @@ class LocalBackend:
         return []
 
     def remarks(self) -> list[str]:
-        """Say what concerns all pools: nothing here."""
-        return []
+        """Say what concerns all pools: a disk that takes nothing more."""
+        found = trouble(self.folder) if self.folder.is_dir() else None
+        if found is None:
+            return []
+        return [f"{found} What workers print is lost meanwhile, and new ones may not start."]
 
     def ended(self) -> list[Ended]:
         """Return the workers that ended since the last call, and forget them.
@@ -206,10 +210,9 @@ class LocalBackend:
         """Let a notebook server know that it is not idle."""
         registry.note_work(self.folder)
 
-    def logs(self, member: str | None = None) -> str:
-        """Return what a worker, or without a name the scheduler, has printed."""
-        path = self.folder / registry.LOGS / f"{member or 'scheduler'}.log"
-        return path.read_text(errors="replace") if path.exists() else ""
+    def logs(self, member: str | None = None, most: int = logs.SHOWN) -> str:
+        """Return the end of what a worker, or without a name the scheduler, has printed."""
+        return logs.end(self.folder / registry.LOGS / f"{member or 'scheduler'}.log", most)
 
     # Ends.
 

@@ -16,6 +16,9 @@ from typing import IO, Any
 
 import psutil
 
+from facility import logs
+from facility.files import open_private
+
 LOG_TAIL = 12
 """Lines of a log that a message shows."""
 
@@ -34,7 +37,7 @@ class Child:
     def __init__(self, module: str, log: Path, environment: Mapping[str, str]) -> None:
         self.log = log
         self.killed_because: str | None = None
-        with log.open("ab") as output:
+        with os.fdopen(_opened(log), "ab") as output:
             self._popen = subprocess.Popen(
                 # -P: a user's random.py must not stand in for the library's.
                 [sys.executable, "-P", "-m", module],
@@ -56,7 +59,7 @@ class Child:
         """Hand over the settings; a process that has ended already is found by `ended`."""
         stdin = _pipe(self._popen.stdin)
         try:
-            stdin.write(json.dumps(settings).encode() + b"\n")
+            stdin.write(json.dumps({**settings, "log": str(self.log)}).encode() + b"\n")
             stdin.close()
         except BrokenPipeError:
             self._popen.poll()
@@ -121,11 +124,14 @@ class Child:
 
     def tail(self) -> str:
         """Return the last lines of the log."""
-        return "\n".join(self.text().splitlines()[-LOG_TAIL:])
+        return "\n".join(logs.end(self.log).splitlines()[-LOG_TAIL:])
 
-    def text(self) -> str:
-        """Return the whole log."""
-        return self.log.read_text(errors="replace") if self.log.exists() else ""
+
+def _opened(log: Path) -> int:
+    try:
+        return open_private(log, os.O_WRONLY | os.O_APPEND)
+    except OSError:  # of a full disk, which is no reason not to work
+        return os.open(os.devnull, os.O_WRONLY)
 
 
 def _pipe(pipe: IO[bytes] | None) -> IO[bytes]:
@@ -147,13 +153,14 @@ def read_settings() -> dict[str, Any]:
     return settings
 
 
-def write_answer(answer: Mapping[str, Any]) -> None:
+def write_answer(answer: Mapping[str, Any], log: str) -> None:
     """Write, in the child, what `answer` reads, and leave the pipe."""
     sys.stdout.write(json.dumps(answer) + "\n")
-    leave_pipe()
+    leave_pipe(log)
 
 
-def leave_pipe() -> None:
+def leave_pipe(log: str) -> None:
     """Print to the log from now on."""
     sys.stdout.flush()
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    logs.print_to(Path(log))

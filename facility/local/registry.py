@@ -17,7 +17,7 @@ import psutil
 
 from facility import names
 from facility.errors import ClusterFailedError, FacilityError, RequestError, nearest
-from facility.files import PRIVATE_FILE, check_room, make_folder, refusal, write_private
+from facility.files import PRIVATE_FILE, check_room, make_private, refusal, write_private
 
 RECORD = "cluster.json"
 LOGS = "logs"
@@ -97,7 +97,7 @@ def create(name: str, scratch: Path | None = None) -> Path:
         raise RequestError("This Dask cluster cannot be started", [problem])
     try:
         remove(folder)
-        make_folder(folder / LOGS)
+        make_private(folder / LOGS)
         check_room(folder)
     except OSError as error:
         remove(folder)
@@ -107,7 +107,7 @@ def create(name: str, scratch: Path | None = None) -> Path:
         ) from error
     try:
         if scratch is None:
-            make_folder(folder / SCRATCH)
+            make_private(folder / SCRATCH)
         else:
             (folder / SCRATCH).symlink_to(tempfile.mkdtemp(prefix=f"facility-{name}-", dir=scratch))
     except OSError as error:

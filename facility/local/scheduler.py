@@ -11,7 +11,7 @@ import dask
 from distributed.scheduler import Scheduler
 from distributed.security import Security
 
-from facility import names
+from facility import logs, names
 from facility.local import registry
 from facility.local.child import read_settings, write_answer
 from facility.scheduler import SETTINGS_VARIABLE
@@ -36,14 +36,17 @@ async def serve(settings: dict[str, Any]) -> None:
 
     def started() -> None:
         services = scheduler.identity()["services"]
-        write_answer({"address": scheduler.address, "services": services})
+        write_answer({"address": scheduler.address, "services": services}, settings["log"])
 
+    keep = asyncio.ensure_future(logs.keep_short(Path(settings["log"])))
     await serve_scheduler(scheduler, started)
+    keep.cancel()
 
 
 def main() -> None:
     """Serve with the settings on standard input."""
     owner = os.getppid()
+    os.umask(0o077)
     settings = read_settings()
     look_seldom()
     with dask.config.set(settings["dask"]):

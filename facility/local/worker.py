@@ -1,13 +1,15 @@
 """A worker's own process: ``python -m facility.local.worker``."""
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import dask
 from distributed.security import Security
 from distributed.worker import Worker
 
-from facility import names
+from facility import logs, names
+from facility.files import private_umask
 from facility.local.child import leave_pipe, read_settings
 from facility.serving import (
     WORKER_DASHBOARD,
@@ -20,27 +22,31 @@ from facility.serving import (
 
 async def serve(settings: dict[str, Any]) -> None:
     """Run a worker until its scheduler is gone or it is asked to close."""
-    worker = Worker(
-        settings["scheduler"],
-        name=settings["name"],
-        nthreads=settings["threads"],
-        memory_limit=settings["memory"],
-        resources=settings["resources"],
-        local_directory=settings["folder"],
-        security=Security(**settings["security"]),
-        host=names.LOOPBACK,
-        dashboard=False,
-        dashboard_address=f"{names.LOOPBACK}:0",
-        death_timeout=settings["death_timeout"],
-    )
+    # What tasks make is the user's own.
+    with private_umask():
+        worker = Worker(
+            settings["scheduler"],
+            name=settings["name"],
+            nthreads=settings["threads"],
+            memory_limit=settings["memory"],
+            resources=settings["resources"],
+            local_directory=settings["folder"],
+            security=Security(**settings["security"]),
+            host=names.LOOPBACK,
+            dashboard=False,
+            dashboard_address=f"{names.LOOPBACK}:0",
+            death_timeout=settings["death_timeout"],
+        )
     async with worker, dashboard(worker, WORKER_DASHBOARD):
+        keep = asyncio.ensure_future(logs.keep_short(Path(settings["log"])))
         await close_when_asked(worker, asked_to_close())
+        keep.cancel()
 
 
 def main() -> None:
     """Serve with the settings on standard input."""
     settings = read_settings()
-    leave_pipe()
+    leave_pipe(settings["log"])
     look_seldom()
     with dask.config.set(settings["dask"]):
         asyncio.run(serve(settings))

@@ -331,7 +331,7 @@ def test_calls_that_cannot_write(
     with pytest.raises(RequestError, match="is an address; give a folder that workers share"):
         run(c, files, Select(marks), "root://eos//skims")
     (tmp_path / "file").touch()
-    with pytest.raises(RequestError, match=r"is not writable \(.*(Not a directory|File exists)"):
+    with pytest.raises(RequestError, match="is not writable: Not a directory"):
         run(c, files, Select(marks), tmp_path / "file")
     with pytest.raises(RunError, match="a Skim is written by facility.run"):
         run(c, files, Select(marks), None)

@@ -350,7 +350,10 @@ def test_doctor_tells_a_data_folder_that_cannot_be_made(healthy, monkeypatch, ca
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "file"))
     assert main(["doctor"]) == 1
-    assert "cannot be written (Not a directory); set XDG_DATA_HOME" in capsys.readouterr().out
+    assert (
+        "cannot be written: Not a directory. Make it writable, or set XDG_DATA"
+        in capsys.readouterr().out
+    )
 
 
 def test_doctor_makes_nothing(healthy, monkeypatch, capsys, tmp_path):

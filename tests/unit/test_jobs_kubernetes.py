@@ -112,3 +112,15 @@ def test_each_line_of_a_log_is_shown_once() -> None:
     assert tail.since == "2026-01-02T03:04:06+01:00"
     assert list(tail.new("2026-01-02T03:04:06.000000001+01:00 three\n")) == []
     assert list(tail.new("")) == []
+
+
+def test_a_log_that_is_cut_off_is_followed_from_a_later_second() -> None:
+    tail = _Tail()
+    first = "facility: the last 2 lines are shown here\n2026-01-02T03:04:05.1Z one\n"
+    assert list(tail.new(first)) == ["facility: the last 2 lines are shown here\n", "one\n"]
+    flood = "2026-01-02T03:04:05.1Z one\n2026-01-02T03:04:05.2Z two\n2026-01-02T03:04:05.3Z thr"
+    assert list(tail.new(flood, cut=True)) == [
+        "two\n",
+        "facility: what follows is left out up to 2026-01-02T03:04:06Z\n",
+    ]
+    assert list(tail.new("2026-01-02T03:04:06.1Z later\n")) == ["later\n"]

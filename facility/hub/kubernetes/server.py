@@ -4,10 +4,9 @@ import os
 import sys
 from pathlib import Path
 
-from facility import certificates
 from facility.errors import FacilityError
 from facility.hub import notebooks
-from facility.hub.environment import jupyter, panel
+from facility.hub.environment import certificates_environment, jupyter, panel
 
 FOLDER = "notebooks"
 """Folder of the home with the notebooks that come with the facility."""
@@ -23,7 +22,7 @@ def environment(home: Path) -> dict[str, str]:
     return {
         **jupyter(os.environ),
         **panel(link),
-        **certificates.authority().environment(),
+        **certificates_environment(print),
         "JUPYTERHUB_DEFAULT_URL": os.environ.get("JUPYTERHUB_DEFAULT_URL")
         or notebooks.first_page(home / FOLDER, FOLDER),
     }
@@ -32,11 +31,12 @@ def environment(home: Path) -> dict[str, str]:
 def main() -> None:
     """Become Jupyter's server for one user.
 
-    Exits with a sentence where the home cannot be written.
+    Exits with a sentence where the home cannot be written; where it is merely full, its user
+    needs a server to clear it up.
     """
     home = Path.home()
     try:
-        notebooks.copy_notebooks(home / FOLDER)
+        notebooks.copy_notebooks_if_room(home / FOLDER, print)
         os.environ.update(environment(home))
     except (FacilityError, OSError) as error:
         sys.exit(f"The server cannot start: {error}")
