@@ -63,6 +63,8 @@ INSTEAD = {
     "distributed.worker.resources": "c.on(pool) and c.route(pool) say where tasks run",
 }
 """What has no effect, by the beginning of its name, and what holds instead."""
+UNREADABLE = (AttributeError, ImportError, LookupError, TypeError, ValueError)
+"""What Dask raises over a value of the wrong kind."""
 LEAST = {"distributed.comm.timeouts.connect": 1.0, "distributed.comm.timeouts.tcp": 11.0}
 """Seconds: a connection takes a moment on a busy machine, and Dask looks at one ten times."""
 COMPRESSIONS = ("distributed.comm.compression", "distributed.worker.memory.spill-compression")
@@ -74,7 +76,7 @@ MODULES = (
 )
 PERIODS = ("interval", "cycle", "heartbeat")
 """Endings of the names of times that must not be 0."""
-SHOWN = ("distributed.", "temporary-directory")
+SHOWN = ("distributed.", "logging", "temporary-directory")
 """Beginnings of the names of settings that are looked at: others may be passwords."""
 
 
@@ -219,8 +221,10 @@ def _wrong_folder(value: Any) -> str | None:
 
 
 def _wrong_compression(value: Any) -> str | None:
-    from distributed.protocol.compression import compressions
-
+    try:
+        from distributed.protocol.compression import compressions
+    except UNREADABLE:  # of another setting
+        return None
     if value in compressions:
         return None
     return f"it has to be one of {', '.join(map(repr, compressions))}"
@@ -293,7 +297,7 @@ def _is(parse: Callable[[Any], Any], value: Any) -> bool:
     """Whether Dask can read a value so."""
     try:
         parse(value)
-    except (AttributeError, ImportError, LookupError, TypeError, ValueError):
+    except UNREADABLE:
         return False
     return True
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from facility.logs import LIMIT
 from tests.local.hub_driver import COMMAND, ROOT, Hub, Visitor, wait_for
 
 pytestmark = pytest.mark.timeout(400)
@@ -48,6 +49,23 @@ def test_password_is_kept_for_the_user_alone(hub: Hub):
     assert file.read_text().strip() == hub.told("password")
     assert file.stat().st_mode & 0o777 == 0o600
     assert hub.folder.stat().st_mode & 0o777 == 0o700
+
+
+def test_what_the_hub_keeps_is_for_the_user_alone(hub: Hub, server: str):
+    kept = [path for path in hub.folder.rglob("*") if path.is_file()]
+    assert {path.name for path in kept} >= {"jupyterhub.sqlite", "hub.log", "server.log"}
+    assert [path for path in kept if path.stat().st_mode & 0o077] == []
+
+
+def test_logs_have_an_end(hub: Hub, visitor: Visitor, server: str):
+    log = hub.folder / "logs" / "server.log"
+    with log.open("a") as held:
+        held.write("a line of the test\n" * (LIMIT // 10))
+    wait_for(lambda: log.stat().st_size <= LIMIT, "the log to be shortened")
+    kernel = visitor.start_kernel(server)
+    wait_for(lambda: kernel in log.read_text(), "the server to go on in its log")
+    visitor.end_kernel(server, kernel)
+    assert log.read_text().startswith("facility: the first ")
 
 
 def test_everything_listens_on_loopback(hub: Hub, server: str):

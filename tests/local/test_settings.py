@@ -87,6 +87,7 @@ except Exception as error:
             "distributed: {scheduler: {default-data-size: big}}",
             "RequestError: No Dask cluster can start with these settings of Dask",
         ),
+        ("logging: {distributed: loud}", "reason: logging.distributed = 'loud'"),
     ],
 )
 def test_dask_that_cannot_be_loaded_is_told_in_a_sentence(home: Path, yaml: str, told: str) -> None:
