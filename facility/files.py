@@ -66,9 +66,10 @@ def write_private(path: Path, content: bytes) -> None:
     _write(path, content, PRIVATE_FILE)
 
 
-def write_readable(path: Path, content: bytes) -> None:
+def write_readable(path: Path, content: bytes) -> Path:
     """Write a file as `write_private` does, which others may read where the umask allows it."""
     _write(path, content, READABLE_FILE)
+    return path
 
 
 def _write(path: Path, content: bytes, mode: int) -> None:

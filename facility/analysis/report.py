@@ -318,9 +318,7 @@ class Report:
 
     def save(self, path: str | Path) -> Path:
         """Write the JSON to a file."""
-        path = Path(path)
-        write_readable(path, self.to_json().encode())
-        return path
+        return write_readable(Path(path), self.to_json().encode())
 
     def plot(self) -> "Figure":
         """Draw which worker did what and when, and how fast it went."""
