@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from facility.errors import FacilityError
 from facility.files import is_full, refusal
 from facility.loading import with_dask
+from facility.wording import counted
 
 if TYPE_CHECKING:
     from facility.hub.kubernetes.admin import Administration
@@ -213,7 +214,7 @@ def _stop(arguments: argparse.Namespace) -> int:
         if arguments.everybody and arguments.name:
             raise FacilityError("--everybody ends all of them; name one with --user")
         count = _administration().stop(arguments.user, arguments.name or "")
-        print(f"{count} Dask clusters are ended.")
+        print(f"{counted(count, 'Dask cluster is', 'Dask clusters are')} ended.")
         return GOOD
     from facility import launch
 
@@ -251,7 +252,8 @@ def _prune(arguments: argparse.Namespace) -> int:
         else:
             print(f"{namespace} of {user} would be deleted{lost}.")
     if not found:
-        print(f"Every namespace was used within {arguments.unused_days} days, or is in use.")
+        days = counted(arguments.unused_days, "day")
+        print(f"Every namespace was used within {days}, or is in use.")
     elif not arguments.yes:
         print("Nothing is deleted yet; say --yes for that.")
     return GOOD
@@ -285,7 +287,7 @@ def _sample(arguments: argparse.Namespace) -> int:
             level=arguments.level,
         )
     size = sum(path.stat().st_size for path in paths) / 1e6
-    events = f"{len(paths)} of {arguments.events} events each"
+    events = f"{len(paths):,} of {counted(arguments.events, 'event')} each"
     print(f"The files, {events}, are in {arguments.out} ({size:.1f} MB).")
     return GOOD
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 
 from facility import names
 from facility.errors import RequestError
+from facility.wording import counted
 
 Count = int | tuple[int, int]
 
@@ -63,31 +64,26 @@ def standing(environ: Mapping[str, str]) -> dict[str, Count]:
     return parse(given.split(","), names.POOLS_VARIABLE) if given.strip() else {}
 
 
-def over(
-    n: object, pools: Mapping[str, object], default: str, environ: Mapping[str, str]
-) -> tuple[object, dict[str, object], list[str]]:
-    """Put the standing counts above those of a call of `cluster`.
+def over(asked: Mapping[str, object], standing: Mapping[str, Count]) -> list[str]:
+    """Say which counts of a call stand back behind others.
 
     Parameters
     ----------
-    n, pools
-        What the call names, without and with names of pools.
-    default
-        Name of the default pool.
+    asked
+        What the call asks of pools.
 
     Returns
     -------
-    n, pools
-        What is asked for now.
-    notes : list of str
+    list of str
         A sentence for each number that is another one than the call's.
     """
-    found = standing(environ)
-    asked = {**pools, **({default: n} if n is not None else {})}
-    notes = [
-        f"pool {name} gets {found[name]} workers, as {names.POOLS_VARIABLE} says, instead of "
-        f"{count}"
+    return [
+        f"pool {name}: {_shown(standing[name])}, as {names.POOLS_VARIABLE} says, instead of "
+        f"{_shown(count)}"
         for name, count in asked.items()
-        if found.get(name, count) != count
+        if standing.get(name, count) != count
     ]
-    return (None if default in found else n), {**pools, **found}, notes
+
+
+def _shown(count: object) -> str:
+    return counted(count, "worker") if isinstance(count, int) else f"{count!r}"

@@ -13,6 +13,7 @@ from typing import Any
 from facility.adaptive import Bounds, Demand, Follower
 from facility.config import Pool
 from facility.request import Ended, PoolRequest
+from facility.wording import counted
 
 FAILED_STARTS = 5
 """Workers lost before they joined, within `LOSS_WINDOW`, after which no more are started."""
@@ -184,8 +185,8 @@ class Crew:
             LOSSES * size, 2 * self.target
         ):
             self.broken = (
-                f"{len(self._losses)} workers were lost within {LOSS_WINDOW:.0f} s "
-                f"(the last one {ended.how})"
+                f"{counted(len(self._losses), 'worker was', 'workers were')} lost within "
+                f"{LOSS_WINDOW:.0f} s (the last one {ended.how})"
             )
         if ended.final:
             self.broken = f"worker {ended.name} {ended.how}"

@@ -17,6 +17,7 @@ from facility.errors import FacilityError
 from facility.files import ELSEWHERE, check_room, free, refusal
 from facility.local.limits import emulated, limits
 from facility.machine import Machine, this_machine
+from facility.wording import counted
 
 _PURPOSES = {
     "": "Dask clusters",
@@ -104,7 +105,7 @@ def describe_machine(machine: Machine) -> str:
     """Say in one line what a machine has."""
     gpus = ", ".join(machine.gpus)
     return (
-        f"{machine.cores} cores, {machine.memory / 2**30:.1f} GiB of memory, "
+        f"{counted(machine.cores, 'core')}, {machine.memory / 2**30:.1f} GiB of memory, "
         f"{f'GPU {gpus}' if gpus else 'no NVIDIA GPU'}, {machine.architecture}"
     )
 

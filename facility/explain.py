@@ -8,6 +8,7 @@ from distributed.core import Status
 from facility.config import Pool
 from facility.crew import Crew
 from facility.table import Table, Text
+from facility.wording import counted
 
 
 def explain(
@@ -67,12 +68,16 @@ def pool_sentences(crew: Crew) -> list[str]:
     if not (bounds.maximum or crew.groups or demand.waiting):
         return []
     starting = sum(len(group.members) for group in crew.groups.values()) - crew.joined
-    text = f"{pool.name}: {crew.joined} of {_workers(crew.target)} run"
+    text = f"{pool.name}: {crew.joined} of {counted(crew.target, 'worker')} running"
+    if crew.joined > crew.target:
+        text = f"{pool.name}: {counted(crew.joined, 'worker')} running, {crew.target} wanted"
     text += f", {starting} starting" if starting else ""
     text += f", {crew.retiring} leaving" if crew.retiring else ""
     text += f" (adapts from {bounds})" if crew.adapting else ""
-    text += f"; {demand.processing} tasks run there" if demand.processing else ""
-    text += f", {demand.waiting} wait" if demand.waiting else ""
+    runs = counted(demand.processing, "task runs", "tasks run")
+    text += f"; {runs} there" if demand.processing else ""
+    waits = counted(demand.waiting, "waits", "wait")
+    text += f", {waits}" if demand.waiting else ""
     sentences = [text + "."]
     if crew.broken:
         sentences.append(
@@ -83,7 +88,7 @@ def pool_sentences(crew: Crew) -> list[str]:
             sentences.append(f"{pool.name}: the last log lines are:\n{crew.last_loss.tail}")
     elif crew.lost and crew.last_loss:
         sentences.append(
-            f"{pool.name}: {_workers(crew.lost)} lost and replaced; the last one, "
+            f"{pool.name}: {counted(crew.lost, 'worker')} lost and replaced; the last one, "
             f"{crew.last_loss.name}, {crew.last_loss.how}."
         )
     if crew.no_room:
@@ -99,13 +104,9 @@ def no_workers(crew: Crew) -> str:
     """Say that tasks wait for a pool that may have no workers."""
     name = crew.pool.name
     return (
-        f"{crew.demand.waiting} tasks wait for pool {name}, which has no workers in this Dask "
-        f"cluster: c.scale({name}=1) or c.adapt({name}=(0, 2)) starts some."
+        f"{counted(crew.demand.waiting, 'task waits', 'tasks wait')} for pool {name}, which has no "
+        f"workers in this Dask cluster: c.scale({name}=1) or c.adapt({name}=(0, 2)) starts some."
     )
-
-
-def _workers(count: int) -> str:
-    return f"{count} worker{'' if count == 1 else 's'}"
 
 
 def table(crews: Iterable[Crew], absent: Callable[[Pool], Iterable[str]]) -> Table:

@@ -14,7 +14,7 @@ from typing import Any
 
 from distributed.core import Status, rpc
 
-from facility import explain, modules
+from facility import arrivals, explain, modules
 from facility.adaptive import Bounds, Demand
 from facility.clients import close_clients
 from facility.crew import Crew, crews, routes
@@ -23,6 +23,7 @@ from facility.provision import Backend
 from facility.request import Ended, Request
 from facility.roster import Roster
 from facility.table import Text
+from facility.wording import counted
 
 logger = logging.getLogger("facility")
 
@@ -30,10 +31,6 @@ BEAT = 0.5
 ANSWER_SECONDS = 10.0
 OWNER_SECONDS = 120.0
 """Seconds for which a scheduler lives on without an owner and without a client."""
-SLOW = 2.0
-"""Seconds after which waiting for workers is told, and told again."""
-EXPLAIN = 15.0
-"""Seconds after which it is told what they wait for."""
 
 
 class Fleet:
@@ -70,6 +67,7 @@ class Fleet:
         self._told: set[str] = set()
         self._lock = asyncio.Lock()
         self._wake = asyncio.Event()
+        self._rescaled = False
         self.roster = Roster(self._joined, self._wake.set)
         self._tasks: set[asyncio.Task[Any]] = set()
 
@@ -91,7 +89,8 @@ class Fleet:
             self.status = Status.starting
             self._loop = asyncio.get_running_loop()
             try:
-                await self._start()
+                async with arrivals.told(self.name, self.crews, self.roster, self.explain):
+                    await self._start()
             except BaseException:
                 self.status = Status.failed
                 await self._cancel()
@@ -109,53 +108,53 @@ class Fleet:
         await self._insist(lambda: self._connect(answer["address"]), started)
         await self._insist(self._beat, started)
         self._run(self._keep())
-        await self._wait(started)
+        await self._until(
+            lambda: len(self.roster.workers) >= self.request.wait,
+            started,
+            lambda: (
+                f"{counted(self.request.wait, 'worker')} and got {len(self.roster.workers)}; "
+                f"nothing is left running. {self.explain('was starting')}\n"
+                "Ask for fewer with wait=, or for more time with timeout=."
+            ),
+        )
         await self._insist(self._beat, started)
         self.status = Status.running
 
     async def _started(
         self, start: "asyncio.Future[dict[str, Any]]", started: float
     ) -> dict[str, Any]:
-        """Wait for the scheduler, saying so when it takes long."""
-        told = EXPLAIN
-        while True:
-            elapsed = time.monotonic() - started
-            left = self.request.timeout - elapsed
-            if left <= 0:
-                start.cancel()
-                raise ClusterTimeoutError(
-                    f"Waited {elapsed:.0f} s for the scheduler; nothing is left running. "
-                    f"{self.explain('was starting')}\nAsk for more time with timeout=."
-                )
-            if elapsed >= told:
-                told = elapsed + max(EXPLAIN, elapsed)
-                self.say(f"After {elapsed:.0f} s: {self.explain()}")
-            done, _ = await asyncio.wait([start], timeout=min(left, told - elapsed))
-            if done:
-                return start.result()
+        done, _ = await asyncio.wait([start], timeout=self.request.timeout)
+        if done:
+            return start.result()
+        start.cancel()
+        raise ClusterTimeoutError(
+            f"Waited {time.monotonic() - started:.0f} s for the scheduler; nothing is left "
+            f"running. {self.explain('was starting')}\nAsk for more time with timeout=."
+        )
 
-    async def _wait(self, started: float) -> None:
-        """Wait for the workers, saying so when it takes long."""
-        wanted = self.request.wait
-        told = SLOW
-        while (found := len(self.roster.info["workers"])) < wanted:
-            elapsed = time.monotonic() - started
-            if self.status in (Status.failed, Status.closed):
-                raise ClusterFailedError(f"It ended while it started: {self.ended_because}.")
+    async def settle(self) -> None:
+        """Wait for the workers that new bounds have asked for, and for others to leave."""
+        if self._rescaled and self.status == Status.running:
+            async with arrivals.told(self.name, self.crews, self.roster, self.explain):
+                await self._until(
+                    lambda: arrivals.settled(self.crews, self.roster.workers),
+                    time.monotonic(),
+                    lambda: f"the workers asked for. {self.explain()}",
+                )
+            self._rescaled = False
+
+    async def _until(
+        self, there: Callable[[], bool], since: float, what: Callable[[], str]
+    ) -> None:
+        while not there():
+            if self.status not in (Status.starting, Status.running):
+                why = self.ended_because or "it was closed"
+                raise ClusterFailedError(f"It ended while it started workers: {why}.")
             if any(crew.broken for crew in self.crews.values()):
                 raise ClusterFailedError(str(self.explain("cannot start its workers")))
+            elapsed = time.monotonic() - since
             if elapsed > self.request.timeout:
-                raise ClusterTimeoutError(
-                    f"Waited {elapsed:.0f} s for {wanted} workers and got {found}; "
-                    f"nothing is left running. {self.explain('was starting')}\n"
-                    "Ask for fewer with wait=, or for more time with timeout=."
-                )
-            if elapsed > told:
-                told += max(SLOW, elapsed / 2)
-                self.say(
-                    f"Dask cluster {self.name}: {found} of {wanted} workers after {elapsed:.0f} s"
-                    + (f". {self.explain()}" if elapsed > EXPLAIN else "")
-                )
+                raise ClusterTimeoutError(f"Waited {elapsed:.0f} s for {what()}")
             await asyncio.sleep(0.01)
 
     def _settings(self) -> dict[str, Any]:
@@ -238,8 +237,8 @@ class Fleet:
             elif demand["waiting"]:
                 self._tell_once(
                     name,
-                    f"{demand['waiting']} tasks wait for pool {name!r}, which "
-                    f"is not in {self.request.config.source}",
+                    f"{counted(demand['waiting'], 'task waits', 'tasks wait')} for pool {name!r}, "
+                    f"which is not in {self.request.config.source}",
                 )
         if any(crew.demand.processing or crew.demand.waiting for crew in self.crews.values()):
             self.backend.note_work()
@@ -312,6 +311,7 @@ class Fleet:
         """Set new bounds of some pools."""
         for name, new in bounds.items():
             self.crews[name].rescale(new, force=force)
+        self._rescaled = True
         self._wake.set()
 
     def _tell_once(self, pool: str, sentence: str | None) -> None:

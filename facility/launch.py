@@ -18,17 +18,18 @@ from facility.local import limits, registry
 from facility.local.backend import LocalBackend
 from facility.machine import this_machine
 from facility.pooled import PooledCluster
-from facility.request import Limit, request
+from facility.request import Count, Limit, request
+from facility.spoken import Asked, understand
 from facility.table import Table
+from facility.vocabulary import no_pool
 
 if TYPE_CHECKING:
     from facility.kubernetes.site import ThisNamespace
 
 
 def cluster(
-    n: int | tuple[int, int] | None = None,
-    /,
-    *,
+    n: "Count | None" = None,
+    *more: object,
     config: "str | Path | Mapping[str, Any] | Config | None" = None,
     backend: str | None = None,
     memory: Mapping[str, str | int] | None = None,
@@ -38,7 +39,7 @@ def cluster(
     untagged: Iterable[str] | None = None,
     name: str | None = None,
     asynchronous: bool = False,
-    **pools: int | tuple[int, int],
+    **pools: "Count | None",
 ) -> PooledCluster:
     """Start a private Dask cluster with the pools asked for.
 
@@ -49,7 +50,8 @@ def cluster(
     Parameters
     ----------
     n
-        Workers of the default pool: a number, or (minimum, maximum) to adapt.
+        Workers of the default pool: a number, or (minimum, maximum) to adapt; ``(0, math.inf)``
+        adapts up to all that there is.
     config
         A pools.yaml, or what stands in one; by default `FACILITY_CONFIG`,
         /etc/facility/pools.yaml, or pools that fit this machine.
@@ -73,7 +75,8 @@ def cluster(
     asynchronous
         For ``await cluster(..., asynchronous=True)`` in an event loop.
     **pools
-        Workers of each pool: a number, or (minimum, maximum) to adapt.
+        Workers of each pool, as `n`. Dask's ``n_workers``, ``minimum`` and ``maximum`` mean the
+        default pool.
 
     Raises
     ------
@@ -92,12 +95,15 @@ def cluster(
     site = _site(backend)
     loaded = site.pools(config)
     allowed = site.limits(loaded)
-    number, asked, above = counts.over(n, pools, loaded.default.name, os.environ)
+    spoken = understand("cluster", loaded, (n, *more), pools)
+    standing = counts.standing(os.environ)
+    above = counts.over({name: each.count for name, each in spoken.asked.items()}, standing)
+    asked, unknown = _named(standing, loaded)
     checked = request(
         loaded,
         allowed,
-        number,
-        pools=asked,
+        spoken.asked | asked,
+        [*spoken.problems, *unknown],
         memory=memory,
         wait=wait,
         timeout=timeout,
@@ -106,7 +112,7 @@ def cluster(
         name=name,
     )
     daskconfig.check()
-    for note in (*above, *checked.notes, *site.notes(loaded, asked)):
+    for note in (*above, *checked.notes, *site.notes(loaded, spoken.asked | asked)):
         PooledCluster.say(note)
     name = checked.name or f"dask-{secrets.token_hex(3)}"
     chosen = site.start(name, loaded)
@@ -118,7 +124,17 @@ def cluster(
     return found
 
 
-def check(pools: Mapping[str, int | tuple[int, int]]) -> None:
+def _named(pools: Mapping[str, Count], config: Config) -> tuple[dict[str, Asked], list[str]]:
+    """Return what counts by name ask for, and a sentence for each pool that there is not."""
+    asked = {
+        name: Asked(count, f"{name}={count}")
+        for name, count in pools.items()
+        if name in config.pools
+    }
+    return asked, [no_pool(name, config) for name in pools if name not in config.pools]
+
+
+def check(pools: Mapping[str, Count]) -> None:
     """Refuse counts of workers that `cluster` would not grant; nothing is started.
 
     Raises
@@ -126,7 +142,8 @@ def check(pools: Mapping[str, int | tuple[int, int]]) -> None:
     RequestError
         With everything that is wrong with them.
     """
-    request(*room(), pools=pools)
+    loaded, limits = room()
+    request(loaded, limits, *_named(pools, loaded))
 
 
 def room() -> tuple[Config, dict[str, Limit]]:

@@ -18,6 +18,7 @@ from distributed.protocol.pickle import dumps
 
 from facility.errors import ClusterFailedError
 from facility.placing import Placed, top_names
+from facility.wording import counted
 
 MOST = 10 * 2**20
 """Bytes that are sent at most: more is no code."""
@@ -39,7 +40,8 @@ class Modules:
     def __str__(self) -> str:
         size = sum(map(len, self.files.values()))
         listed = ", ".join(sorted(top_names(self.files))) or "no module"
-        lines = [f"{listed} of {self.folder} ({len(self.files)} files, {size / 1000:.0f} kB)"]
+        files = counted(len(self.files), "file")
+        lines = [f"{listed} of {self.folder} ({files}, {size / 1000:.0f} kB)"]
         return "; ".join([*lines, *self.left_out])
 
 

@@ -8,24 +8,27 @@ last reference ends the Dask cluster.
 
 import atexit
 import logging
+import sys
 import warnings
 import weakref
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self
 
 from dask.base import annotate
 from distributed.core import Status
-from distributed.utils import sync
+from distributed.utils import NoOpAwaitable, sync
 
 from facility import explain, modules, names
 from facility.adaptive import Bounds
-from facility.errors import ClusterFailedError, RequestError, nearest
+from facility.crew import Crew
+from facility.errors import ClusterFailedError, RequestError
 from facility.fleet import Fleet
 from facility.logs import SHOWN
 from facility.request import Count, Limit, rescaled
 from facility.table import Table, Text
+from facility.vocabulary import no_method, no_pool, shown
 from facility.widget import DrawnCluster
 
 if TYPE_CHECKING:
@@ -146,11 +149,20 @@ class PooledCluster(DrawnCluster):
             raise
 
     def __await__(self) -> Generator[Any, None, Self]:
+        # A client that connects awaits it too, and needs no workers for that.
+        connecting = sys._getframe(1).f_globals.get("__name__") == "distributed.client"
+
         async def started() -> Self:
             await self._fleet.start()
+            if not connecting:
+                await self._fleet.settle()
             return self
 
         return started().__await__()
+
+    async def __aenter__(self) -> Self:
+        await self._fleet.start()
+        return self
 
     async def _close(self) -> None:
         for callback in self.periodic_callbacks.values():
@@ -164,6 +176,10 @@ class PooledCluster(DrawnCluster):
         if not self.asynchronous:
             self._loop_runner.stop()
         return waiting
+
+    def __getattr__(self, name: str) -> NoReturn:
+        """Say what there is instead of a method that Dask's other classes have."""
+        raise AttributeError(no_method(name), name=name, obj=self)
 
     def __del__(self, _warn: object = None) -> None:
         """Leave it to the finalizer; the base class would warn."""
@@ -182,7 +198,7 @@ class PooledCluster(DrawnCluster):
         RequestError
             Where there is no such pool.
         """
-        self._check_pool(pool, "on")
+        self._check_route(pool, "on")
         # dask.dataframe says that it ignores annotations; it does when a
         # collection is built, and not when it is computed, which counts here.
         warnings.filterwarnings("ignore", "Dask annotations .*'pool'", UserWarning)
@@ -197,17 +213,18 @@ class PooledCluster(DrawnCluster):
         RequestError
             Where there is no such pool.
         """
-        self._check_pool(pool, "route")
+        self._check_route(pool, "route")
         return {"resources": {names.pool_tag(pool): 1}}
 
-    def _check_pool(self, pool: str, call: str) -> None:
-        crews = self._fleet.crews
-        if pool not in crews:
-            raise RequestError(
-                f"{call}({pool!r}) cannot route",
-                [f"there is no such pool{nearest(pool, crews)}; there are {', '.join(crews)}"],
-            )
-        if not crews[pool].bounds.maximum:
+    def _crew(self, pool: object, call: str, goal: str) -> Crew:
+        crew = self._fleet.crews.get(pool) if isinstance(pool, str) else None
+        if crew is None:
+            unknown = no_pool(pool, self._fleet.request.config)
+            raise RequestError(f"{call}({shown(pool)}) cannot {goal}", [unknown])
+        return crew
+
+    def _check_route(self, pool: str, call: str) -> None:
+        if not self._crew(pool, call, "route").bounds.maximum:
             warnings.warn(
                 f"pool {pool} has no workers in this Dask cluster, so what is routed to it waits: "
                 f"c.scale({pool}=1) or c.adapt({pool}=(0, 2)) starts some",
@@ -217,7 +234,7 @@ class PooledCluster(DrawnCluster):
 
     # Scaling.
 
-    def scale(self, n: int | None = None, /, *, force: bool = False, **pools: int) -> None:
+    def scale(self, n: int | None = None, *more: object, force: bool = False, **pools: int) -> Any:
         """Set fixed numbers of workers; other pools stay as they are.
 
         Idle workers leave first; the others take no new tasks, finish what they
@@ -226,24 +243,31 @@ class PooledCluster(DrawnCluster):
         Parameters
         ----------
         n
-            Workers of the default pool.
+            Workers of the default pool; Dask's ``n_workers`` is the same.
         force
             Do not wait for running tasks: they run again elsewhere.
         **pools
             Workers of each pool.
+
+        Returns
+        -------
+        None
+            In an asynchronous one something to await, as Dask's own do. Workers come later:
+            ``await c`` waits for them.
 
         Raises
         ------
         RequestError
             With everything that is wrong with the call.
         """
-        self._rescale(n, pools, "scale", force=force)
+        self._rescale((n, *more), pools, "scale", force=force)
+        return NoOpAwaitable() if self.asynchronous else None
 
     def adapt(  # type: ignore[override]
         self,
-        *,
         minimum: int | None = None,
-        maximum: int | None = None,
+        maximum: float | None = None,
+        *more: object,
         **pools: Count,
     ) -> Adapting:
         """Let pools follow their own demand between a minimum and a maximum.
@@ -251,7 +275,7 @@ class PooledCluster(DrawnCluster):
         Parameters
         ----------
         minimum, maximum
-            Of the default pool; without any argument, 0 and all there is.
+            Of the default pool; by default 0 and all there is, as with ``math.inf``.
         **pools
             (minimum, maximum) of each pool.
 
@@ -260,19 +284,15 @@ class PooledCluster(DrawnCluster):
         RequestError
             With everything that is wrong with the call.
         """
+        bounds = self._rescale((minimum, maximum, *more), pools, "adapt")
         default = self._fleet.request.config.default
-        asked: Count | None = None
-        if minimum is not None or maximum is not None or not pools:
-            most = min(default.max_workers, self._limits[default.name].workers)
-            asked = (minimum or 0, most if maximum is None else maximum)
-        bounds = self._rescale(asked, pools, "adapt")
         return Adapting(*_ends(bounds.get(default.name) or next(iter(bounds.values()))))
 
     def _rescale(
         self,
-        n: object,
-        pools: Mapping[str, object],
-        call: str,
+        numbers: Sequence[object],
+        words: Mapping[str, object],
+        call: Literal["scale", "adapt"],
         *,
         force: bool = False,
         say: Callable[[str], None] | None = None,
@@ -280,7 +300,7 @@ class PooledCluster(DrawnCluster):
         if self.status not in (Status.starting, Status.running):
             raise ClusterFailedError(f"{call} comes too late: {self.explain()}")
         config = self._fleet.request.config
-        bounds, notes = rescaled(config, self._limits, n, pools, call=call)
+        bounds, notes = rescaled(config, self._limits, numbers, words, call=call)
         for note in notes:
             (say or self.say)(note)
         if config.default.name in bounds:
@@ -352,9 +372,7 @@ class PooledCluster(DrawnCluster):
         """
         if pool is None:
             return Text(self._fleet.backend.logs())
-        if pool not in self._fleet.crews:
-            self._check_pool(pool, "logs")
-        crew = self._fleet.crews[pool]
+        crew = self._crew(pool, "logs", "be shown")
         members = sorted({name for group in crew.groups.values() for name in group.members})
         if crew.last_loss is not None:
             members.append(crew.last_loss.name)

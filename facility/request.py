@@ -7,20 +7,28 @@ a call are raised together.
 import math
 import operator
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from numbers import Real
 
 from facility.adaptive import Bounds
 from facility.config import Config, Pool
-from facility.errors import RequestError, nearest
+from facility.errors import RequestError
 from facility.quantity import format_memory, parse_memory, parse_seconds
+from facility.spoken import Asked, understand
+from facility.vocabulary import Call, no_pool
+from facility.wording import counted
 
 NAME = re.compile(r"[a-z]([-a-z0-9]{0,38}[a-z0-9])?")
 """Names of Dask clusters, short enough for what dask-kubernetes appends."""
 DEFAULT_TIMEOUT = 300.0
 DEFAULT_IDLE_TIMEOUT = 3600.0
 
-Count = int | tuple[int, int]
+Count = int | tuple[int | None, float | None]
+"""Workers of a pool: a number, or the ends between which it adapts; an open one is all there is."""
+
+ALL_THERE_IS = (0, None)
+"""What a call asks of the default pool that names no number."""
 
 
 @dataclass(frozen=True)
@@ -89,72 +97,42 @@ class Checker:
         """Look up a pool, or note that there is none of that name."""
         pool = self.config.pools.get(name)
         if pool is None:
-            valid = ", ".join(self.config.pools)
-            self.problems.append(
-                f"there is no pool {name!r}{nearest(name, self.config.pools)}; "
-                f"there are {valid} ({self.config.source})"
-            )
+            self.problems.append(no_pool(name, self.config))
         return pool
 
-    def bounds(self, name: str, asked: object) -> Bounds | None:
+    def bounds(self, pool: Pool, asked: Asked) -> Bounds | None:
         """Check what was asked of one pool."""
-        pool = self.known(name)
-        if pool is None:
+        ends = _ends(asked.count)
+        problem = ends if isinstance(ends, str) else self._objection(pool, *ends)
+        if problem or isinstance(ends, str):
+            self.problems.append(f"{asked.words}: {problem}")
             return None
-        ends = asked if isinstance(asked, tuple | list) else (asked, asked)
-        if len(ends) != 2:
-            self._wrong(name, asked, "give a number of workers or a pair (minimum, maximum)")
-            return None
-        numbers = [_whole(end) for end in ends]
-        if None in numbers:
-            self._wrong(name, asked, "workers are counted in whole numbers, 0 or more")
-            return None
-        minimum, maximum = (int(number or 0) for number in numbers)
-        if minimum < 0 or maximum < 0:
-            self._wrong(name, asked, "a number of workers cannot be negative")
-        elif minimum > maximum:
-            self._wrong(
-                name,
-                asked,
-                f"the minimum is above the maximum; did you mean ({maximum}, {minimum})?",
-            )
-        elif maximum > pool.max_workers:
-            self._wrong(name, asked, f"pool {name} allows at most {pool.max_workers} workers")
-        else:
-            return self._granted(pool, Bounds(minimum, maximum))
-        return None
+        return self._granted(pool, *ends)
 
-    def _wrong(self, name: str, asked: object, why: str) -> None:
-        self.problems.append(f"{name}={asked!r}: {why}")
-
-    def _granted(self, pool: Pool, asked: Bounds) -> Bounds | None:
-        """Round up to whole groups, and keep to what there is."""
+    def _objection(self, pool: Pool, minimum: int, maximum: int | None) -> str | None:
         limit = self.limits[pool.name]
-        if asked.maximum and not limit.workers:
-            self.problems.append(f"{pool.name}={asked.maximum}: {limit.reason}")
-            return None
-        size = pool.processes
+        if max(minimum, maximum or 0) > pool.max_workers:
+            return f"pool {pool.name} allows at most {counted(pool.max_workers, 'worker')}"
+        return limit.reason if maximum != 0 and not limit.workers else None
+
+    def _granted(self, pool: Pool, minimum: int, maximum: int | None) -> Bounds:
+        """Round up to whole groups, and keep to what there is."""
+        limit, size = self.limits[pool.name], pool.processes
+        most = max(size, min(limit.workers, pool.max_workers) // size * size)
+        # Of an open end only the minimum is the user's.
+        asked = Bounds(minimum, minimum if maximum is None else maximum)
         rounded = Bounds(*(math.ceil(end / size) * size for end in (asked.minimum, asked.maximum)))
         if rounded != asked:
             self.notes.append(
                 f"pool {pool.name} starts workers in groups of {size}: {rounded} instead of {asked}"
             )
-        most = max(size, min(limit.workers, pool.max_workers) // size * size)
         if rounded.maximum > most:
             self.notes.append(
-                f"pool {pool.name} gets at most {most} workers instead of {rounded.maximum}: "
-                f"{limit.reason}"
+                f"pool {pool.name} gets at most {counted(most, 'worker')} instead of "
+                f"{rounded.maximum:,}: {limit.reason}"
             )
-        return Bounds(min(rounded.minimum, most), min(rounded.maximum, most))
-
-    def everything(self, pool: Pool) -> Bounds | None:
-        """Return the bounds of a call that names no number: from 0 to all there is."""
-        limit = self.limits[pool.name]
-        if not limit.workers:
-            self.problems.append(limit.reason)
-            return None
-        size = pool.processes
-        return Bounds(0, max(size, min(limit.workers, pool.max_workers) // size * size))
+        end = most if maximum is None else min(rounded.maximum, most)
+        return Bounds(min(rounded.minimum, most), end)
 
     def memory(self, asked: object) -> dict[str, int]:
         """Check ``memory={"cpu": "8Gi"}``, in bytes for each pool."""
@@ -187,10 +165,42 @@ class Checker:
 def _whole(value: object) -> int | None:
     if isinstance(value, bool):
         return None
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
     try:
         return operator.index(value)  # type: ignore[arg-type]
     except TypeError:
         return None
+
+
+def _infinite(value: object) -> bool:
+    return isinstance(value, Real) and math.isinf(value)
+
+
+def _ends(count: object) -> tuple[int, int | None] | str:
+    """Read a number or a pair; without a maximum a pool grows to all there is.
+
+    Returns
+    -------
+    minimum, maximum
+        Or what is wrong.
+    """
+    if _infinite(count):
+        return "a number is finite; (0, math.inf) adapts up to all there is"
+    pair = isinstance(count, tuple | list)
+    ends = tuple(count) if isinstance(count, tuple | list) else (count, count)
+    if len(ends) != 2:
+        return "give a number of workers or a pair (minimum, maximum)"
+    minimum = 0 if pair and ends[0] is None else _whole(ends[0])
+    unlimited = pair and (ends[1] is None or _infinite(ends[1]))
+    maximum = None if unlimited else _whole(ends[1])
+    if minimum is None or (maximum is None and not unlimited):
+        return "workers are counted in whole numbers, 0 or more"
+    if minimum < 0 or (maximum or 0) < 0:
+        return "a number of workers cannot be negative"
+    if maximum is not None and minimum > maximum:
+        return f"the minimum is above the maximum; did you mean ({maximum}, {minimum})?"
+    return minimum, maximum
 
 
 def _seconds(name: str, value: object, problems: list[str]) -> float:
@@ -215,35 +225,19 @@ def _wait(asked: object, granted: Iterable[PoolRequest], problems: list[str]) ->
         )
         return 0
     if number > minima and not problems:
+        start = counted(minima, "worker starts by itself", "workers start by themselves")
         problems.append(
-            f"wait={asked!r}: only {minima} workers start by themselves; the others come when "
-            "there is work for them"
+            f"wait={asked!r}: only {start}; the others come when there is work for them"
         )
     return number
-
-
-def counts(
-    config: Config, n: object, pools: Mapping[str, object], problems: list[str]
-) -> dict[str, object]:
-    """Merge the number without a name, which is the default pool's, with the others."""
-    default = config.default.name
-    if n is None:
-        return dict(pools)
-    if default in pools:
-        problems.append(
-            f"both {n!r} and {default}={pools[default]!r}: a number without a name is that of "
-            f"the default pool, {default}; give one of the two"
-        )
-        return dict(pools)
-    return {default: n, **pools}
 
 
 def request(
     config: Config,
     limits: Mapping[str, Limit],
-    n: object = None,
+    asked: Mapping[str, Asked],
+    problems: Iterable[str] = (),
     *,
-    pools: Mapping[str, object],
     memory: Mapping[str, str | int] | None = None,
     wait: object = None,
     timeout: object = None,
@@ -253,44 +247,46 @@ def request(
 ) -> Request:
     """Check a call of `cluster`.
 
+    Parameters
+    ----------
+    asked, problems
+        What `facility.spoken` has understood of it.
+
     Raises
     ------
     RequestError
         With everything that is wrong with the call.
     """
-    checker = Checker(config, limits)
-    problems = checker.problems
-    asked = counts(config, n, pools, problems)
+    checker = Checker(config, limits, list(problems))
+    wrong = checker.problems
     sizes = checker.memory(memory)
     granted: dict[str, PoolRequest] = {}
     for pool in config.pools.values():
         bounds: Bounds | None = Bounds(0, 0)
         if pool.name in asked:
-            bounds = checker.bounds(pool.name, asked[pool.name])
-        elif not asked and pool.default:
-            bounds = checker.everything(pool)
+            bounds = checker.bounds(pool, asked[pool.name])
+        elif pool.default and not asked and not problems:
+            bounds = checker.bounds(pool, Asked(ALL_THERE_IS, "cluster()"))
         granted[pool.name] = PoolRequest(pool, bounds or Bounds(0, 0), sizes[pool.name])
-    for unknown in asked.keys() - config.pools.keys():
-        checker.known(unknown)
     chosen = (
         None if untagged is None else tuple([untagged] if isinstance(untagged, str) else untagged)
     )
     for pool_name in chosen or ():
         checker.known(pool_name)
     if name is not None and not NAME.fullmatch(name):
-        problems.append(
+        wrong.append(
             f"name={name!r}: use up to 40 lower-case letters, digits and '-', with a letter first"
         )
     request = Request(
         config=config,
         pools=granted,
-        timeout=DEFAULT_TIMEOUT if timeout is None else _seconds("timeout", timeout, problems),
+        timeout=DEFAULT_TIMEOUT if timeout is None else _seconds("timeout", timeout, wrong),
         idle_timeout=(
             DEFAULT_IDLE_TIMEOUT
             if idle_timeout is None
-            else _seconds("idle_timeout", idle_timeout, problems)
+            else _seconds("idle_timeout", idle_timeout, wrong)
         ),
-        wait=_wait(wait, granted.values(), problems),
+        wait=_wait(wait, granted.values(), wrong),
         untagged=chosen,
         name=name,
         notes=tuple(checker.notes),
@@ -302,28 +298,39 @@ def request(
 def rescaled(
     config: Config,
     limits: Mapping[str, Limit],
-    n: object,
-    pools: Mapping[str, object],
+    numbers: Sequence[object],
+    words: Mapping[str, object],
     *,
-    call: str,
+    call: Call,
 ) -> tuple[dict[str, Bounds], list[str]]:
     """Check a call of `scale` or `adapt`: new bounds of pools, and notes.
+
+    Parameters
+    ----------
+    numbers, words
+        Its arguments without and with a name.
 
     Raises
     ------
     RequestError
         With everything that is wrong with the call.
     """
-    checker = Checker(config, limits)
-    asked = counts(config, n, pools, checker.problems)
-    if not asked:
-        checker.problems.append(f"name a number or pools, as in {call}({config.default.name}=2)")
-    found = {pool: checker.bounds(pool, count) for pool, count in asked.items()}
+    spoken = understand(call, config, numbers, words)
+    checker = Checker(config, limits, spoken.problems)
+    asked = spoken.asked
+    if not asked and not spoken.problems:
+        if call == "adapt":
+            asked = {config.default.name: Asked(ALL_THERE_IS, "adapt()")}
+        else:
+            spoken.problems.append(
+                f"give a number or pools, as in c.scale({config.default.name}=2)"
+            )
+    found = {name: checker.bounds(config.pools[name], each) for name, each in asked.items()}
     if call == "scale":
-        for pool, bounds in found.items():
+        for name, bounds in found.items():
             if bounds is not None and bounds.adapts:
                 checker.problems.append(
-                    f"{pool}={asked[pool]!r}: scale fixes a number; use adapt for a range"
+                    f"{asked[name].words}: scale fixes a number; use adapt for a range"
                 )
     checker.finish(f"{call} cannot be granted")
     return {pool: bounds for pool, bounds in found.items() if bounds}, checker.notes

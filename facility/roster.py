@@ -27,6 +27,11 @@ class Roster:
         self._joined = joined
         self._changed = changed
 
+    @property
+    def workers(self) -> list[Mapping[str, Any]]:
+        """Descriptions of the workers that there are."""
+        return list(self.info["workers"].values())
+
     def clear(self) -> None:
         """Forget the workers, and where the dashboard was: they are gone."""
         self.info["workers"].clear()

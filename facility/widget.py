@@ -152,5 +152,5 @@ class DrawnCluster(Cluster):
         """Do what the widget asks for; what is granted otherwise than asked."""
         said: list[str] = []
         ends = bounds.minimum, bounds.maximum
-        self._rescale(ends[1] if call == "scale" else ends, {}, call, say=said.append)
+        self._rescale(ends[1:] if call == "scale" else ends, {}, call, say=said.append)
         return said

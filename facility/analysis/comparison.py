@@ -12,6 +12,7 @@ from scipy import special, stats
 
 from facility.errors import RequestError
 from facility.table import Table
+from facility.wording import counted
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -291,7 +292,8 @@ def _distance(
 
 def _histograms(name: str, a: Any, b: Any, relative: float, absolute: float) -> Difference:
     if a.ndim != b.ndim:
-        return Difference(name, problem=f"one has {a.ndim} axes, the other {b.ndim}")
+        axes = counted(a.ndim, "axis", "axes")
+        return Difference(name, problem=f"one has {axes}, the other {b.ndim}")
     if a.storage_type is not b.storage_type:
         kinds = a.storage_type.__name__, b.storage_type.__name__
         return Difference(name, problem=f"one stores {kinds[0]}, the other {kinds[1]}")
@@ -337,7 +339,8 @@ def _axes(a: Any, b: Any) -> tuple[str | None, tuple[list[int], list[int]] | Non
         return "one has categories, the other has not", None
     if a.traits.ordered:
         if len(a) != len(b) or a.extent != b.extent:
-            return f"{len(a)} bins and {len(b)} (with flow {a.extent} and {b.extent})", None
+            bins = f"{counted(len(a), 'bin')} and {len(b)}"
+            return f"{bins} (with flow {a.extent} and {b.extent})", None
         if not np.allclose(a.edges, b.edges, rtol=SAME_EDGES, atol=0):
             return f"the edges differ ({_span(a)} and {_span(b)})", None
         return None, (list(range(a.extent)), list(range(b.extent)))

@@ -17,6 +17,7 @@ from typing import Any
 from facility import credentials, names
 from facility.analysis.rootfile import LONGEST_LIST
 from facility.analysis.versions import Version
+from facility.wording import counted
 
 PREFIX = "rucio://"
 DID = re.compile(r"(?P<scope>[A-Za-z0-9][\w.-]*):(?P<name>[A-Za-z0-9][\w.+-]*)/?")
@@ -89,8 +90,8 @@ def resolve(source: str, problems: list[str]) -> list[tuple[str, list[str], Vers
     if away:
         first = ", ".join(away[:LONGEST_LIST]) + (", ..." if away[LONGEST_LIST:] else "")
         problems.append(
-            f"{len(away)} of {len(files)} files of {source} are on no disk that can be read with "
-            f"root:// ({first}): ask for a copy with `rucio rule add`."
+            f"{len(away):,} of {counted(len(files), 'file')} of {source} cannot be read from any "
+            f"disk with root:// ({first}): ask for a copy with `rucio rule add`."
         )
     return found
 

@@ -119,6 +119,7 @@ class Executor(ExecutorBase):
             finally:
                 report.seconds = time.perf_counter() - clock
                 window.close()
+                window.tell_end()
         failed = [record for record in report.records if record.state == "failed"]
         if failed:
             text = "\n".join(f"  - {r.chunk}: {r.error} (tried {r.tries}x)" for r in failed)

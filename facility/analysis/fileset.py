@@ -28,6 +28,7 @@ from facility.analysis.sources import File, expand, tree_behind
 from facility.analysis.steps import left_out, tree_of
 from facility.analysis.versions import Names, version_of
 from facility.errors import FilesetError
+from facility.wording import counted
 
 LIST_NAMES = (".json", ".yaml", ".yml")
 """How the names of files end that hold a list of inputs."""
@@ -170,14 +171,12 @@ def fileset(
             result[name] = {"files": good, "metadata": data["metadata"]}
     if not result and not problems:
         problems.append("the list of files is empty; give at least one file, folder or glob.")
+    inputs = counted(len(problems), "input")
     if problems and (on_error == "raise" or not result):
-        summary = f"{_count(len(problems), 'input')} cannot be used"
-        raise FilesetError(summary, [*problems, *remarks])
+        raise FilesetError(f"{inputs} cannot be used", [*problems, *remarks])
     if problems:
         text = "\n".join(f"  - {problem}" for problem in [*problems, *remarks])
-        warnings.warn(
-            f"{_count(len(problems), 'input')} left out:\n{text}", SkippedFilesWarning, stacklevel=2
-        )
+        warnings.warn(f"{inputs} left out:\n{text}", SkippedFilesWarning, stacklevel=2)
     counts = {path: item.events for (path, _), item in found.items()}
     replicas = {path: file.replicas for path, file in files.items() if file.replicas}
     return Fileset(result, counts, problems, found, replicas)
@@ -185,10 +184,6 @@ def fileset(
 
 def _wrong_on_error(value: object) -> str:
     return f"on_error={value!r} is neither 'raise' nor 'skip'."
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" + ("s" if number != 1 else "")
 
 
 def _inspect_all(
@@ -214,7 +209,7 @@ def _inspect_all(
 
     with ThreadPoolExecutor(THREADS, thread_name_prefix="fileset") as threads:
         results = threads.map(look, tasks)
-        yield from track(results, len(tasks), "Checking files", unit="files", show=progress)
+        yield from track(results, len(tasks), "Checking files", unit="file", show=progress)
     known.keep(fresh)
 
 

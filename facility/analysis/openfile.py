@@ -34,6 +34,7 @@ from facility.analysis.rootfile import is_address
 from facility.analysis.unpickling import Same, Scope
 from facility.analysis.versions import is_changed, version_of
 from facility.errors import one_line
+from facility.wording import counted
 
 ELSEWHERE = ("adler32:", "md5:", "unknown:")
 """How stamps begin that a file itself does not tell."""
@@ -144,12 +145,12 @@ class OpenFile:
     def _changes(self, chunk: Chunk, entries: int) -> Iterator[str]:
         """Compare the file with what the plan was made for."""
         if entries != chunk.entries:
-            yield f"it holds {entries:,} events instead of {chunk.entries:,}"
+            yield f"it holds {counted(entries, 'event')} instead of {chunk.entries:,}"
         uuid, size = str(self.directory.file.uuid), int(self.directory.file.fEND)
         if uuid != chunk.uuid:
             yield f"its UUID is {uuid} instead of {chunk.uuid}"
         if size != chunk.size:
-            yield f"it has {size:,} bytes instead of {chunk.size:,}"
+            yield f"it has {counted(size, 'byte')} instead of {chunk.size:,}"
         # Servers of one name may have copies of other times, which a UUID tells to be the same.
         if chunk.at or (is_address(chunk.path) and chunk.telling):
             return
@@ -219,7 +220,7 @@ class OpenFile:
                 uproot_options=options,
             ).events()
         if len(found) != chunk.events:
-            raise ChangedFileError(f"{chunk} gave {len(found):,} events")
+            raise ChangedFileError(f"{chunk} gave {counted(len(found), 'event')}")
         return found
 
     def sums_of_weights(self) -> Weights | None:

@@ -15,6 +15,7 @@ from facility.analysis.rootfile import LONGEST_LIST, is_address
 from facility.analysis.skim import FORMATS, UNFINISHED, SkimFile, folder_of, stem, written
 from facility.errors import RequestError
 from facility.files import READABLE_FOLDER, check_room, make_folder, refusal
+from facility.wording import counted
 
 
 class MissingSkimsError(Exception):
@@ -99,9 +100,9 @@ class Output:
         if others:
             first = ", ".join(others[:LONGEST_LIST])
             raise _refusal(
-                f"{self.folder} holds {len(others)} skims that this run has not written ({first}"
-                f"{', ...' if others[LONGEST_LIST:] else ''}): choose another folder, remove them, "
-                "or give the checkpoint of the run that wrote them"
+                f"{self.folder} holds {counted(len(others), 'skim')} that this run has not written "
+                f"({first}{', ...' if others[LONGEST_LIST:] else ''}): choose another folder, "
+                "remove them, or give the checkpoint of the run that wrote them"
             )
 
     def intact(self, packed: bytes) -> bool:
@@ -132,8 +133,8 @@ class Output:
                 missing.append(file.path)
         self._tidy(run)
         if missing:
-            first = ", ".join(missing[:LONGEST_LIST])
-            raise MissingSkimsError(f"{len(missing)} skims are gone ({first})")
+            first, gone = ", ".join(missing[:LONGEST_LIST]), counted(len(missing), "skim")
+            raise MissingSkimsError(f"of what was written, {gone} cannot be found ({first})")
         return files
 
     def _tidy(self, run: str) -> None:

@@ -5,7 +5,11 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
+from facility.wording import shortened
+
 COLUMNS = 3
+LONGEST_NAME = 48
+"""Letters of a histogram's name that are shown."""
 
 
 def overlay(pairs: list[tuple[str, Any, Any]]) -> Figure:
@@ -19,20 +23,30 @@ def overlay(pairs: list[tuple[str, Any, Any]]) -> Figure:
     """
     rows = -(-len(pairs) // COLUMNS) or 1
     columns = min(COLUMNS, len(pairs)) or 1
-    figure = Figure(figsize=(4 * columns, 3 * rows), layout="constrained")
+    figure = Figure(figsize=(4 * columns, 3 * rows + 0.4), layout="constrained")
     frames = np.atleast_1d(np.array(figure.subfigures(rows, columns), dtype=object)).ravel()
-    for frame, (name, a, b) in zip(frames, pairs, strict=False):
+    titles = shortened([name for name, _, _ in pairs], LONGEST_NAME)
+    drawn: list[Any] = []
+    for frame, title, (_, a, b) in zip(frames, titles, pairs, strict=False):
         above, below = frame.subplots(2, 1, sharex=True, height_ratios=(3, 1))
-        above.set_title(name, fontsize="small")
+        above.set_title(title, fontsize="small")
         (edges, first), (other_edges, second) = _shown(a), _shown(b)
-        above.stairs(first, edges, label="first", linewidth=2)
-        above.stairs(second, other_edges, label="second", linestyle="--")
-        above.legend(fontsize="x-small")
+        drawn = [
+            above.stairs(first, edges, color="C0", linewidth=2),
+            above.stairs(second, other_edges, color="C1", linestyle="--"),
+        ]
         if first.shape == second.shape:
             ratio = np.full(first.shape, np.nan)
             np.divide(second, first, out=ratio, where=first != 0)
             below.stairs(ratio, edges, baseline=1)
-        below.set_ylabel("second/first", fontsize="x-small")
+        below.set_ylabel("ratio", fontsize="x-small")
+        frame.align_ylabels()
+    if drawn:
+        # One for all, where nothing is drawn.
+        figure.legend(
+            drawn, ("first", "second (ratio: to the first)"), loc="outside lower center", ncols=2,
+            fontsize="small", frameon=False,
+        )  # fmt: skip
     return figure
 
 

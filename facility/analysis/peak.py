@@ -11,6 +11,7 @@ from scipy.special import voigt_profile
 
 from facility.analysis.kinematics import Z_MASS, Z_WIDTH, Floats
 from facility.errors import FitError
+from facility.wording import counted
 
 GEV = 1e3
 """MeV in a GeV."""
@@ -99,8 +100,9 @@ def fit_peak(histogram: Hist[Any]) -> PeakFit:
     centers, counts, width = _fit_bins(histogram)
     total = float(counts.sum())
     if total < MIN_FIT_PAIRS:
+        where = f"between {FIT_RANGE[0]:.0f} and {FIT_RANGE[1]:.0f} GeV"
         raise FitError(
-            f"{total:.0f} pairs between {FIT_RANGE[0]:.0f} and {FIT_RANGE[1]:.0f} GeV are too few "
+            f"{counted(round(total), f'pair {where} is', f'pairs {where} are')} too few "
             f"to fit a peak; at least {MIN_FIT_PAIRS} are needed."
         )
     guess = (total * 0.7, float(centers[counts.argmax()]), 1.5, total * 0.005, -0.02)
@@ -181,7 +183,7 @@ def plot_peak(
         for index, flavour in enumerate(summed.axes["flavour"]):
             counts: Any = summed[flavour, :]
             color = colors[index % len(colors)]
-            name = f"{LABELS.get(flavour, flavour)}, {counts.sum():,.0f} pairs"
+            name = f"{LABELS.get(flavour, flavour)}, {counted(round(counts.sum()), 'pair')}"
             fit = (fits or {}).get(flavour)
             if fit:
                 name += f", peak at {fit.position:.2f} $\\pm$ {fit.uncertainty:.2f} GeV"
@@ -196,12 +198,16 @@ def plot_peak(
                 color=color,
                 label=name,
                 markersize=3,
+                flow="none",
             )
         width = summed.axes["mass"].widths[0]
         panel.set_xlabel(summed.axes["mass"].label)
         panel.set_ylabel(f"Pairs / {width:.3g} GeV")
-        panel.set_ylim(0, panel.get_ylim()[1] * 1.3)
-        panel.legend(loc="upper right", fontsize="small")
+        panel.set_ylim(0, panel.get_ylim()[1] * 1.45)
+        # Else the 0 of one axis and the first number of the other run into each other.
+        panel.tick_params(axis="x", which="major", pad=10)
+        # The row of the experiment's name is full already.
+        panel.legend(loc="upper right", bbox_to_anchor=(1, 0.91), fontsize="small")
         mplhep.atlas.text(label, ax=panel, loc=1)
     # pyplot made the figure, so that a notebook knows how to show it, and forgets it again, so
     # that it is shown once.

@@ -15,6 +15,7 @@ from facility.analysis.plan import Plan
 from facility.analysis.record import NOT_ASKED, STATES, Record, State
 from facility.files import write_readable
 from facility.table import Table
+from facility.wording import counted
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -166,8 +167,9 @@ class Report:
                 if start != at:
                     problems.append(f"{path} ({dataset}): events {at} to {start} count wrongly")
                 at = stop
-            if at != records[0].chunk.entries:
-                problems.append(f"{path} ({dataset}): {at} of {records[0].chunk.entries} events")
+            entries = records[0].chunk.entries
+            if at != entries:
+                problems.append(f"{path} ({dataset}): {at:,} of {counted(entries, 'event')}")
         return problems
 
     @property
@@ -252,7 +254,7 @@ class Report:
         """One sentence for each reason why chunks were read as coffea's Runner reads."""
         reasons = Counter(r.plainly for r in self.records if r.plainly is not None)
         return [
-            f"{number:,} of {len(self.records):,} chunks were read as coffea's Runner reads them, "
+            f"{number:,} of {counted(len(self.records), 'chunk')} read as coffea's Runner reads, "
             f"which takes longer: {reason}"
             for reason, number in reasons.items()
         ]
@@ -328,7 +330,8 @@ class Report:
 
     def summary(self) -> str:
         """Tell in one line how it went."""
-        text = f"{self.processed:,} of {self.total:,} events processed in {self.seconds:.1f} s"
+        text = f"{self.processed:,} of {counted(self.total, 'event')} processed"
+        text += f" in {self.seconds:.1f} s"
         if self.rate:
             text += f" ({self.rate:,.0f} events/s)"
         text += "".join(
@@ -337,15 +340,17 @@ class Report:
         if self.not_asked:
             text += f", {self.not_asked:,} not asked for (maxchunks)"
         if self.skipped:
-            text += f", {len(self.skipped)} inputs left out"
+            text += f", {counted(len(self.skipped), 'input')} left out"
         again = sum(bool(record.setbacks) for record in self.records)
         if again:
-            text += f", {again} chunks tried again"
+            text += f", {counted(again, 'chunk')} tried again"
         if self.full_workers:
-            text += f", {self.full_workers} workers ended whose memory the processor had filled"
+            ended = counted(self.full_workers, "worker")
+            text += f", {ended} ended because the processor had filled the memory"
         if not self.exact:
             parts = sum(record.cut is not None for record in self.records)
-            text += f", {parts} parts of chunks cut for lack of memory (sums equal within 1e-12)"
+            cut = counted(parts, "part of a chunk", "parts of chunks")
+            text += f", {cut} cut for lack of memory (sums equal within 1e-12)"
         return text + (", interrupted" if self.interrupted else "")
 
     def __str__(self) -> str:

@@ -14,6 +14,7 @@ from uproot.behaviors.TBranch import HasBranches
 from uproot.deserialization import numbytes_version
 
 from facility.analysis.opening import find, held, open_root
+from facility.wording import counted
 
 MAGIC = b"root"
 WEB_PAGE = (b"<!doctype html", b"<html")
@@ -108,11 +109,11 @@ def _local_problem(path: Path) -> str | None:
     if not header.startswith(MAGIC):
         return f"is not a ROOT file (it begins with {header[:8]!r})."
     if len(header) < 20:
-        return f"is truncated after {size} bytes; copy it again."
+        return f"is truncated after {counted(size, 'byte')}; copy it again."
     version, _, narrow_end = struct.unpack(">iii", header[4:16])
     end = narrow_end if version < WIDE_FORMAT else struct.unpack(">q", header[12:20])[0]
     if size < end:
-        return f"is truncated: it holds {size:,} of {end:,} bytes; copy it again."
+        return f"is truncated: it holds {size:,} of {counted(end, 'byte')}; copy it again."
     return None
 
 

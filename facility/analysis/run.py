@@ -287,7 +287,14 @@ class Prepared:
 
 
 def _finish(window: Window, work: Prepared) -> Any:
-    """Run the window to its end, whichever it is."""
+    """Run the window to its end, whichever it is, and tell which it was."""
+    try:
+        return _ended(window, work)
+    finally:
+        window.tell_end()
+
+
+def _ended(window: Window, work: Prepared) -> Any:
     kept = work.kept
     report, clock = window.report, time.perf_counter()
     try:

@@ -25,6 +25,7 @@ from facility.backend import runs_in_pod
 from facility.errors import SampleError, nearest
 from facility.files import READABLE_FILE, READABLE_FOLDER, free, keep_from_others, make_folder
 from facility.names import data_folder
+from facility.wording import counted
 
 TREE = "CollectionTree"
 CODECS = {
@@ -100,7 +101,8 @@ def write_files(
         for index, path in enumerate(paths)
         for step in _write(path, index, events, seed, compression, make)
     )
-    for _ in track(work, files * baskets, f"Writing {files} files", unit="parts", show=progress):
+    writing = f"Writing {counted(files, 'file')}"
+    for _ in track(work, files * baskets, writing, unit="part", show=progress):
         pass
     return paths
 

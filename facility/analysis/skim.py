@@ -20,6 +20,7 @@ import awkward as ak
 
 from facility.analysis.plan import Chunk
 from facility.files import READABLE_FOLDER, free, keep_from_others, make_folder
+from facility.wording import counted
 
 Format = Literal["parquet", "root"]
 FORMATS: tuple[Format, ...] = get_args(Format)
@@ -177,7 +178,8 @@ class Written:
 
     def __repr__(self) -> str:
         size = sum(file.bytes for file in self.files) / 1e6
-        return f"<{self.events:,} events in {len(self.files)} files, {size:.1f} MB>"
+        events, files = counted(self.events, "event"), counted(len(self.files), "file")
+        return f"<{events} in {files}, {size:.1f} MB>"
 
 
 def written(results: Any) -> list[SkimFile]:

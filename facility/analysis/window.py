@@ -123,12 +123,15 @@ class Window:
 
     def close(self) -> None:
         """Cancel what is at work, and complete the report."""
-        self.meter.end()
         self.diary.wait(lambda: not self._write_down())
         self.diary.close()
         self.tasks.cancel([*self.flights.values(), *self.sums.merges.values()])
         self.flights.clear()
         self.sums.merges.clear()
+
+    def tell_end(self) -> None:
+        """Put how it went in the place of how far it is."""
+        self.meter.end(self.report.summary(), self.report.so_far()[0])
 
     def _write_down(self) -> bool:
         """Take into the report what workers told; whether that was all."""

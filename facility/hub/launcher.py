@@ -19,6 +19,7 @@ from facility.hub.settings import FOLDER_VARIABLE, HubSettings
 from facility.hub.stopping import PROGRESS_INTERVAL, StopRequest, stop_everything, stop_other
 from facility.logs import shorten
 from facility.quantity import parse_seconds
+from facility.wording import counted
 
 LOG_LOOK = 5.0
 """Seconds between two looks at how long the logs are."""
@@ -91,7 +92,8 @@ def run(arguments: argparse.Namespace) -> int:
             name_holder(chosen.address)
             copied = notebooks.copy_notebooks_if_room(chosen.notebooks, print)
             if copied:
-                print(f"Copied {len(copied)} notebooks to {chosen.notebooks}", flush=True)
+                number = counted(len(copied), "notebook")
+                print(f"Copied {number} to {chosen.notebooks}", flush=True)
             hub = _start(chosen)
             ready = _watch(hub, chosen, stop)
             if stop:

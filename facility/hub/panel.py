@@ -58,7 +58,7 @@ async def rescaled(answering: DaskClusterHandler, cluster_id: str) -> None:
             bounds = adapt["minimum"], adapt["maximum"]
             found._rescale(bounds, {}, "adapt", say=said.append)
         else:
-            found._rescale(asked["workers"], {}, "scale", say=said.append)
+            found._rescale((asked["workers"],), {}, "scale", say=said.append)
     except FacilityError as error:
         said.append(str(error))
     if said:

@@ -9,6 +9,7 @@ from types import FrameType
 
 from facility.hub import processes
 from facility.hub.lock import holder
+from facility.wording import counted
 
 PROGRESS_INTERVAL = 3.0
 """Seconds between two lines that say what is waited for."""
@@ -70,7 +71,7 @@ def stop_other(folder: Path) -> int:
             time.sleep(0.2)
     left = len(processes.belonging_to(folder))
     if left:
-        print(f"Stopping {left} processes of a hub ...", flush=True)
+        print(f"Stopping {counted(left, 'process', 'processes')} of a hub ...", flush=True)
         processes.end_all(folder)
     print("Nothing of your hub runs." if pid is None and not left else "Stopped.", flush=True)
     return 0

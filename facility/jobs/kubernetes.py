@@ -19,6 +19,7 @@ from facility.kubernetes.kinds import EVENT, JOB, POD, SECRET, Kind
 from facility.kubernetes.place import own_pod, read_own_pod
 from facility.logs import LIMIT
 from facility.table import Table
+from facility.wording import counted
 
 OWN = "facility: "
 """Beginning of lines that are not the pod's."""
@@ -56,7 +57,7 @@ class KubernetesJobs:
         if not is_kept(submission, place):
             files[SCRIPT] = submission.script.read_bytes()
         size = sum(map(len, files.values()))
-        problem = f"script and credentials hold {size:,} bytes; {LARGEST:,} can be sent"
+        problem = f"script and credentials hold {counted(size, 'byte')}; {LARGEST:,} can be sent"
         if size <= LARGEST:
             body = job(submission, pod, place, files)
             secret = job_secret(submission, place, files) if files else None

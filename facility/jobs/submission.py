@@ -10,6 +10,7 @@ from typing import Protocol
 from facility.counts import Count
 from facility.errors import RequestError
 from facility.table import Table
+from facility.wording import counted
 
 NAME = re.compile(r"[a-z]([-a-z0-9]{0,38}[a-z0-9])?")
 LARGEST = 500_000
@@ -117,7 +118,7 @@ def _script_problem(script: Path) -> str | None:
     except ValueError as error:  # of bytes that are no text
         return f"it is no Python: {error}"
     if len(content) > LARGEST:
-        return f"it holds {len(content):,} bytes; at most {LARGEST:,} can be sent"
+        return f"it holds {counted(len(content), 'byte')}; at most {LARGEST:,} can be sent"
     return None
 
 

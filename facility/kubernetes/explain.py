@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from facility.kubernetes.worker import OTHER_SOFTWARE
+from facility.wording import counted
 
 Object = Mapping[str, Any]
 
@@ -204,7 +205,7 @@ def pool_reasons(
         if not placed(pod) and ending(pod) is None:
             found[hindrance(pod, by_pod.get(pod["metadata"]["name"], ()))] += 1
     return [
-        f"{count} pod{'' if count == 1 else 's'} {'waits' if count == 1 else 'wait'}: {reason}"
+        f"{counted(count, 'pod waits', 'pods wait')}: {reason}"
         for reason, count in found.most_common()
     ]
 

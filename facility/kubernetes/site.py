@@ -22,6 +22,7 @@ from facility.kubernetes.outside import Lease, holder, outside
 from facility.kubernetes.place import Place, own_pod
 from facility.request import Limit
 from facility.table import Table
+from facility.wording import counted
 
 
 class ThisNamespace:
@@ -72,7 +73,7 @@ class ThisNamespace:
         place = self._place()
         running = len(ends.dask_clusters(self.api))
         return [
-            ("Namespace", f"{place.namespace}, with {running} Dask clusters"),
+            ("Namespace", f"{place.namespace}, with {counted(running, 'Dask cluster')}"),
             ("Image of workers", place.image),
             ("Folders of workers", folders(place)),
         ]

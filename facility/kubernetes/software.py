@@ -8,6 +8,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from facility.wording import counted
+
 IMAGE_FILE = Path("/etc/facility/image.json")
 SAME = ("dask", "distributed", "cloudpickle")
 """Packages with which a worker and a notebook must agree, or they misunderstand each other."""
@@ -73,7 +75,7 @@ def differences(
     changed = [name for name in rest if here[name] != there[name]]
     other += [_different(name, here[name], there[name]) for name in changed[:TOLD]]
     if len(changed) > TOLD:
-        other.append(f"{len(changed) - TOLD} more packages")
+        other.append(counted(len(changed) - TOLD, "more package"))
     return wrong, other
 
 

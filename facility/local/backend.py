@@ -22,6 +22,7 @@ from facility.machine import Machine, this_machine
 from facility.outfit import library_settings, resources, spilling
 from facility.quantity import format_memory
 from facility.request import Ended, PoolRequest
+from facility.wording import counted
 
 if TYPE_CHECKING:
     from distributed.security import Security
@@ -131,7 +132,8 @@ class LocalBackend:
                 f"of memory are given to workers, and one more takes {format_memory(need)}"
             )
         if request.pool.gpus * request.pool.processes > len(self._free_devices()):
-            return f"all {len(self.machine.gpus)} GPUs of this machine are in use"
+            gpus = counted(len(self.machine.gpus), "GPU is", "GPUs are")
+            return f"of this machine's GPUs none is free: {gpus} in use"
         return None
 
     def start_group(self, group: str, members: Iterable[str], request: PoolRequest) -> None:

@@ -8,6 +8,7 @@ from facility.config import Config, Pool
 from facility.machine import Machine
 from facility.quantity import format_memory
 from facility.request import Limit
+from facility.wording import counted
 
 
 def limits(config: Config, machine: Machine) -> dict[str, Limit]:
@@ -22,11 +23,11 @@ def limits(config: Config, machine: Machine) -> dict[str, Limit]:
 
 def _limit(pool: Pool, machine: Machine) -> Limit:
     if pool.gpus > len(machine.gpus):
-        has = f"{len(machine.gpus)} GPUs" if machine.gpus else "no GPU"
+        has = counted(len(machine.gpus), "GPU") if machine.gpus else "no GPU"
         return Limit(
             0,
-            f"pool {pool.name} needs {pool.gpus} GPU a worker and this machine has {has}; "
-            "leave the pool out here, or run where there is one",
+            f"pool {pool.name} needs {counted(pool.gpus, 'GPU')} a worker and this machine has "
+            f"{has}; leave the pool out here, or run where there is one",
         )
     if pool.memory > machine.memory:
         return Limit(
@@ -35,23 +36,16 @@ def _limit(pool: Pool, machine: Machine) -> Limit:
             f"machine has {format_bytes(machine.memory)}; ask for less with "
             f"memory={{{pool.name!r}: ...}} or in pools.yaml",
         )
-    rooms = {
-        f"{machine.cores} cores": max(1, int(machine.cores / pool.cpu)),
-        f"{format_bytes(machine.memory)} of memory": machine.memory // pool.memory,
-    }
+    memory = f"{format_bytes(machine.memory)} of memory", format_memory(pool.memory)
+    rooms = [
+        (max(1, int(machine.cores / pool.cpu)), counted(machine.cores, "core"), f"{pool.cpu:g}"),
+        (machine.memory // pool.memory, *memory),
+    ]
     if pool.gpus:
-        rooms[f"{len(machine.gpus)} GPUs"] = len(machine.gpus) // pool.gpus
-    what = min(rooms, key=lambda resource: rooms[resource])
-    return Limit(
-        rooms[what],
-        f"this machine has {what}, and a worker takes {_share(pool, what)}",
-    )
-
-
-def _share(pool: Pool, what: str) -> str:
-    if what.endswith("memory"):
-        return format_memory(pool.memory)
-    return f"{pool.gpus}" if what.endswith("GPUs") else f"{pool.cpu:g}"
+        gpus = counted(len(machine.gpus), "GPU")
+        rooms.append((len(machine.gpus) // pool.gpus, gpus, f"{pool.gpus}"))
+    workers, has, share = min(rooms, key=lambda room: room[0])
+    return Limit(workers, f"this machine has {has}, and a worker takes {share}")
 
 
 def emulated(config: Config, machine: Machine, asked: Mapping[str, object]) -> list[str]:

@@ -17,6 +17,8 @@ from distributed.core import Status
 from distributed.metrics import time
 from distributed.scheduler import WorkerState
 
+from facility.wording import counted
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -136,7 +138,7 @@ class Drain:
     ) -> str | None:
         """Retire one group; the reason where it has to stay."""
         if actors := sum(len(ws.actors) for ws in workers):
-            return f"it holds {actors} actors, which cannot be moved"
+            return f"it holds {counted(actors, 'actor')}, which cannot be moved"
         stimulus_id = f"facility-drain-{time()}"
         deadline = time() + grace
         # Outputs of a shuffle are bound to its workers, which have to take them.
@@ -226,4 +228,4 @@ def _holding(workers: Iterable[WorkerState]) -> str:
     """Say which results keep a group alive."""
     results = {ts for ws in workers for ts in ws.has_what}
     size = format_bytes(sum(ts.get_nbytes() for ts in results))
-    return f"holds {len(results)} result(s), {size}, that no other worker can take"
+    return f"holds {counted(len(results), 'result')}, {size}, that no other worker can take"

@@ -56,8 +56,8 @@ def test_a_node_that_is_gone_is_told_and_its_workers_replaced(notebook: Notebook
         said = started.stdout.readline()
     finally:
         kubelet.send(signal.SIGCONT)
-    assert "arm: 0 of 1 worker run" in said
-    assert "cpu: 1 of 1 worker run" in said
+    assert "arm: 0 of 1 worker running" in said
+    assert "cpu: 1 of 1 worker running" in said
     assert started.stdout.readline() == "back\n"
     started.communicate(timeout=120)
     assert started.returncode == 0

@@ -33,7 +33,7 @@ def test_compute_and_leave_nothing(notebook: Notebook) -> None:
         """
     )
     assert said.splitlines()[0] == str(sum(x**2 for x in range(100)))
-    assert "cpu: 2 of 2 workers run." in said
+    assert "cpu: 2 of 2 workers running." in said
     assert "first  2 cpu    20" in said
     notebook.gone("first", 30)
 
@@ -172,17 +172,17 @@ def test_what_is_partly_granted_says_what_it_got(
                 except ClusterTimeoutError as error:
                     print(error)
                 with cluster(cpu=2, name="third", wait=0.1) as third:
-                    while "1 of 2 workers run" not in third.explain():
+                    while "1 of 2 workers running" not in third.explain():
                         time.sleep(0.2)
                     while "no room" not in third.explain():
                         time.sleep(0.2)
                     print(third.explain())
             """
         )
-    assert "pool gpu gets at most 1 workers instead of 3: the quota pool-gpu allows 1" in said
-    assert "gpu: 1 of 1 worker run" in said
+    assert "pool gpu gets at most 1 worker instead of 3: the quota pool-gpu allows 1" in said
+    assert "gpu: 1 of 1 worker running" in said
     assert "for 2 workers and got 1; nothing is left running" in said
-    assert "cpu: 1 of 2 workers run" in said
+    assert "cpu: 1 of 2 workers running" in said
     assert "no room for more: the quota pool-cpu is used up" in said
 
 

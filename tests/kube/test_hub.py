@@ -241,7 +241,7 @@ def test_administrators_see_and_end_what_users_have(ada: User) -> None:
     assert "left" in facility.hub("facility", "clusters", "--everybody")
     assert "would be deleted" not in facility.hub("facility", "tenants", "prune")
     said = facility.hub("facility", "clusters", "stop", "--user", "ada", "--all")
-    assert "1 Dask clusters are ended" in said
+    assert "1 Dask cluster is ended" in said
     ada.space.wait_until_gone("daskclusters")
     told = facility.hub("facility", "clusters", "stop", "--user", "adda", "--all", fail=True)
     assert "did you mean 'ada'" in told

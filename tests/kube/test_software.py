@@ -82,7 +82,7 @@ def test_an_image_for_another_architecture_is_told(notebook: Notebook) -> None:
     )
     assert "ClusterTimeoutError" in said
     assert "does not exist for this pool's processor architecture" in said
-    assert "cpu: 1 of 1 worker run" in said
+    assert "cpu: 1 of 1 worker running" in said
     notebook.gone("foreign", 30)
 
 

@@ -159,7 +159,7 @@ def test_a_leak_that_dask_pauses_workers_for_is_not_waited_for(files: Fileset) -
     assert found == EVENTS
     assert report.complete
     assert report.full_workers > 0
-    assert "workers ended whose memory the processor had filled" in report.summary()
+    assert "ended because the processor had filled the memory" in report.summary()
 
 
 @pytest.mark.timeout(400)

@@ -186,7 +186,7 @@ def test_what_is_on_no_disk_is_told(rucio_server: Recorded, origin: Server) -> N
             replica(second, {at(origin, second): ("NEAR_DATATAPE", "lan", 1, "TAPE")}),
         ]
     )
-    with pytest.raises(FilesetError, match=f"2 of 3 files of {DID} are on no disk") as caught:
+    with pytest.raises(FilesetError, match=f"2 of 3 files of {DID} cannot be read") as caught:
         fileset(DID)
     assert f"({second}, {third})" in str(caught.value)
     with pytest.warns(filesets.SkippedFilesWarning, match="2 of 3 files"):

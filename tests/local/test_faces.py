@@ -2,6 +2,7 @@
 
 import asyncio
 import html
+import math
 import os
 import re
 import signal
@@ -16,7 +17,7 @@ from distributed.core import Status
 
 from facility import cluster
 from facility.adaptive import Bounds
-from facility.errors import ClusterFailedError
+from facility.errors import ClusterFailedError, RequestError
 from facility.hub.panel import described
 from facility.machine import this_machine
 from facility.pooled import PooledCluster
@@ -43,6 +44,58 @@ async def test_await() -> None:
             assert await client.submit(where, pure=False) == "arm"
     await c.close()
     assert c.status == Status.closed
+
+
+async def test_await_after_scale_waits_and_a_client_does_not(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    slow = {"DASK_DISTRIBUTED__WORKER__PRELOAD": "['import time; time.sleep(5)']"}
+    config = {"pools": POOLS["pools"] | {"arm": {**SMALL, "env": slow}}}
+    async with cluster(1, config=config, asynchronous=True) as c:
+        assert await c is c
+        await c.scale(arm=1, cpu=2)
+        async with Client(c, asynchronous=True):
+            assert "arm-0" not in c.observed
+        await c
+        assert c.observed == {"cpu-0", "cpu-1", "arm-0"}
+        c.scale(arm=0, cpu=1)
+        await c
+        assert len(c.observed) == 1
+        c.adapt(arm=(0, 2))
+        await c
+    said = capsys.readouterr().err
+    assert re.search(r": [12] of 3 workers, \d+ s\n", said)
+    assert re.search(r": 3 of 3 workers, \d+ s: ready\n", said)
+
+
+async def test_who_awaits_workers_that_cannot_start_is_told(tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text("raise SystemExit(1)")
+    broken = {**SMALL, "env": {"PYTHONPATH": str(tmp_path)}}
+    async with cluster(config={"pools": POOLS["pools"] | {"arm": broken}}, asynchronous=True) as c:
+        c.scale(arm=1)
+        with pytest.raises(ClusterFailedError, match="cannot start its workers"):
+            await c
+
+
+def test_words_of_dasks_other_classes() -> None:
+    with cluster(n=0, config=POOLS) as c, c.get_client() as client:
+        c.scale(n=1)
+        assert client.submit(where, pure=False).result() == "cpu"
+        c.scale(n_workers=2)
+        until(lambda: len(c.observed) == 2)
+        assert str(c.adapt(0, 2)) == str(c.adapt((0, 2))) == str(c.adapt(minimum=0, maximum=2))
+        assert c.adapt(maximum=math.inf).maximum == 20
+        for pool, called in (("cpu-0", c.logs), ("gpu", c.route), (["cpu"], c.route), (1, c.logs)):
+            with pytest.raises(RequestError, match="; there are cpu, arm, "):
+                called(pool)  # type: ignore[operator]
+        with pytest.raises(RequestError, match=r"^logs\('cup'\) cannot be shown: there is no pool"):
+            c.logs("cup")
+        with pytest.raises(RequestError, match="cores=3: .*\n.*memory='1GB': ") as caught:
+            c.scale(cores=3, memory="1GB")
+        assert len(caught.value.problems) == 2
+        with pytest.raises(AttributeError, match=r"no 'shutdown'; c\.close\(\) ends it"):
+            c.shutdown()
+        assert not hasattr(c, "scheduler")
 
 
 async def test_async_with() -> None:
@@ -93,10 +146,10 @@ def test_the_widget_says_beside_its_fields_what_is_not_as_asked() -> None:
         shown = Fields(c)
         shown.workers.value = 50
         shown.scale.click()
-        assert shown.answers() == ["cpu=50: pool cpu allows at most 9 workers", ""]
+        assert shown.answers() == ["scale(50): pool cpu allows at most 9 workers", ""]
         shown.minimum.value, shown.maximum.value = 3, 2
         shown.adapt.click()
-        wrong = "cpu=(3, 2): the minimum is above the maximum; did you mean (2, 3)?"
+        wrong = "minimum=3, maximum=2: the minimum is above the maximum; did you mean (2, 3)?"
         assert shown.answers() == ["", wrong]
         shown.workers.value = -1
         shown.scale.click()
@@ -143,7 +196,7 @@ def test_pictures_and_words() -> None:
         assert "Scheduler at: " in c.logs()
         assert "Registered to: " in c.logs("cpu")
         assert "has had no workers yet" in c.logs("arm")
-        assert str(c.explain()).endswith("cpu: 1 of 1 worker run.")
+        assert str(c.explain()).endswith("cpu: 1 of 1 worker running.")
 
 
 def test_who_opens_the_dashboard_at_once_waits_for_it() -> None:
@@ -173,9 +226,9 @@ def test_every_page_that_the_info_pages_link_to_is_there() -> None:
 def test_what_is_missing_stands_in_the_widget_until_it_is_there() -> None:
     slow = {"DASK_DISTRIBUTED__WORKER__PRELOAD": "['import time; time.sleep(5)']"}
     with cluster(1, config={"pools": POOLS["pools"] | {"arm": {**SMALL, "env": slow}}}) as c:
-        assert "1 of 1 worker run" not in c._widget().children[0].value
+        assert "1 of 1 worker running" not in c._widget().children[0].value
         c.scale(arm=1)
-        until(lambda: "arm: 0 of 1 worker run" in c._widget().children[0].value)
+        until(lambda: "arm: 0 of 1 worker running" in c._widget().children[0].value)
         until(lambda: "<pre>" not in c._widget().children[0].value)
     assert "<pre>Dask cluster" in c._repr_html_()
 
@@ -191,7 +244,7 @@ def test_modules_are_imported_anew_on_request(
     with cluster(2, config=POOLS, wait=2) as c, c.get_client() as client:
         assert client.submit(cuts_of_a_test.least, pure=False).result() == 25
         module.write_text("def least(): return 30")
-        assert str(c.send_code()) == f"sent: cuts_of_a_test of {tmp_path} (1 files, 0 kB)"
+        assert str(c.send_code()) == f"sent: cuts_of_a_test of {tmp_path} (1 file, 0 kB)"
         both = client.run(lambda: __import__("cuts_of_a_test").least())
         assert list(both.values()) == [30, 30]
         assert client.submit(cuts_of_a_test.least, pure=False).result() == 30

@@ -93,7 +93,7 @@ def test_pools_and_routing(tmp_path: Path) -> None:
 def test_z_peak_in_files_of_its_own(tmp_path: Path, home: Path) -> None:
     done = execute(NOTEBOOKS[2], tmp_path)
     assert_quiet(done)
-    assert "400,000 events in 4 file(s)" in printed(done)
+    assert "files: 4, events: 400,000" in printed(done)
     assert len(list((home / "data").rglob("*.root.1"))) == 4
     positions = re.findall(r"(ee|mumu): peak at (\S+) ± \S+ GeV", printed(done))
     assert [flavour for flavour, _ in positions] == ["ee", "mumu"]
@@ -107,7 +107,7 @@ def test_z_peak_in_a_folder_that_is_named(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setenv("FACILITY_DATA", str(tmp_path / "mine" / "*.root.1"))
     done = execute(NOTEBOOKS[2], tmp_path)
     assert_quiet(done)
-    assert "10,000 events in 2 file(s)" in printed(done)
+    assert "files: 2, events: 10,000" in printed(done)
     assert len(pictures(done)) == 1
 
 
@@ -117,7 +117,7 @@ def test_z_peak_in_a_real_file(
     monkeypatch.setenv("FACILITY_DATA", str(real_physlite))
     done = execute(NOTEBOOKS[2], tmp_path)
     assert_quiet(done)
-    assert "100 events in 1 file(s)" in printed(done)
+    assert "files: 1, events: 100" in printed(done)
     assert "ee: no fit. 32 pairs between 70 and 110 GeV are too few" in printed(done)
     assert len(pictures(done)) == 1
 
@@ -139,22 +139,35 @@ def test_small_search(tmp_path: Path) -> None:
 METER = """
 from facility.analysis.progress import Meter
 meter = Meter(1_000)
-meter.began -= 10
+meter.line.began -= 10
 meter.tell(100, 100, 10**9, 0, 4)
 meter.tell(400, 400, 4 * 10**9, 1, 4, {"cpu": (300, 3 * 10**9), "arm": (100, 10**9)})
-meter.end()
+"""
+END = 'meter.end("990 of 1,000 events processed in 12.0 s, 10 failed", 1_000)'
+START = """
+from facility import cluster
+slow = {"DASK_DISTRIBUTED__WORKER__PRELOAD": "['import time; time.sleep(5)']"}
+pool = {"cpu": "100m", "memory": "400Mi", "maxWorkers": 2, "default": True, "env": slow}
+c = cluster(2, wait=2, config={"pools": {"cpu": pool}}, name="slow")
+c.close()
 """
 
 
-def test_progress_is_one_bar_that_moves(tmp_path: Path) -> None:
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(METER)])
+def test_progress_is_one_bar_that_moves_and_ends_and_no_alarm(tmp_path: Path) -> None:
+    cells = [nbformat.v4.new_code_cell(source) for source in (METER, METER + END, START)]
+    notebook = nbformat.v4.new_notebook(cells=cells)
     NotebookClient(
         notebook, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}
     ).execute()
-    (shown,) = outputs(notebook)
-    html = shown.data["text/html"]
-    assert '<progress value="400" max="1000">' in html
-    assert (
-        "400 of 1,000 events, 40 events/s, 3.20 Gbit/s, 4 chunks at work, about 15 s left" in html
+    going, ended, started = (output.data["text/html"] for output in outputs(notebook))
+    assert '<progress value="400" max="1000">' in going
+    assert "400 of 1,000 events, 40 events/s, about 15 s left, 1 chunk failed, 4 chunks at" in going
+    assert "(arm: 10 events/s, 0.80 Gbit/s; cpu: 30 events/s, 2.40 Gbit/s)" in going
+    assert ended == (
+        '<progress value="1000" max="1000"></progress> '
+        "990 of 1,000 events processed in 12.0 s, 10 failed"
     )
-    assert "(arm: 10 events/s, 0.80 Gbit/s; cpu: 30 events/s, 2.40 Gbit/s)" in html
+    assert re.fullmatch(
+        r'<progress value="2" max="2"></progress> Dask cluster slow: 2 of 2 workers, \d+ s: ready',
+        started,
+    )

@@ -172,7 +172,7 @@ def test_dataframe_shuffle_stays_in_its_pool(client: Client) -> None:
 
 
 def test_a_pool_that_does_not_exist(c: PooledCluster) -> None:
-    with pytest.raises(RequestError, match=r"no such pool \(did you mean 'arm'\?\)"), c.on("amr"):
+    with pytest.raises(RequestError, match=r"no pool 'amr' \(did you mean 'arm'\?\)"), c.on("amr"):
         pass
     with pytest.raises(RequestError, match="there are cpu, arm, big"):
         c.route("tpu")

@@ -372,7 +372,7 @@ def test_a_pool_and_other_numbers_of_workers(
         assert {row["worker"] for row in report.workers} == {"arm-0"}
         assert bits(found) == reference
         assert run(client, files, Weighted(tmp_path), pool="cpu")[1].records[0].worker == "cpu-0"
-        with pytest.raises(RequestError, match="no such pool"):
+        with pytest.raises(RequestError, match="there is no pool 'amr'"):
             run(c, files, Weighted(tmp_path), pool="amr")
 
 
@@ -428,7 +428,7 @@ def test_another_uproot_is_told_of_once_and_changes_no_bin(
             plain, report = run(client, files, process)
     assert np.array_equal(plain["mass"].values(flow=True), quick["mass"].values(flow=True))
     assert len(told) == 1
-    assert f"{CHUNKS} of {CHUNKS} chunks were read as coffea's Runner" in str(told[0].message)
+    assert f"{CHUNKS} of {CHUNKS} chunks read as coffea's Runner" in str(told[0].message)
     assert "uproot 5.0 was not tested" in str(report)
     assert "uproot 5.0 was not tested" in json.loads(report.to_json())["notes"][0]
 

@@ -317,7 +317,7 @@ def test_skims_that_somebody_removed_meanwhile(
 
     remover = threading.Thread(target=remove)
     remover.start()
-    with pytest.raises(RunError, match=r"are not complete: 1 skims are gone \(.*parquet"):
+    with pytest.raises(RunError, match=r"of what was written, 1 skim cannot be found \(.*parquet"):
         run(c, files, Select(marks, "slow"), out)
     remover.join()
 

@@ -89,7 +89,7 @@ def test_what_is_in_one_of_them_only() -> None:
         (filled([1]), Hist(axes.Regular(3, 0, 3, name="x")), "stores Weight, the other Double"),
         (filled([1]), Hist(axes.StrCategory(["a"], name="x"), storage=storage.Weight()),
          "one has categories"),
-        (filled([1]), Hist.new.Reg(3, 0, 3).Reg(2, 0, 1).Weight(), "1 axes, the other 2"),
+        (filled([1]), Hist.new.Reg(3, 0, 3).Reg(2, 0, 1).Weight(), "1 axis, the other 2"),
         (filled([1]), 3, "one is a Hist, the other a int"),
         (np.zeros(3), np.zeros(2), r"shapes differ: \(3,\) and \(2,\)"),
     ],

@@ -535,7 +535,12 @@ def test_arguments_of_the_calls_are_reserved():
     from facility.pooled import PooledCluster
 
     calls = (cluster, PooledCluster.scale, PooledCluster.adapt)
-    arguments = {name for call in calls for name in inspect.signature(call).parameters}
+    arguments = {
+        name
+        for call in calls
+        for name, parameter in inspect.signature(call).parameters.items()
+        if parameter.kind != parameter.VAR_POSITIONAL
+    }
     assert arguments <= RESERVED_NAMES
 
 

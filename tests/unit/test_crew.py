@@ -152,12 +152,14 @@ def test_words():
     found.observe(demand(waiting=7, processing=2), 0.0)
     assert words(found) == (
         "Dask cluster x runs.\n"
-        "  cpu: 0 of 0 workers run (adapts from 0 to 4); 2 tasks run there, 7 wait."
+        "  cpu: 0 of 0 workers running (adapts from 0 to 4); 2 tasks run there, 7 wait."
     )
+    found.observe(demand(waiting=1, processing=1), 0.0)
+    assert str(words(found)).endswith("; 1 task runs there, 1 waits.")
     found.no_room = "all memory is given away"
-    found.kept = "cpu-0 holds 1 result(s)"
+    found.kept = "cpu-0 holds 1 result"
     assert "cpu: no room for more: all memory is given away." in words(found)
-    assert "cpu: cpu-0 holds 1 result(s)." in words(found)
+    assert "cpu: cpu-0 holds 1 result." in words(found)
 
 
 @pytest.mark.parametrize("waiting", [0, 3])

@@ -1,5 +1,7 @@
 """The arguments of cluster(), scale() and adapt(): what is granted and what is refused."""
 
+import math
+
 import numpy as np
 import pytest
 
@@ -8,6 +10,7 @@ from facility.config import load
 from facility.errors import RequestError
 from facility.request import Limit, rescaled
 from facility.request import request as checked
+from facility.spoken import understand
 
 CONFIG = load(
     {
@@ -31,16 +34,17 @@ LIMITS = {
 }
 
 
-def ask(n=None, **arguments):
+def ask(n=None, *more, **arguments):
     known = {"memory", "wait", "timeout", "idle_timeout", "untagged", "name"}
-    pools = {key: value for key, value in arguments.items() if key not in known}
+    words = {key: value for key, value in arguments.items() if key not in known}
     others = {key: value for key, value in arguments.items() if key in known}
-    return checked(CONFIG, LIMITS, n, pools=pools, **others)
+    spoken = understand("cluster", CONFIG, (n, *more), words)
+    return checked(CONFIG, LIMITS, spoken.asked, spoken.problems, **others)
 
 
-def refused(n=None, **arguments) -> str:
+def refused(*numbers, **arguments) -> str:
     with pytest.raises(RequestError) as caught:
-        ask(n, **arguments)
+        ask(*numbers, **arguments)
     return str(caught.value)
 
 
@@ -60,6 +64,24 @@ def test_numbers_and_ranges():
     assert not asked.notes
     assert ask(np.int64(2)).pools["cpu"].bounds == Bounds(2, 2)
     assert ask(cpu=[1, 2]).pools["cpu"].bounds == Bounds(1, 2)
+    assert ask(2.0, pairs=1e0).pools["cpu"].bounds == Bounds(2, 2)
+
+
+@pytest.mark.parametrize("end", [math.inf, np.inf, np.float32(math.inf), None])
+def test_an_open_end_is_all_there_is(end):
+    asked = ask(cpu=(1, end), pairs=(None, 2))
+    assert (asked.pools["cpu"].bounds, asked.pools["pairs"].bounds) == (Bounds(1, 8), Bounds(0, 2))
+    assert not asked.notes
+
+
+def test_a_minimum_beyond_what_there_is_speaks_of_no_maximum():
+    asked = ask(cpu=(50, math.inf))
+    assert asked.pools["cpu"].bounds == Bounds(8, 8)
+    assert asked.notes == (
+        "pool cpu gets at most 8 workers instead of 50: " + LIMITS["cpu"].reason,
+    )
+    message = refused(cpu=(500, None))
+    assert message.endswith("cpu=(500, None): pool cpu allows at most 200 workers")
 
 
 def test_the_machine_grants_less_and_says_so():
@@ -88,9 +110,12 @@ def test_groups_are_rounded_up_but_not_beyond_the_pool():
         ({"cpu": 1.5}, "counted in whole numbers"),
         ({"cpu": True}, "counted in whole numbers"),
         ({"cpu": "4"}, "counted in whole numbers"),
-        ({"cpu": (1, float("inf"))}, "counted in whole numbers"),
+        ({"cpu": (math.inf, math.inf)}, "counted in whole numbers"),
+        ({"cpu": math.inf}, "cpu=inf: a number is finite; (0, math.inf) adapts up to all there is"),
+        ({"cpu": None}, "counted in whole numbers"),
         ({"cpu": (1, 2, 3)}, "a number of workers or a pair (minimum, maximum)"),
-        ({"n": 4, "cpu": (0, 10)}, "both 4 and cpu=(0, 10): a number without a name"),
+        ({"n": 4, "cpu": (0, 10)}, "cluster(4) and cpu=(0, 10): each is for the default pool, cpu"),
+        ({"gpu": (0, None)}, "gpu=(0, None): pool gpu needs 1 GPU a worker"),
         ({"gpu": 1}, "gpu=1: pool gpu needs 1 GPU a worker and this machine has no GPU"),
         ({"cpu": 1, "memory": {"cpu": "9Gi"}}, "memory of cpu='9Gi': pool cpu allows at most 8Gi"),
         ({"cpu": 1, "memory": {"cpu": "lots"}}, "memory of cpu: "),
@@ -137,10 +162,17 @@ def test_memory_within_the_pools_maximum():
 
 
 def test_scale_and_adapt():
-    bounds, notes = rescaled(CONFIG, LIMITS, 3, {"pairs": 1}, call="scale")
+    bounds, notes = rescaled(CONFIG, LIMITS, (3,), {"pairs": 1}, call="scale")
     assert bounds == {"cpu": Bounds(3, 3), "pairs": Bounds(2, 2)}
     assert len(notes) == 1
-    with pytest.raises(RequestError, match=r"name a number or pools, as in scale\(cpu=2\)"):
-        rescaled(CONFIG, LIMITS, None, {}, call="scale")
+    with pytest.raises(RequestError, match=r"give a number or pools, as in c\.scale\(cpu=2\)"):
+        rescaled(CONFIG, LIMITS, (None,), {}, call="scale")
     with pytest.raises(RequestError, match="scale fixes a number; use adapt for a range"):
-        rescaled(CONFIG, LIMITS, None, {"cpu": (0, 2)}, call="scale")
+        rescaled(CONFIG, LIMITS, (None,), {"cpu": (0, 2)}, call="scale")
+    for ends in ((None, None), (0, math.inf), (0, 8), ((0, 8), None)):
+        assert rescaled(CONFIG, LIMITS, ends, {}, call="adapt") == ({"cpu": Bounds(0, 8)}, [])
+    bounds, notes = rescaled(CONFIG, LIMITS, (50, None), {}, call="adapt")
+    assert bounds == {"cpu": Bounds(8, 8)}
+    assert notes == ["pool cpu gets at most 8 workers instead of 50: " + LIMITS["cpu"].reason]
+    with pytest.raises(RequestError, match=r"^adapt cannot be granted: minimum=-1: a number of"):
+        rescaled(CONFIG, LIMITS, (-1, None), {}, call="adapt")

@@ -11,7 +11,6 @@ import pytest
 import uproot
 from coffea.nanoevents import NanoEventsFactory
 
-from facility.analysis import progress
 from facility.analysis.kinematics import MUON_MASS, Z_MASS, Momenta, decay, pair_mass
 from facility.analysis.physlite import PhysliteSchema
 from facility.analysis.sample import CODECS, TREE, example_files, write_files
@@ -182,18 +181,3 @@ def test_in_a_pod_they_are_where_all_pods_of_a_user_can_have_them(
     monkeypatch.setattr("facility.analysis.sample.runs_in_pod", lambda: True)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     assert example_files(1, 100)[0].is_relative_to(tmp_path)
-
-
-def test_slow_work_tells_how_far_it_is(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    seconds = iter(range(100))
-    monkeypatch.setattr(progress.time, "monotonic", lambda: next(seconds))
-    assert list(progress.track("abcde", 5, "Reading", unit="letters")) == list("abcde")
-    assert capsys.readouterr().err.splitlines() == [
-        "Reading: 2 of 5 letters, about 3 s left",
-        "Reading: 4 of 5 letters, about 1 s left",
-        "Reading: 5 of 5 letters, about 0 s left",
-    ]
-    assert list(progress.track("ab", 2, "Reading", unit="letters", show=False)) == ["a", "b"]
-    assert capsys.readouterr().err == ""

@@ -14,6 +14,7 @@ from facility.kubernetes import ends
 from facility.kubernetes.account import pod_account
 from facility.kubernetes.api import Api
 from facility.kubernetes.kinds import DASK_CLUSTER, NAMESPACE, POD
+from facility.wording import counted
 
 PATIENCE = 120.0
 """Seconds in which all ought to be gone."""
@@ -74,8 +75,12 @@ async def end(api: Api, *, servers: bool = True) -> int:
         if not left and not pods:
             return found
         if elapsed > PATIENCE:
+            clusters, user_servers = (
+                counted(len(left), "Dask cluster"),
+                counted(len(pods), "server"),
+            )
             raise FacilityError(
-                f"{len(left)} Dask clusters and {len(pods)} servers are still in {api.namespace} "
+                f"{clusters} and {user_servers} are still in {api.namespace} "
                 f"after {PATIENCE:.0f} s; `kubectl -n {api.namespace} get pods,daskclusters` "
                 "shows them."
             )
@@ -86,7 +91,8 @@ async def end_all(api: Api, release: str) -> None:
     """End everything of all users of a release, many at a time."""
     found = await user_namespaces(api, release)
     counts = await asyncio.gather(*(end(api.within(name)) for name in found))
-    print(f"{sum(counts)} Dask clusters of {len(found)} users are ended.")
+    ended = counted(sum(counts), "Dask cluster")
+    print(f"{ended} of {counted(len(found), 'user')} ended.")
     await api.aclose()
 
 
