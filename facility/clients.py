@@ -1,4 +1,4 @@
-"""The clients of a Dask cluster whose scheduler has ended."""
+"""The clients of this process where they cannot be used any more."""
 
 import asyncio
 import logging
@@ -15,6 +15,16 @@ def close_clients(address: str) -> None:
     for client in list(Client._instances):
         if client.scheduler is not None and client.scheduler.address == address and client.loop:
             client.loop.add_callback(client._close, fast=True)
+
+
+def disown_clients() -> None:
+    """Take for closed, in a forked child, what its parent goes on using.
+
+    A client is of no use here, since the thread is not here that speaks for it; it would wait for
+    that when it is closed, and the child's end with it.
+    """
+    for client in list(Client._instances):
+        client.status = "closed"
 
 
 def _is_no_cancellation(record: logging.LogRecord) -> bool:

@@ -156,22 +156,27 @@ class Crew:
                     overdue.append(member)
         return overdue
 
-    def lose(self, ended: Ended, now: float) -> None:
-        """Take note of a worker that ended by itself."""
-        joined = False
+    def dismiss(self, members: Iterable[str]) -> list[str]:
+        """Forget workers that were asked to leave for others to come; those that there were."""
+        return [member for member in members if self._forget(member) is not None]
+
+    def _forget(self, member: str) -> bool | None:
+        """Take a worker out of its group; whether it had joined, None where there is none."""
         for name, group in list(self.groups.items()):
-            if ended.name in group.members:
-                joined = ended.name in group.joined
-                group.members.discard(ended.name)
-                group.joined.discard(ended.name)
-                group.absent.pop(ended.name, None)
+            if member in group.members:
+                joined = member in group.joined
+                group.members.discard(member)
+                group.joined.discard(member)
+                group.absent.pop(member, None)
                 if not group.members:
                     del self.groups[name]
-                break
-        else:
-            return
-        if ended.orderly:
-            # Asked to by the scheduler, as `Client.restart` does.
+                return joined
+        return None
+
+    def lose(self, ended: Ended, now: float) -> None:
+        """Take note of a worker that ended by itself."""
+        joined = self._forget(ended.name)
+        if joined is None or ended.orderly:
             return
         self.lost += 1
         self.last_loss = ended
@@ -220,6 +225,7 @@ def routes(members: Iterable[Crew]) -> list[dict[str, Any]]:
             "scarce": crew.pool.scarce,
             "architecture": crew.pool.architecture or "",
             "maximum": crew.bounds.maximum,
+            "wanted": crew.target,
         }
         for crew in members
     ]

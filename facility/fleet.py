@@ -7,6 +7,7 @@ so that losing the last reference to that object ends the Dask cluster.
 import asyncio
 import contextlib
 import logging
+import os
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
@@ -31,6 +32,7 @@ BEAT = 0.5
 ANSWER_SECONDS = 10.0
 OWNER_SECONDS = 120.0
 """Seconds for which a scheduler lives on without an owner and without a client."""
+FAREWELL_SECONDS = 1.0
 
 
 class Fleet:
@@ -62,8 +64,12 @@ class Fleet:
         self.ended_because: str | None = None
         self.scheduler: Any = None
         self._following: asyncio.Task[Any] | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self.loop: asyncio.AbstractEventLoop | None = None
         self._ending: str | None = None
+        self.over = False
+        """Whether nothing runs of it any more."""
+        self._kept_logs = False
+        self._end: asyncio.Future[None] | None = None
         self._told: set[str] = set()
         self._lock = asyncio.Lock()
         self._wake = asyncio.Event()
@@ -87,14 +93,13 @@ class Fleet:
             if self.status != Status.created:
                 return
             self.status = Status.starting
-            self._loop = asyncio.get_running_loop()
+            self.loop = asyncio.get_running_loop()
             try:
                 async with arrivals.told(self.name, self.crews, self.roster, self.explain):
                     await self._start()
             except BaseException:
                 self.status = Status.failed
-                await self._cancel()
-                await asyncio.shield(self.backend.close())
+                await self._carry_through(Status.failed)
                 raise
 
     async def _start(self) -> None:
@@ -227,6 +232,10 @@ class Fleet:
         reply = await asyncio.wait_for(beat, ANSWER_SECONDS)
         self._ending = reply["ending"] or self._ending
         now = time.monotonic()
+        for crew in self.crews.values():
+            if leaving := crew.dismiss(reply["dismissed"]):
+                self._run(self.backend.stop_members(leaving))
+                await asyncio.sleep(0)  # Their places are free from then on.
         for ended in self.backend.ended():
             self._lose(ended, now)
         overdue: list[str] = []
@@ -351,34 +360,56 @@ class Fleet:
                 f"Dask cluster {self.name} has failed: its scheduler {how}. What it had not "
                 "finished is lost; start a new one with cluster(...). c.logs() is its log."
             )
-        self.roster.clear()
         close_clients(self.scheduler.address)
-        await self._cancel()
-        await self.backend.close(keep_logs=self.status == Status.failed)
+        await self._carry_through(self.status, keep_logs=self.status == Status.failed)
 
     async def close(self) -> None:
         """End everything."""
         async with self._lock:
-            if self.status == Status.closed:
+            if self.over and not self._kept_logs:
                 return
-            failed = self.status == Status.failed
+            final = Status.failed if self.status == Status.failed else Status.closed
             self.status = Status.closing
-            await self._cancel()
-            self.roster.clear()
-            if self.scheduler is not None:
-                await self.scheduler.close_rpc()
-            await self.backend.close()
-            self.status = Status.failed if failed else Status.closed
+            await self._carry_through(final)
+
+    async def _carry_through(self, final: Status, *, keep_logs: bool = False) -> None:
+        """End everything; who waits for it may be cut off, the end is not."""
+        if self._end is None or self._end.done():
+            self._end = asyncio.ensure_future(self._finish(final, keep_logs=keep_logs))
+        await asyncio.shield(self._end)
+
+    async def _finish(self, final: Status, *, keep_logs: bool) -> None:
+        there = self.scheduler is not None and not self.backend.scheduler_ended()
+        if not self.backend.abandon() and there:
+            # It sees to the end where this process is killed meanwhile.
+            with contextlib.suppress(OSError):
+                await asyncio.wait_for(self.scheduler.facility_end(), FAREWELL_SECONDS)
+        await self._cancel()
+        self.roster.clear()
+        if self.scheduler is not None:
+            await self.scheduler.close_rpc()
+        await self.backend.close(keep_logs=keep_logs)
+        self.status, self.over, self._kept_logs = final, True, keep_logs
 
     def abandon(self) -> None:
         """End everything that nobody holds any more, from whatever thread collects it."""
-        if self.status in (Status.created, Status.closed, Status.failed):
+        if self.over:
             return
-        if self._loop is None or not self._loop.is_running():
+        if self.loop is None or not self.loop.is_running():
             self.backend.close_now()
+            self.over = True
             return
         self.backend.abandon()
-        self._loop.call_soon_threadsafe(lambda: self._run(self.close()))
+        self.loop.call_soon_threadsafe(lambda: self._run(self.close()))
+
+    def disown(self) -> None:
+        """Leave it to the process that has it: this one is a forked child of that."""
+        self.status, self.over = Status.closed, True
+        self.ended_because = (
+            f"it belongs to process {os.getppid()}, and this one is a forked child of that, which "
+            "cannot use it"
+        )
+        self.backend.disown()
 
     async def _cancel(self) -> None:
         """End the tasks in the background, but for the one that calls."""

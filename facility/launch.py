@@ -116,9 +116,13 @@ def cluster(
         PooledCluster.say(note)
     name = checked.name or f"dask-{secrets.token_hex(3)}"
     chosen = site.start(name, loaded)
-    _trust(chosen.authority)
-    fleet = Fleet(name, checked, chosen, say=PooledCluster.say)
-    found = PooledCluster(fleet, allowed, asynchronous=asynchronous)
+    try:
+        _trust(chosen.authority)
+        fleet = Fleet(name, checked, chosen, say=PooledCluster.say)
+        found = PooledCluster(fleet, allowed, asynchronous=asynchronous)
+    except BaseException:
+        chosen.close_now()
+        raise
     if not found.called_from_running_loop:
         found.start()
     return found

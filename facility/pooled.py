@@ -6,7 +6,6 @@ fleet, which the event loop keeps alive, does not hold it, so that losing the
 last reference ends the Dask cluster.
 """
 
-import atexit
 import logging
 import sys
 import warnings
@@ -20,13 +19,14 @@ from dask.base import annotate
 from distributed.core import Status
 from distributed.utils import NoOpAwaitable, sync
 
-from facility import explain, modules, names
+from facility import exits, explain, modules, names
 from facility.adaptive import Bounds
 from facility.crew import Crew
 from facility.errors import ClusterFailedError, RequestError
 from facility.fleet import Fleet
 from facility.logs import SHOWN
 from facility.request import Count, Limit, rescaled
+from facility.signals import carried_through
 from facility.table import Table, Text
 from facility.vocabulary import no_method, no_pool, shown
 from facility.widget import DrawnCluster
@@ -79,7 +79,7 @@ class PooledCluster(DrawnCluster):
         default = fleet.crews[fleet.request.config.default.name]
         if default.adapting:
             self._adaptive = Adapting(default.bounds.minimum, default.bounds.maximum)
-        _living.add(fleet)
+        exits.watch(fleet)
         weakref.finalize(self, fleet.abandon).atexit = False
 
     @staticmethod
@@ -144,8 +144,9 @@ class PooledCluster(DrawnCluster):
             self.sync(self._fleet.start)
         except BaseException:
             # Ctrl-C too: what has been started must not stay.
-            self._fleet.backend.close_now()
-            self._loop_runner.stop()
+            with carried_through(self._fleet.backend.hurry):
+                self.sync(self._fleet.close)
+                self._loop_runner.stop()
             raise
 
     def __await__(self) -> Generator[Any, None, Self]:
@@ -171,11 +172,16 @@ class PooledCluster(DrawnCluster):
         self._draw_anew()
 
     def close(self, timeout: float | None = None) -> Any:
-        """End the Dask cluster: its workers, its scheduler, its files."""
-        waiting = super().close(timeout)
-        if not self.asynchronous:
+        """End the Dask cluster: its workers, its scheduler, its files.
+
+        Ctrl-C hastens it, and counts when it is done.
+        """
+        if self.asynchronous or self._fleet.over:
+            return super().close(timeout)
+        with carried_through(self._fleet.backend.hurry):
+            super().close(timeout)
             self._loop_runner.stop()
-        return waiting
+        return None
 
     def __getattr__(self, name: str) -> NoReturn:
         """Say what there is instead of a method that Dask's other classes have."""
@@ -383,15 +389,3 @@ class PooledCluster(DrawnCluster):
 
 def _ends(bounds: Bounds) -> tuple[int, int]:
     return bounds.minimum, bounds.maximum
-
-
-_living: "weakref.WeakSet[Fleet]" = weakref.WeakSet()
-
-
-@atexit.register
-def _close_all() -> None:
-    """End what the interpreter leaves behind at its exit."""
-    for fleet in list(_living):
-        if fleet.status not in (Status.closed, Status.failed):
-            fleet.status = Status.closing
-            fleet.backend.close_now()

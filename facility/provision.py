@@ -74,5 +74,11 @@ class Backend(Protocol):
     def close_now(self) -> None:
         """End everything from any thread, also while the interpreter exits."""
 
-    def abandon(self) -> None:
-        """Ask everything to end, without waiting."""
+    def hurry(self) -> None:
+        """Wait for no end any more, only ask for it; called in signal handlers."""
+
+    def abandon(self) -> bool:
+        """Ask everything to end, without waiting; whether the scheduler knows of it now."""
+
+    def disown(self) -> None:
+        """Let go, in a forked child, of what its parent goes on using."""

@@ -1,16 +1,22 @@
 """How a scheduler or a worker runs in a process of its own until it is asked to close."""
 
 import asyncio
+import atexit
+import gc
 import importlib
+import io
 import logging
+import os
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
-from typing import Any
+from typing import Any, NoReturn
 
 import dask
 from distributed.scheduler import Scheduler
 from tornado.web import Application, RequestHandler
+
+from facility.signals import keep_signals_from_forks
 
 logger = logging.getLogger("facility")
 
@@ -43,9 +49,24 @@ def asked_to_close() -> asyncio.Event:
     """Return what SIGTERM and Ctrl-C set, in the running event loop."""
     loop = asyncio.get_running_loop()
     asked = asyncio.Event()
+    keep_signals_from_forks(signal.SIGTERM, signal.SIGINT)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, asked.set)
     return asked
+
+
+def leave_at_once() -> NoReturn:
+    """End this process in order, but without taking the interpreter apart.
+
+    That takes as long as all that went before, and others wait for it. Exit handlers run, and files
+    are written that tasks have left open.
+    """
+    atexit._run_exitfuncs()
+    for each in gc.get_objects():
+        if isinstance(each, io.TextIOWrapper | io.BufferedWriter | io.BufferedRandom):
+            with suppress(OSError, ValueError):  # closed meanwhile, or a full disk
+                each.flush()
+    os._exit(0)
 
 
 async def close_when_asked(

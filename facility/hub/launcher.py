@@ -18,6 +18,7 @@ from facility.hub.lock import only_one
 from facility.hub.settings import FOLDER_VARIABLE, HubSettings
 from facility.hub.stopping import PROGRESS_INTERVAL, StopRequest, stop_everything, stop_other
 from facility.logs import shorten
+from facility.processes import end
 from facility.quantity import parse_seconds
 from facility.wording import counted
 
@@ -168,7 +169,7 @@ def _clear_remains(folder: Path) -> bool:
         process.kill()
     left += processes.running(folder, "facility.hub.proxy")
     left += processes.running(folder, "facility.hub.culler")
-    processes.end(left, grace=5.0)
+    end(left, grace=5.0)
     (folder / "jupyterhub-proxy.pid").unlink(missing_ok=True)
     return bool(left)
 

@@ -1,13 +1,13 @@
 """The processes of one hub, found by the mark in their environment."""
 
-import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import psutil
 
 from facility import logs
 from facility.hub.settings import FOLDER_VARIABLE
+from facility.processes import end, with_environment
 
 SERVER_VARIABLE = "FACILITY_HUB_SERVER"
 """Set in every process of a notebook server to the name of that server."""
@@ -28,18 +28,13 @@ def belonging_to(folder: Path, server: str | None = None) -> list[psutil.Process
     server
         Name of one notebook server, as in `SERVER_VARIABLE`.
     """
-    found = []
-    for process in psutil.process_iter():
-        try:
-            environment = process.environ()
-        except psutil.Error:
-            # Ended meanwhile, or another user's: either way not ours.
-            continue
-        if environment.get(FOLDER_VARIABLE) != str(folder) or process.pid == os.getpid():
-            continue
-        if server is None or environment.get(SERVER_VARIABLE) == server:
-            found.append(process)
-    return found
+
+    def fits(environment: Mapping[str, str]) -> bool:
+        return environment.get(FOLDER_VARIABLE) == str(folder) and (
+            server is None or environment.get(SERVER_VARIABLE) == server
+        )
+
+    return with_environment(fits)
 
 
 def running(folder: Path, module: str) -> list[psutil.Process]:
@@ -53,18 +48,6 @@ def running(folder: Path, module: str) -> list[psutil.Process]:
         if any(part == module or part.endswith(f"/{module}") for part in command):
             found.append(process)
     return found
-
-
-def end(processes: Iterable[psutil.Process], grace: float) -> None:
-    """Ask processes to end, and after `grace` seconds make them."""
-    remaining = list(processes)
-    for step in (psutil.Process.terminate, psutil.Process.kill):
-        for process in remaining:
-            try:
-                step(process)
-            except psutil.Error:
-                continue
-        _, remaining = psutil.wait_procs(remaining, timeout=grace)
 
 
 def end_all(folder: Path, server: str | None = None, grace: float = 5.0) -> None:

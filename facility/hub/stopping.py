@@ -9,6 +9,7 @@ from types import FrameType
 
 from facility.hub import processes
 from facility.hub.lock import holder
+from facility.signals import keep_signals_from_forks
 from facility.wording import counted
 
 PROGRESS_INTERVAL = 3.0
@@ -25,7 +26,9 @@ class StopRequest:
     def __init__(self) -> None:
         self.first: float | None = None
         self.forced = False
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        numbers = signal.SIGINT, signal.SIGTERM, signal.SIGHUP
+        keep_signals_from_forks(*numbers)
+        for number in numbers:
             signal.signal(number, self._received)
 
     def _received(self, number: int, frame: FrameType | None) -> None:

@@ -18,7 +18,9 @@ from facility.errors import FacilityError, RequestError, nearest
 from facility.files import check_room, make_private, open_private, refusal, write_private
 from facility.jobs.running import GRACE, Running, environment, told
 from facility.jobs.submission import Submission
+from facility.local import family
 from facility.logs import Follower, LogStream
+from facility.processes import end, with_environment
 from facility.table import Table
 
 STATE, LOG, RESERVE = "job.json", "log", "reserve"
@@ -130,7 +132,8 @@ class MachineJobs:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env={**os.environ, FOLDER_VARIABLE: str(folder)},
+                # It goes on where the task of a worker has submitted it.
+                env={**family.without(os.environ), FOLDER_VARIABLE: str(folder)},
                 start_new_session=True,
             )
         while not _read(folder).pid:
@@ -242,24 +245,9 @@ def _note(folder: Path, state: State) -> None:
             write_private(folder / RESERVE, bytes(RESERVED))
 
 
-def _of_job(folder: Path) -> list[psutil.Process]:
-    """Find what runs of a job, its Dask cluster too."""
-    found = []
-    for process in psutil.process_iter():
-        with contextlib.suppress(psutil.Error):  # ended meanwhile, or another user's
-            if process.environ().get(FOLDER_VARIABLE) == str(folder):
-                found.append(process)
-    return found
-
-
 def _end(folder: Path) -> None:
-    """End what is left of a job, but for this process."""
-    left = [process for process in _of_job(folder) if process.pid != os.getpid()]
-    for step in (psutil.Process.terminate, psutil.Process.kill):
-        for process in left:
-            with contextlib.suppress(psutil.Error):
-                step(process)
-        _, left = psutil.wait_procs(left, timeout=CLOSE)
+    """End what is left of a job, its Dask cluster too, but for this process."""
+    end(with_environment(lambda found: found.get(FOLDER_VARIABLE) == str(folder)), CLOSE)
 
 
 def watch(folder: Path) -> None:

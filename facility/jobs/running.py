@@ -13,6 +13,7 @@ from types import FrameType
 from typing import IO
 
 from facility import names
+from facility.signals import keep_signals_from_forks
 
 GRACE = 20.0
 """Seconds that a script has to end after Ctrl-C: to tell its results and to close."""
@@ -62,6 +63,7 @@ class Running:
     def listen(self) -> None:
         """Take signals for the script."""
         # A handled signal is at its default again in what is started; an ignored one were not.
+        keep_signals_from_forks(signal.SIGTERM, signal.SIGINT)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._stop)
 

@@ -66,6 +66,16 @@ class Api:
         while self._sessions:
             await self._sessions.pop().close()
 
+    def disown(self) -> None:
+        """Let go, in a forked child, of the connections, which its parent goes on using."""
+        while self._sessions:
+            session = self._sessions.pop()
+            connector = session.connector
+            session.detach()
+            if connector is not None:
+                # It would close them as soon as nobody holds it, and warn.
+                connector._conns.clear()
+
     def within(self, namespace: str) -> "Api":
         """Return the same account and connections for another namespace, or for all with ""."""
         other = copy.copy(self)

@@ -17,6 +17,7 @@ from facility.kubernetes.api import Api
 from facility.kubernetes.belongings import Belongings
 from facility.kubernetes.calls import Call, Object
 from facility.kubernetes.forward import Forward
+from facility.kubernetes.hurry import LOOK, Hurry
 from facility.kubernetes.kinds import (
     DASK_CLUSTER,
     EVENT,
@@ -27,7 +28,7 @@ from facility.kubernetes.kinds import (
 from facility.kubernetes.listening import until_it_listens
 from facility.kubernetes.outside import Lease
 from facility.kubernetes.place import Place
-from facility.kubernetes.pods import WorkerPods, is_worker, trimmed
+from facility.kubernetes.pods import SETTLE_SECONDS, WorkerPods, is_worker, trimmed
 from facility.kubernetes.software import software
 from facility.logs import SHOWN
 from facility.request import Ended, PoolRequest
@@ -42,6 +43,8 @@ LOOK_EVERY = 2.0
 DULL = ("Scheduled", "Created", "Started", "Pulled", "Killing", "SuccessfulCreate")
 """Reasons of events that hold nothing up; hundreds of workers make thousands of them."""
 
+HURRIED_SECONDS = 3.0
+"""Seconds in which the end is asked for where its user is in a hurry."""
 SCHEDULER_FIRST = 5.0
 """Seconds after which many workers no longer wait until the scheduler runs."""
 
@@ -82,6 +85,8 @@ class KubernetesBackend:
         self._serves = False
         self._ended: str | None = None
         self._orderly = False
+        self._making: asyncio.Future[None] | None = None
+        self._hurry = Hurry()
         self._tasks: list[asyncio.Task[None]] = []
         self._forwards: list[Forward] = []
 
@@ -104,15 +109,10 @@ class KubernetesBackend:
         RequestError
             Where a Dask cluster of that name runs.
         """
+        # A call that is cut off may still be obeyed, so that none is.
+        self._making = asyncio.ensure_future(self._make(settings))
         try:
-            if self.lease is not None:
-                self._belongs_to(await self.lease.take())
-            objects = ends.as_settings(self._deletions())
-            body = manifests.dask_cluster(self.cluster, {**settings, "objects": objects})
-            self._resource = await self.api.create(DASK_CLUSTER, body)
-            self._created = time.monotonic()
-            issued = (self._issue(role) for role in ("scheduler", "worker"))
-            await asyncio.gather(self.belongings.send(), *issued)
+            await asyncio.shield(self._making)
         except KubernetesError as error:
             raise self._not_made(error) from error
         self._ready.set()
@@ -135,6 +135,16 @@ class KubernetesBackend:
         address = await self._address()
         await until_it_listens(address)
         return {"address": address}
+
+    async def _make(self, settings: Mapping[str, Any]) -> None:
+        if self.lease is not None:
+            self._belongs_to(await self.lease.take())
+        objects = ends.as_settings(self._deletions())
+        body = manifests.dask_cluster(self.cluster, {**settings, "objects": objects})
+        self._resource = await self.api.create(DASK_CLUSTER, body)
+        self._created = time.monotonic()
+        issued = (self._issue(role) for role in ("scheduler", "worker"))
+        await asyncio.gather(self.belongings.send(), *issued)
 
     def _belongs_to(self, owner: Mapping[str, str]) -> None:
         place = replace(self.cluster.place, owner=owner)
@@ -321,55 +331,36 @@ class KubernetesBackend:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self.pods.settle()
+        if self._making is not None:
+            await self._hurry.unless(asyncio.wait([self._making], timeout=SETTLE_SECONDS))
+            if self._making.done() and not self._making.cancelled():
+                self._making.exception()  # which has been told, or came after it was cut off
+        await self._hurry.unless(self.pods.settle())
         for forward in self._forwards:
             await forward.close()
         if self._created is None:
             # Nothing of that name is ours, but for what was to own it.
             for call in self.lease.deletions() if self.lease is not None else ():
-                await self._end(call)
+                await ends.asked(self.api, call)
             await self.api.aclose()
             return
         try:
-            await asyncio.gather(*(self._end(call) for call in self._deletions()))
+            asked = asyncio.gather(*(ends.asked(self.api, call) for call in self._deletions()))
+            await self._hurry.unless(asked, HURRIED_SECONDS)
             # Only now: where this is cut off, the next call begins again.
             self._created = None
-            await self._wait_until_gone()
+            lease = self.lease.name if self.lease is not None else None
+            await self._hurry.unless(ends.until_gone(self.api, self.cluster, lease))
         except KubernetesError as error:
             logger.warning("%s", error)
         finally:
             await self.api.aclose()
 
-    async def _end(self, call: Call) -> None:
-        try:
-            await self.api.ask(call)
-        except KubernetesError as error:
-            if error.status != 404:
-                logger.warning("%s", error)
-
-    async def _wait_until_gone(self) -> None:
-        """Wait for the end of all, and finish what an operator that is away leaves undone."""
-        started = time.monotonic()
-        lease = self.lease.name if self.lease is not None else None
-        while (
-            left := await ends.left(self.api, self.name, lease)
-        ) and time.monotonic() - started < ends.GONE_SECONDS:
-            resource = next((one for kind, one in left if kind is DASK_CLUSTER), None)
-            waits = resource and resource["metadata"].get("finalizers")
-            if waits and time.monotonic() - started > ends.OPERATOR_SECONDS:
-                await self._end(ends.released(self.api.namespace, self.name))
-            if any(kind is POD and is_worker(one) and not _leaves(one) for kind, one in left):
-                # Another process of the user's may have made it while this one closed.
-                await self.api.delete_all(POD, self.cluster.workers, ends.WORKER_GRACE)
-            await asyncio.sleep(0.1)
-        if left:
-            listed = ", ".join(f"{kind.name} {one['metadata']['name']}" for kind, one in left)
-            logger.warning(
-                "Dask cluster %s is closed, and Kubernetes still has %s", self.name, listed
-            )
-
     def close_now(self) -> None:
         """End everything from any thread, also while the interpreter exits."""
+        until = time.monotonic() + HURRIED_SECONDS
+        while self._making is not None and not self._making.done() and time.monotonic() < until:
+            time.sleep(LOOK)
         if self._created is None:
             return
         self._created = None
@@ -378,12 +369,17 @@ class KubernetesBackend:
         except KubernetesError as error:
             logger.warning("%s", error)
 
-    def abandon(self) -> None:
+    def hurry(self) -> None:
+        """Wait for no end any more, only ask for it."""
+        self._hurry.on = True
+
+    def abandon(self) -> bool:
         """Leave it to `close`, which follows."""
+        return False
 
-
-def _leaves(pod: Object) -> bool:
-    return "deletionTimestamp" in pod["metadata"]
+    def disown(self) -> None:
+        """Let go of the connections."""
+        self.api.disown()
 
 
 def _moment(event: Object) -> str:

@@ -1,5 +1,7 @@
 """The user's Dask clusters in a namespace: found, and ended from wherever."""
 
+import asyncio
+import logging
 import time
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -18,6 +20,10 @@ from facility.kubernetes.kinds import (
     SERVICE,
     Kind,
 )
+from facility.kubernetes.manifests import DaskCluster
+from facility.kubernetes.pods import is_worker
+
+logger = logging.getLogger("facility")
 
 WORKER_GRACE = 1
 """Seconds that workers have to end in, whose results nobody asks for any more."""
@@ -89,6 +95,51 @@ async def left(api: Api, name: str, lease: str | None) -> list[tuple[Kind, Objec
             continue
         there += [(kind, one) for one in listed["items"]]
     return there
+
+
+async def until_gone(api: Api, cluster: DaskCluster, lease: str | None) -> None:
+    """Wait for the end of all, and finish what an operator that is away leaves undone.
+
+    Parameters
+    ----------
+    lease
+        Name of the Lease that owns it, if one does.
+
+    Raises
+    ------
+    KubernetesError
+        Where Kubernetes does not answer.
+    """
+    started = time.monotonic()
+    while (
+        there := await left(api, cluster.name, lease)
+    ) and time.monotonic() - started < GONE_SECONDS:
+        resource = next((one for kind, one in there if kind is DASK_CLUSTER), None)
+        waits = resource and resource["metadata"].get("finalizers")
+        if waits and time.monotonic() - started > OPERATOR_SECONDS:
+            await asked(api, released(api.namespace, cluster.name))
+        if any(kind is POD and is_worker(one) and not _leaves(one) for kind, one in there):
+            # Another process of the user's may have made it while this one closed.
+            await api.delete_all(POD, cluster.workers, WORKER_GRACE)
+        await asyncio.sleep(0.1)
+    if there:
+        listed = ", ".join(f"{kind.name} {one['metadata']['name']}" for kind, one in there)
+        logger.warning(
+            "Dask cluster %s is closed, and Kubernetes still has %s", cluster.name, listed
+        )
+
+
+async def asked(api: Api, call: Call) -> None:
+    """Ask for an end, and tell a refusal."""
+    try:
+        await api.ask(call)
+    except KubernetesError as error:
+        if error.status != 404:
+            logger.warning("%s", error)
+
+
+def _leaves(pod: Object) -> bool:
+    return "deletionTimestamp" in pod["metadata"]
 
 
 def as_settings(calls: Iterable[Call]) -> list[dict[str, Any]]:

@@ -114,9 +114,9 @@ class WorkerPods:
         found = [group for group in self.groups.values() if asked & set(group.members)]
         for group in found:
             del self.groups[group.pod_name]
-            # Its other processes end with their pod.
+            # Its other processes end with their pod, which nobody has lost.
             self._ended += [
-                Ended(member, "ended with its pod", "", orderly=False)
+                Ended(member, "ended with its pod", "", orderly=True)
                 for member in group.members
                 if member not in asked
             ]
@@ -221,16 +221,21 @@ class WorkerPods:
         task.add_done_callback(self._tasks.discard)
 
     async def settle(self) -> None:
-        """Post nothing more, and wait for the calls that are under way."""
+        """Post nothing more, and wait for the calls that are under way.
+
+        Where it is cut off, these are too.
+        """
         self.closing = True
         self.after_scheduler.set()
         self.groups.clear()
         # A call that is cut off may still be obeyed, after what deletes its pod.
-        if self._tasks and self._ready.is_set():
-            await asyncio.wait(self._tasks, timeout=SETTLE_SECONDS)
-        tasks = list(self._tasks)
-        for task in tasks:
-            task.cancel()
+        try:
+            if self._tasks and self._ready.is_set():
+                await asyncio.wait(self._tasks, timeout=SETTLE_SECONDS)
+        finally:
+            tasks = list(self._tasks)
+            for task in tasks:
+                task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
 

@@ -18,6 +18,8 @@ from facility import names
 from facility.kubernetes.listening import until_it_listens
 from facility.kubernetes.received import BELONGINGS_FOLDER, Received
 from facility.kubernetes.software import differences, software
+from facility.processes import started_by
+from facility.signals import keep_signals_from_forks
 
 MEMBER_VARIABLE = "FACILITY_MEMBER"
 OTHER_SOFTWARE = 78
@@ -30,8 +32,6 @@ async def serve(
     settings: dict[str, Any], name: str, remarks: list[str], received: Received
 ) -> None:
     """Run a worker until its scheduler is gone or it is asked to leave."""
-    from distributed.worker import Worker
-
     from facility.serving import (
         WORKER_DASHBOARD,
         asked_to_close,
@@ -39,9 +39,10 @@ async def serve(
         dashboard,
         look_seldom,
     )
+    from facility.worker import PoolWorker, leave
 
     look_seldom()
-    worker = Worker(
+    worker = PoolWorker(
         settings["scheduler"],
         name=name,
         nthreads=settings["threads"],
@@ -57,7 +58,7 @@ async def serve(
 
     patience = max(1.0, settings["grace"] - LEAVE_SECONDS)
 
-    async def leave() -> None:
+    async def hand_on() -> None:
         # A node that is drained gives it time to hand on the results that it holds.
         try:
             await asyncio.wait_for(worker.close_gracefully(restart=False), patience)
@@ -65,10 +66,13 @@ async def serve(
             await worker.close(reason="asked to")
 
     await until_it_listens(settings["scheduler"])
-    async with worker, dashboard(worker, WORKER_DASHBOARD):
-        keep = asyncio.ensure_future(received.keep())
-        await close_when_asked(worker, asked_to_close(), leave)
-        keep.cancel()
+    try:
+        async with worker, dashboard(worker, WORKER_DASHBOARD):
+            keep = asyncio.ensure_future(received.keep())
+            await close_when_asked(worker, asked_to_close(), hand_on)
+            keep.cancel()
+    finally:
+        leave(started_by(os.getpid(), lambda env: env.get(MEMBER_VARIABLE) == name))
 
 
 def main() -> int:
@@ -108,7 +112,12 @@ def _several(members: list[str]) -> int:
     asked = False
     command = [sys.executable, "-P", "-m", "facility.kubernetes.worker"]
     children = [
-        subprocess.Popen(command, env={**os.environ, MEMBER_VARIABLE: member}) for member in members
+        subprocess.Popen(
+            command,
+            env={**os.environ, MEMBER_VARIABLE: member},
+            start_new_session=True,  # by which it finds what its tasks have started
+        )
+        for member in members
     ]
 
     running = {child.pid: member for child, member in zip(children, members, strict=True)}
@@ -125,6 +134,7 @@ def _several(members: list[str]) -> int:
         asked = True
         pass_on(number)
 
+    keep_signals_from_forks(signal.SIGTERM, signal.SIGINT)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, leave)
     failed = 0

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import sys
+import threading
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -16,10 +17,11 @@ from facility.certificates import Authority, authority, server_files
 from facility.config import Pool
 from facility.errors import ClusterFailedError
 from facility.files import trouble
-from facility.local import registry
+from facility.local import family, registry
 from facility.local.child import Child
 from facility.machine import Machine, this_machine
 from facility.outfit import library_settings, resources, spilling
+from facility.processes import end
 from facility.quantity import format_memory
 from facility.request import Ended, PoolRequest
 from facility.wording import counted
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 TERMINATE_AT = 0.95
 """Fraction of its memory above which a worker is ended, as distributed's nanny does."""
 CLOSE_SECONDS = 5.0
+LOOK = 0.05
 CONNECT_SECONDS = 60.0
 """Seconds after which a worker that reaches no scheduler ends by itself."""
 
@@ -63,6 +66,10 @@ class LocalBackend:
         self._scheduler: Child | None = None
         self._address: str | None = None
         self._untold: list[tuple[Child, dict[str, Any]]] = []
+        self._over = False
+        """Whether its end has begun, after which nothing more is started."""
+        self._ending, self._issuing = threading.RLock(), threading.RLock()
+        self._hurried = False
 
     @property
     def security(self) -> "Security":
@@ -81,9 +88,11 @@ class LocalBackend:
         ClusterFailedError
             With the last lines of its log.
         """
-        child = self._child("facility.local.scheduler", "scheduler", {})
-        self._scheduler = child
-        await asyncio.to_thread(self.authority.issue, self.folder)
+        with self._ending:
+            self._check_begun()
+            child = self._child("facility.local.scheduler", "scheduler", {})
+            self._scheduler = child
+        await asyncio.to_thread(self._issue)
         child.tell({**self._common(), "facility": dict(settings), "folder": str(self.folder)})
         answer = await asyncio.to_thread(child.answer)
         if answer is None:
@@ -97,6 +106,22 @@ class LocalBackend:
         for waiting, told in self._untold:
             waiting.tell({**told, "scheduler": self._address})
         self._untold.clear()
+        with self._ending:
+            self._check_begun()
+            self._write(answer, pools, child)
+        return answer
+
+    def _issue(self) -> None:
+        """Write the certificates, unless their folder is being removed."""
+        with self._issuing:
+            self._check_begun()
+            self.authority.issue(self.folder)
+
+    def _check_begun(self) -> None:
+        if self._over:
+            raise ClusterFailedError(f"Dask cluster {self.name!r} was ended while it started.")
+
+    def _write(self, answer: Mapping[str, Any], pools: Iterable[str], scheduler: Child) -> None:
         registry.write(
             self.folder,
             registry.Record(
@@ -105,12 +130,11 @@ class LocalBackend:
                 dashboard=f"http://{names.LOOPBACK}:{answer['services']['dashboard']}/status",
                 pools=tuple(pools),
                 started=time.time(),
-                scheduler=child.pid,
-                born=child.process.create_time(),
+                scheduler=scheduler.pid,
+                born=scheduler.process.create_time(),
                 owner=os.getpid(),
             ),
         )
-        return answer
 
     def scheduler_ended(self) -> str | None:
         """Say how the scheduler ended; None while it runs."""
@@ -138,8 +162,9 @@ class LocalBackend:
 
     def start_group(self, group: str, members: Iterable[str], request: PoolRequest) -> None:
         """Start the worker processes of a group, or some that it lost."""
-        for member in members:
-            self._start_member(member, request)
+        with self._ending:
+            for member in () if self._over else members:
+                self._start_member(member, request)
 
     def _start_member(self, name: str, request: PoolRequest) -> None:
         pool = request.pool
@@ -156,7 +181,7 @@ class LocalBackend:
             "threads": pool.threads,
             "memory": request.memory,
             "resources": resources(pool),
-            "folder": str(self.folder / registry.SCRATCH),
+            "folder": str(self.folder),
             "death_timeout": CONNECT_SECONDS,
             "dask": {**common["dask"], **spilling(pool)},
         }
@@ -195,14 +220,22 @@ class LocalBackend:
             how = member.child.ended()
             if how is not None:
                 del self.members[name]
+                # They have its connections too, without whose end its scheduler misses nothing.
+                end(family.of_worker(self.folder, name, member.child.pid), 0)
                 orderly = member.child.closed_orderly
                 found.append(Ended(name, how, "" if orderly else member.child.tail(), orderly))
         return found
 
     async def stop_members(self, members: Iterable[str]) -> None:
         """End workers that have been retired or never joined."""
-        children = [self.members.pop(name).child for name in members if name in self.members]
-        await asyncio.to_thread(_end, children)
+        found = {name: self.members.pop(name).child for name in members if name in self.members}
+
+        def stop() -> None:
+            self._end(found.values())
+            for name, child in found.items():
+                end(family.of_worker(self.folder, name, child.pid), 0)
+
+        await asyncio.to_thread(stop)
 
     def absent(self, pool: Pool) -> Iterable[str]:
         """Return nothing: workers see all folders of this machine."""
@@ -224,30 +257,60 @@ class LocalBackend:
 
     def close_now(self, *, keep_logs: bool = False) -> None:
         """End everything from any thread, also while the interpreter exits."""
-        children = [member.child for member in self.members.values()]
-        if self._scheduler is not None:
-            children.insert(0, self._scheduler)
-        _end(children)
-        self.members.clear()
-        if not keep_logs:
-            registry.remove(self.folder)
-            return
-        registry.remove_scratch(self.folder)
-        for path in self.folder.glob("*"):
-            if path.is_file():
-                path.unlink(missing_ok=True)
+        self._over = True
+        self.abandon()
+        with self._ending, self._issuing:
+            children = [member.child for member in self.members.values()]
+            if self._scheduler is not None:
+                children.insert(0, self._scheduler)
+            self._end(children)
+            self.members.clear()
+            if not self.scheduler_closed_orderly():
+                # Else it has seen to what tasks had started.
+                end(family.of_cluster(self.folder), 0)
+            if not keep_logs:
+                registry.remove(self.folder)
+                return
+            registry.remove_scratch(self.folder)
+            for path in self.folder.glob("*"):
+                if path.is_file():
+                    path.unlink(missing_ok=True)
 
-    def abandon(self) -> None:
-        """Ask everything to end, without waiting."""
-        for member in self.members.values():
-            member.child.terminate()
+    def hurry(self) -> None:
+        """Wait no longer for what is being ended, but make it end."""
+        self._hurried = True
+
+    def abandon(self) -> bool:
+        """Ask everything to end, without waiting; the scheduler sees to it from then on."""
+        self._over = True
         if self._scheduler is not None:
             self._scheduler.terminate()
+        for member in list(self.members.values()):
+            member.child.terminate()
+        return True
+
+    def disown(self) -> None:
+        """Do nothing with these processes, which are children of another."""
+        self._over = True
+
+    def _end(self, children: Iterable[Child]) -> None:
+        """Ask all to close, then end those that do not."""
+        children = list(children)
+        for child in children:
+            child.terminate()
+        deadline = time.monotonic() + CLOSE_SECONDS
+        for child in children:
+            while not child.wait(LOOK) and time.monotonic() < deadline and not self._hurried:
+                pass
+            child.kill()
+            child.wait(CLOSE_SECONDS)
+            child.release()
 
     # Parts.
 
     def _child(self, module: str, name: str, environment: Mapping[str, str]) -> Child:
-        return Child(module, self.folder / registry.LOGS / f"{name}.log", environment)
+        log = self.folder / registry.LOGS / f"{name}.log"
+        return Child(module, log, {**environment, **family.environment(self.folder, name)})
 
     def _common(self) -> dict[str, Any]:
         return {
@@ -281,15 +344,3 @@ def _too_much(used: int, request: PoolRequest) -> str:
     if request.memory < pool.memory_max:
         text += f" (memory={{{pool.name!r}: {format_memory(pool.memory_max)!r}}} allows more)"
     return f"{text} and was ended"
-
-
-def _end(children: list[Child]) -> None:
-    """Ask all to close, then end those that do not."""
-    for child in children:
-        child.terminate()
-    deadline = time.monotonic() + CLOSE_SECONDS
-    for child in children:
-        if not child.wait(max(0.0, deadline - time.monotonic())):
-            child.kill()
-            child.wait(CLOSE_SECONDS)
-        child.release()

@@ -3,9 +3,8 @@
 import asyncio
 import json
 import os
-import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import dask
 from distributed.scheduler import Scheduler
@@ -14,11 +13,13 @@ from distributed.security import Security
 from facility import logs, names
 from facility.local import registry
 from facility.local.child import read_settings, write_answer
+from facility.local.family import of_cluster
+from facility.processes import end, wait
 from facility.scheduler import SETTINGS_VARIABLE
-from facility.serving import look_seldom, serve_scheduler
+from facility.serving import leave_at_once, look_seldom, serve_scheduler
 
-WORKERS_CLOSE = 2.0
-"""Seconds in which workers end after their scheduler."""
+WORKERS_CLOSE = 3.0
+"""Seconds in which workers end after their scheduler, with what their tasks have started."""
 
 
 async def serve(settings: dict[str, Any]) -> None:
@@ -43,18 +44,26 @@ async def serve(settings: dict[str, Any]) -> None:
     keep.cancel()
 
 
-def main() -> None:
+def main() -> NoReturn:
     """Serve with the settings on standard input."""
-    owner = os.getppid()
     os.umask(0o077)
     settings = read_settings()
     look_seldom()
     with dask.config.set(settings["dask"]):
         asyncio.run(serve(settings))
-    if os.getppid() != owner:
-        # Nobody else is left to remove what the Dask cluster kept on disk.
-        time.sleep(WORKERS_CLOSE)
-        registry.remove(Path(settings["folder"]))
+    finish(Path(settings["folder"]))
+    leave_at_once()
+
+
+def finish(folder: Path) -> None:
+    """End and remove what is left of the Dask cluster, whoever else does.
+
+    Its owner may be gone, or may have been cut off after it asked for the end.
+    """
+    if left := wait(of_cluster(folder), WORKERS_CLOSE):
+        end(left, 0)
+        end(of_cluster(folder), 0)  # what these had started
+    registry.remove(folder)
 
 
 if __name__ == "__main__":

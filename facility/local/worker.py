@@ -1,55 +1,63 @@
 """A worker's own process: ``python -m facility.local.worker``."""
 
 import asyncio
+import os
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import dask
 from distributed.security import Security
-from distributed.worker import Worker
 
 from facility import logs, names
 from facility.files import private_umask
+from facility.local import family, registry
 from facility.local.child import leave_pipe, read_settings
 from facility.serving import (
     WORKER_DASHBOARD,
     asked_to_close,
     close_when_asked,
     dashboard,
+    leave_at_once,
     look_seldom,
 )
+from facility.worker import PoolWorker, leave
 
 
 async def serve(settings: dict[str, Any]) -> None:
     """Run a worker until its scheduler is gone or it is asked to close."""
+    folder = Path(settings["folder"])
     # What tasks make is the user's own.
     with private_umask():
-        worker = Worker(
+        worker = PoolWorker(
             settings["scheduler"],
             name=settings["name"],
             nthreads=settings["threads"],
             memory_limit=settings["memory"],
             resources=settings["resources"],
-            local_directory=settings["folder"],
+            local_directory=str(folder / registry.SCRATCH),
             security=Security(**settings["security"]),
             host=names.LOOPBACK,
             dashboard=False,
             dashboard_address=f"{names.LOOPBACK}:0",
             death_timeout=settings["death_timeout"],
         )
-    async with worker, dashboard(worker, WORKER_DASHBOARD):
-        keep = asyncio.ensure_future(logs.keep_short(Path(settings["log"])))
-        await close_when_asked(worker, asked_to_close())
-        keep.cancel()
+    try:
+        async with worker, dashboard(worker, WORKER_DASHBOARD):
+            keep = asyncio.ensure_future(logs.keep_short(Path(settings["log"])))
+            await close_when_asked(worker, asked_to_close())
+            keep.cancel()
+    finally:
+        leave(family.of_worker(folder, settings["name"], os.getpid()))
 
 
-def main() -> None:
+def main() -> NoReturn:
     """Serve with the settings on standard input."""
     settings = read_settings()
     leave_pipe(settings["log"])
     look_seldom()
     with dask.config.set(settings["dask"]):
         asyncio.run(serve(settings))
+    leave_at_once()
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ variable `SETTINGS_VARIABLE` at its start and from the owner's calls later on.
 
 import json
 import os
+import shutil
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,6 +42,7 @@ async def dask_setup(scheduler: "Scheduler") -> None:
         owner_timeout=settings.get("owner_timeout", 120.0),
         objects=settings.get("objects", []),
     )
+    routed.attended = presence.attended_by_owner
     drain = Drain(routed)
 
     def beat(owner: str, pools: list[dict[str, Any]] | None = None) -> dict[str, Any]:
@@ -48,14 +50,20 @@ async def dask_setup(scheduler: "Scheduler") -> None:
         presence.beat(owner)
         if pools is not None:
             routed.declare(pools)
-        return {"pools": demand(routed), "ending": presence.ending, **presence.counts()}
+        return {
+            "pools": demand(routed),
+            "dismissed": routed.just_dismissed(),
+            "ending": presence.ending,
+            **presence.counts(),
+        }
 
-    def leave(owner: str) -> None:
-        """Forget an owner, as a Dask cluster does that is being closed."""
-        presence.leave(owner)
+    def end() -> None:
+        """Begin the end, for an owner that may be gone before it is done."""
+        presence.end()
 
-    own = tempfile.TemporaryDirectory(prefix="modules-", dir=dask.config.get("temporary-directory"))
-    placed = Placed(Path(own.name))
+    # Removed below, and not by a finalizer, which would act in forked children too.
+    own = tempfile.mkdtemp(prefix="modules-", dir=dask.config.get("temporary-directory"))
+    placed = routed.placed = Placed(Path(own))
 
     def modules(files: dict[str, bytes]) -> None:
         """Have these be importable here too: tasks are unpickled that name them."""
@@ -63,6 +71,11 @@ async def dask_setup(scheduler: "Scheduler") -> None:
 
     routed.handlers["facility_beat"] = beat
     routed.handlers["facility_modules"] = modules
-    routed.handlers["facility_leave"] = leave
+    routed.handlers["facility_end"] = end
     routed.handlers["facility_retire"] = drain.retire
     presence.start()
+
+
+def dask_teardown(scheduler: "RoutedScheduler") -> None:
+    """Remove what `dask_setup` has put on disk."""
+    shutil.rmtree(scheduler.placed.folder, ignore_errors=True)

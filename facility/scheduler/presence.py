@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger("facility")
 
 CHECK_EVERY = 0.5
+SILENT = 30.0
+"""Seconds after which an owner who has not been heard of is not counted on."""
 FAREWELL = 3.0
 """Seconds between deciding to end and ending, so that owners learn the reason."""
 
@@ -66,9 +68,13 @@ class Presence:
         """Note that an owner lives."""
         self.owners[owner] = self.attended = time()
 
-    def leave(self, owner: str) -> None:
-        """Forget an owner that says goodbye."""
-        self.owners.pop(owner, None)
+    def attended_by_owner(self) -> bool:
+        """Whether an owner has been heard of lately."""
+        return any(heard > time() - SILENT for heard in self.owners.values())
+
+    def end(self) -> None:
+        """End, as an owner does that ends everything: it may be killed before it has."""
+        self.ending = self.ending or "it was closed"
 
     def counts(self) -> dict[str, Any]:
         """Clients and idle time, for the owner."""
@@ -85,12 +91,15 @@ class Presence:
     async def _watch(self) -> None:
         while self.ending is None:
             await asyncio.sleep(CHECK_EVERY)
-            self.ending = self._reason_to_end()
+            self._consider()
         await asyncio.sleep(FAREWELL)
         if self.objects:
             logger.warning("this Dask cluster ends: %s", self.ending)
             await asyncio.to_thread(end, self.objects)
         await Scheduler.close(self.scheduler, reason=self.ending)
+
+    def _consider(self) -> None:
+        self.ending = self.ending or self._reason_to_end()
 
     def _reason_to_end(self) -> str | None:
         now = time()

@@ -26,6 +26,8 @@ from distributed.metrics import time
 from distributed.scheduler import Scheduler, WorkerState
 
 from facility import names
+from facility.placing import Placed
+from facility.scheduler.replacing import ReplacingScheduler, rebind
 
 if TYPE_CHECKING:
     from dask.typing import Key
@@ -42,6 +44,8 @@ class Route:
     architecture: str = ""
     maximum: int = 0
     """Workers the pool may have now; 0 means that the Dask cluster lacks it."""
+    wanted: int = 0
+    """Workers that its owner wants now."""
 
 
 def untagged_pools(routes: Iterable[Route], chosen: Iterable[str] | None) -> frozenset[str]:
@@ -104,10 +108,12 @@ def tagged_pool(resources: Mapping[str, float] | None) -> str | None:
     return None
 
 
-class RoutedScheduler(Scheduler):
+class RoutedScheduler(ReplacingScheduler):
     """A scheduler that keeps tasks in their pools."""
 
     routes: Routes
+    placed: Placed
+    """The user's modules, as they are importable here."""
     _held: dict[str, "HeapSet[TaskState]"]
     _open: dict[str, set[WorkerState]]
 
@@ -122,8 +128,9 @@ class RoutedScheduler(Scheduler):
         routed.routes = routes
         routed._held = {}
         routed._open = {}
-        # distributed bound these methods before the class was changed.
-        routed.handlers["scatter"] = routed.scatter
+        routed.dismissed = {}
+        # distributed bound its methods before the class was changed.
+        rebind(routed)
         shuffle = cast("Any", scheduler.extensions["shuffle"])
         shuffle._calculate_worker_for = functools.partial(
             _calculate_worker_for, routed, shuffle._calculate_worker_for
@@ -143,6 +150,15 @@ class RoutedScheduler(Scheduler):
         stimulus_id = f"facility-declare-{time()}"
         self.transitions({ts.key: "processing" for ts in self.unrunnable}, stimulus_id)
         self.stimulus_queue_slots_maybe_opened(stimulus_id=stimulus_id)
+
+    def wanted(self) -> int:
+        """Return how many workers the owner wants."""
+        return sum(route.wanted for route in self.routes.declared.values())
+
+    def _clear_task_state(self) -> None:
+        """Forget all tasks, also those that wait here."""
+        super()._clear_task_state()
+        self._held.clear()
 
     def check_idle_saturated(self, ws: WorkerState, occ: float = -1.0) -> None:
         """Offer a worker's free slots to its own pool's tasks only."""

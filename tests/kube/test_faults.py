@@ -148,6 +148,74 @@ def test_the_interpreters_exit_leaves_nothing(notebook: Notebook) -> None:
     notebook.gone("exit", 60)
 
 
+def test_restarted_workers_are_replaced_and_processes_may_fork(notebook: Notebook) -> None:
+    """None counts as lost; forked children of a worker and of the client end nothing."""
+    said = notebook.python(
+        """
+        import multiprocessing, os, sys, time
+        from facility import cluster
+
+        def loader():
+            child = multiprocessing.get_context("fork").Process(target=time.sleep, args=(300,))
+            child.start()
+            child.terminate()
+            child.join()
+            return os.getpid(), child.exitcode
+
+        with (
+            cluster(cpu=1, pairs=2, name="again", wait=3, timeout=200) as c,
+            c.get_client() as client,
+        ):
+            before = set(c.workers)
+            running = client.submit(time.sleep, 300, pure=False)
+            while not any(client.processing().values()):
+                time.sleep(0.1)
+            client.restart(timeout=120)
+            assert not before & set(c.workers), (before, c.workers)
+            one = next(name for name, pool in c.workers.items() if pool == "cpu")
+            print(list(client.restart_workers([one], timeout=120).values()))
+            found = client.gather([client.submit(loader, pure=False) for _ in range(3)])
+            print({code for _, code in found}, len({pid for pid, _ in found}))
+            if (pid := os.fork()) == 0:
+                sys.exit(3)
+            print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+            c.scale(cpu=2)
+            while "cpu: 2 of 2 workers run" not in c.explain():
+                time.sleep(0.2)
+            print(c.explain())
+        """
+    )
+    assert said.splitlines()[:3] == ["['OK']", "{-15} 1", "3"]
+    assert "lost" not in said
+    notebook.gone("again", 30)
+
+
+def test_an_end_that_was_begun_is_carried_through(notebook: Notebook) -> None:
+    """Ctrl-C again does not cut it off, nor does the end of the process: the scheduler knows."""
+    script = """
+        import os, signal, threading, time
+        from facility import cluster
+
+        def press():
+            os.kill(os.getpid(), signal.SIGINT)
+            while c._fleet.roster.info["workers"]:
+                time.sleep(0.01)
+            for _ in range(3):
+                os.kill(os.getpid(), signal.{number})
+
+        try:
+            with cluster(cpu=1, name="{name}", wait=1) as c:
+                threading.Thread(target=press, daemon=True).start()
+                time.sleep(100)
+        except KeyboardInterrupt:
+            print("interrupted")
+        """
+    assert notebook.python(script.format(number="SIGINT", name="pressed")) == "interrupted\n"
+    notebook.gone("pressed", 30)
+    notebook.start(script.format(number="SIGKILL", name="cut")).communicate()
+    notebook.gone("cut", 60)
+
+
 def test_without_an_operator(notebook: Notebook) -> None:
     """It is told; what runs is closed all the same."""
     started = notebook.start(

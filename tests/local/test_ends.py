@@ -10,11 +10,13 @@ import textwrap
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
-from distributed import Client
+from distributed import Client, Scheduler, Worker
 from distributed.core import Status
+from distributed.diagnostics.plugin import Environ, PipInstall, UploadDirectory
 
 import facility
 from facility import (
@@ -215,14 +217,61 @@ def hog() -> None:
         time.sleep(0.02)
 
 
-def test_restart_of_the_client_brings_the_workers_back() -> None:
-    with cluster(2, config=POOLS, wait=2) as c, Client(c) as client:
+def test_restarted_workers_are_replaced_whatever_they_do_and_none_is_lost() -> None:
+    with cluster(config=POOLS, cpu=2, pairs=2, wait=4) as c, Client(c) as client:
         before = set(c.workers)
+        with c.on("pairs"):
+            running = client.map(where, range(2), seconds=300, pure=False)
+        running += client.map(where, range(2), seconds=300, pure=False)
+        until(lambda: sum(map(len, client.processing().values())) == 4)
         client.restart(timeout=60)
         assert client.submit(where, pure=False).result() == "cpu"
-        assert len(c.workers) == 2
-        assert not before & set(c.workers)
+        restarted = set(c.workers)
+        assert len(restarted) == 4
+        assert not before & restarted
+
+        held = client.submit(where, pure=False)
+        held.result()
+        (holder,) = client.who_has(held)[held.key]
+        name = client.scheduler_info(n_workers=-1)["workers"][holder]["name"]
+        pair = next(each for each in restarted if c.workers[each] == "pairs")
+        assert client.restart_workers([name, pair]) == {name: "OK", pair: "OK"}
+        assert held.result() == "cpu", "it runs again elsewhere"
+        assert len(c.workers) == 4
+        assert restarted - set(c.workers) == {name, pair}
+        with pytest.raises(ValueError, match=r"There is no worker nope; there are .*cpu-"):
+            client.restart_workers(["nope"])
         assert "lost" not in c.explain()
+
+
+def test_what_is_for_nannies_is_refused_with_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "package").mkdir()
+    with cluster(1, config=POOLS) as c, Client(c) as client:
+        for plugin in (
+            Environ({"A": "1"}),
+            UploadDirectory(tmp_path / "package"),
+            PipInstall(["facility-of-nobody"], restart_workers=True),
+        ):
+            with pytest.raises(NotImplementedError, match=r"the pool's `env` .*c\.send_code\(\)"):
+                client.register_plugin(plugin)
+        with pytest.raises(NotImplementedError, match="have no nannies"):
+            client.run(os.getpid, nanny=True)
+        assert len(client.run(os.getpid)) == 1
+
+
+async def test_workers_are_not_restarted_where_nobody_starts_others() -> None:
+    settings: dict[str, Any] = {"host": "127.0.0.1", "dashboard": False, "dashboard_address": ":0"}
+    async with (
+        Scheduler(port=0, preload=["facility.scheduler"], **settings) as scheduler,
+        Worker(scheduler.address, **settings) as worker,
+        Client(scheduler.address, asynchronous=True) as client,
+    ):
+        held = client.submit(sum, [1, 2])
+        for restart in (client.restart, lambda: client.restart_workers([worker.address])):
+            with pytest.raises(RuntimeError, match=r"cannot be replaced, .*cluster\(\.\.\.\)"):
+                await restart()
+        assert await held == 3
+        assert list(scheduler.workers) == [worker.address]
 
 
 def test_workers_that_cannot_start_are_told_with_their_log() -> None:

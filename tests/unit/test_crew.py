@@ -98,6 +98,18 @@ def test_a_worker_that_its_scheduler_closed_is_replaced_silently():
     assert "lost" not in words(found)
 
 
+def test_workers_that_were_asked_to_leave_are_replaced_and_not_lost():
+    found = crew("pairs", 4)
+    first, second, *_ = start(found)
+    found.observe(demand(first, second), 1.0)
+    assert found.dismiss([first, "cpu-7"]) == [first]
+    assert found.dismiss([first]) == [], "told of it again"
+    assert found.missing(1.0) == [("pairs-0", "pairs-0-2r")]
+    assert found.dismiss([second, "pairs-0-2r"]) == [second, "pairs-0-2r"]
+    assert found.plan(1.0) == Plan(start=1)
+    assert "lost" not in words(found)
+
+
 def test_workers_that_had_joined_may_be_lost_more_often():
     found = crew("cpu", 1)
     for number in range(LOSSES):
