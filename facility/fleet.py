@@ -366,6 +366,8 @@ class Fleet:
     async def close(self) -> None:
         """End everything."""
         async with self._lock:
+            if self._end is not None:
+                await asyncio.wait([self._end])
             if self.over and not self._kept_logs:
                 return
             final = Status.failed if self.status == Status.failed else Status.closed
