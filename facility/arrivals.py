@@ -4,17 +4,101 @@ import asyncio
 import contextlib
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
 from facility.crew import Crew
 from facility.display import Line
+from facility.errors import ClusterFailedError, ClusterTimeoutError
+from facility.provision import Backend
 from facility.roster import Roster
 from facility.wording import counted
 
 LOOK = 0.2
 EXPLAIN = 15.0
 """Seconds after which it is told what workers wait for."""
+
+
+async def answer(
+    start: "asyncio.Future[dict[str, Any]]", timeout: float, explain: Callable[[str], object]
+) -> dict[str, Any]:
+    """Wait for a scheduler, `timeout` seconds at most; what it answers.
+
+    Raises
+    ------
+    ClusterTimeoutError
+    """
+    began = time.monotonic()
+    done, _ = await asyncio.wait([start], timeout=timeout)
+    if done:
+        return start.result()
+    start.cancel()
+    raise ClusterTimeoutError(
+        f"Waited {time.monotonic() - began:.0f} s for the scheduler; nothing is left running. "
+        f"{explain('was starting')}\nAsk for more time with timeout=."
+    )
+
+
+async def insist(
+    call: Callable[[], Awaitable[None]], backend: Backend, since: float, timeout: float
+) -> None:
+    """Call a scheduler, again where the way to it is not open yet or no more.
+
+    Parameters
+    ----------
+    since, timeout
+        Begin of the start, by the monotonic clock, and the seconds that it may take.
+
+    Raises
+    ------
+    ClusterFailedError
+        The scheduler has ended.
+    ClusterTimeoutError
+    """
+    while True:
+        try:
+            return await call()
+        except OSError as error:
+            if how := backend.scheduler_ended():
+                if backend.scheduler_closed_orderly():
+                    how = "was asked to close"
+                raise ClusterFailedError(
+                    f"It ended while it started: its scheduler {how}."
+                ) from error
+            if time.monotonic() - since > timeout:
+                raise ClusterTimeoutError(
+                    f"The scheduler runs and cannot be reached: {error!r}. Nothing is left running."
+                ) from error
+
+
+async def until(
+    there: Callable[[], bool],
+    check: Callable[[], None],
+    since: float,
+    timeout: float,
+    what: Callable[[], str],
+) -> None:
+    """Wait until something is there.
+
+    Parameters
+    ----------
+    check
+        Raises where that is not to be expected any more.
+    since, timeout
+        Begin of the wait, by the monotonic clock, and its seconds.
+    what
+        Says what was waited for.
+
+    Raises
+    ------
+    ClusterTimeoutError
+    """
+    while not there():
+        check()
+        elapsed = time.monotonic() - since
+        if elapsed > timeout:
+            raise ClusterTimeoutError(f"Waited {elapsed:.0f} s for {what()}")
+        await asyncio.sleep(0.01)
 
 
 def settled(crews: Mapping[str, Crew], workers: Iterable[Mapping[str, Any]]) -> bool:

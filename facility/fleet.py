@@ -10,7 +10,7 @@ import logging
 import os
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from distributed.core import Status, rpc
@@ -19,7 +19,7 @@ from facility import arrivals, explain, modules
 from facility.adaptive import Bounds, Demand
 from facility.clients import close_clients
 from facility.crew import Crew, crews, routes
-from facility.errors import ClusterFailedError, ClusterTimeoutError
+from facility.errors import ClusterFailedError
 from facility.provision import Backend
 from facility.request import Ended, Request
 from facility.roster import Roster
@@ -108,59 +108,48 @@ class Fleet:
         start = asyncio.ensure_future(self.backend.start_scheduler(self._settings(), asked))
         await asyncio.sleep(0)
         self._act()
-        answer = await self._started(start, started)
+        answer = await arrivals.answer(start, self.request.timeout, self.explain)
         self.roster.services = answer.get("services", {})
-        await self._insist(lambda: self._connect(answer["address"]), started)
-        await self._insist(self._beat, started)
+        wanted, limit = self.request.wait, self.request.timeout
+        await arrivals.insist(
+            lambda: self._connect(answer["address"]), self.backend, started, limit
+        )
+        await arrivals.insist(self._beat, self.backend, started, limit)
         self._run(self._keep())
-        await self._until(
-            lambda: len(self.roster.workers) >= self.request.wait,
+        await arrivals.until(
+            lambda: len(self.roster.workers) >= wanted,
+            self._check,
             started,
+            limit,
             lambda: (
-                f"{counted(self.request.wait, 'worker')} and got {len(self.roster.workers)}; "
-                f"nothing is left running. {self.explain('was starting')}\n"
+                f"{counted(wanted, 'worker')} and got {len(self.roster.workers)}; nothing is left "
+                f"running. {self.explain('was starting')}\n"
                 "Ask for fewer with wait=, or for more time with timeout=."
             ),
         )
-        await self._insist(self._beat, started)
+        await arrivals.insist(self._beat, self.backend, started, limit)
         self.status = Status.running
-
-    async def _started(
-        self, start: "asyncio.Future[dict[str, Any]]", started: float
-    ) -> dict[str, Any]:
-        done, _ = await asyncio.wait([start], timeout=self.request.timeout)
-        if done:
-            return start.result()
-        start.cancel()
-        raise ClusterTimeoutError(
-            f"Waited {time.monotonic() - started:.0f} s for the scheduler; nothing is left "
-            f"running. {self.explain('was starting')}\nAsk for more time with timeout=."
-        )
 
     async def settle(self) -> None:
         """Wait for the workers that new bounds have asked for, and for others to leave."""
         if self._rescaled and self.status == Status.running:
             async with arrivals.told(self.name, self.crews, self.roster, self.explain):
-                await self._until(
+                await arrivals.until(
                     lambda: arrivals.settled(self.crews, self.roster.workers),
+                    self._check,
                     time.monotonic(),
+                    self.request.timeout,
                     lambda: f"the workers asked for. {self.explain()}",
                 )
             self._rescaled = False
 
-    async def _until(
-        self, there: Callable[[], bool], since: float, what: Callable[[], str]
-    ) -> None:
-        while not there():
-            if self.status not in (Status.starting, Status.running):
-                why = self.ended_because or "it was closed"
-                raise ClusterFailedError(f"It ended while it started workers: {why}.")
-            if any(crew.broken for crew in self.crews.values()):
-                raise ClusterFailedError(str(self.explain("cannot start its workers")))
-            elapsed = time.monotonic() - since
-            if elapsed > self.request.timeout:
-                raise ClusterTimeoutError(f"Waited {elapsed:.0f} s for {what()}")
-            await asyncio.sleep(0.01)
+    def _check(self) -> None:
+        """Raise where no more workers will come."""
+        if self.status not in (Status.starting, Status.running):
+            why = self.ended_because or "it was closed"
+            raise ClusterFailedError(f"It ended while it started workers: {why}.")
+        if any(crew.broken for crew in self.crews.values()):
+            raise ClusterFailedError(str(self.explain("cannot start its workers")))
 
     def _settings(self) -> dict[str, Any]:
         return {
@@ -169,24 +158,6 @@ class Fleet:
             "idle_timeout": self.request.idle_timeout,
             "owner_timeout": OWNER_SECONDS,
         }
-
-    async def _insist(self, call: Callable[[], Awaitable[None]], started: float) -> None:
-        """Call the scheduler, again where the way to it is not open yet or no more."""
-        while True:
-            try:
-                return await call()
-            except OSError as error:
-                if how := self.backend.scheduler_ended():
-                    if self.backend.scheduler_closed_orderly():
-                        how = "was asked to close"
-                    raise ClusterFailedError(
-                        f"It ended while it started: its scheduler {how}."
-                    ) from error
-                if time.monotonic() - started > self.request.timeout:
-                    raise ClusterTimeoutError(
-                        f"The scheduler of Dask cluster {self.name} runs and cannot be reached at "
-                        f"{self.scheduler.address}: {error!r}. Nothing is left running."
-                    ) from error
 
     async def _connect(self, address: str) -> None:
         arguments = self.backend.security.get_connection_args("client")

@@ -1,5 +1,6 @@
 """What became of one chunk, and what processing it took."""
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -10,6 +11,9 @@ State = Literal["processed", "failed", "not reached", "not asked"]
 STATES: tuple[State, ...] = ("processed", "failed", "not reached")
 NOT_ASKED: State = "not asked"
 """Of chunks that `maxchunks` leaves out."""
+
+MUCH, MUCH_SECONDS = 0.1, 0.05
+"""Part of the time, and seconds a chunk, from which making the processor is told."""
 
 
 @dataclass(frozen=True)
@@ -97,3 +101,22 @@ class Record:
         self.seconds, self.bytes = receipt.seconds, receipt.bytes
         self.weights, self.plainly = receipt.weights, receipt.plainly
         self.unpickling, self.nothing = receipt.unpickling, receipt.nothing
+
+
+def slow_unpickling(records: Iterable[Record], size: int) -> Iterator[str]:
+    """Say that making the processor took much of the time, and what to do; or nothing.
+
+    Parameters
+    ----------
+    size
+        Bytes of the processor as it was sent.
+    """
+    fresh = [r for r in records if r.state == "processed" and not r.restored]
+    spent, total = sum(r.unpickling for r in fresh), sum(r.seconds for r in fresh)
+    if fresh and spent >= MUCH * total and spent / len(fresh) >= MUCH_SECONDS:
+        yield (
+            f"each chunk has a processor of its own, and to make it of what was sent "
+            f"({size / 1e6:,.0f} MB) took {spent / len(fresh):.2f} s a chunk, {spent / total:.0%} "
+            "of the time of all chunks: give large data as a file that process() opens, or as "
+            "data = client.scatter(data, broadcast=True), which process() has by data.result()"
+        )

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from facility.analysis.bookkeepers import Weights, total
 from facility.analysis.plan import Plan
-from facility.analysis.record import NOT_ASKED, STATES, Record, State
+from facility.analysis.record import NOT_ASKED, STATES, Record, State, slow_unpickling
 from facility.files import write_readable
 from facility.table import Table
 from facility.wording import counted
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
 SHOWN = 20
 """Failed chunks that are shown; all of them are in `Report.failures` and in the JSON."""
-MUCH, MUCH_SECONDS = 0.1, 0.05
-"""Part of the time, and seconds a chunk, from which making the processor is told."""
 
 
 @dataclass
@@ -274,19 +272,7 @@ class Report:
     @property
     def advice(self) -> list[str]:
         """One sentence for each reason why it took longer than it need: empty for most runs."""
-        return [*self.read_plainly, *self._unpickling()]
-
-    def _unpickling(self) -> Iterator[str]:
-        fresh = [r for r in self.records if r.state == "processed" and not r.restored]
-        spent, total = sum(r.unpickling for r in fresh), sum(r.seconds for r in fresh)
-        if fresh and spent >= MUCH * total and spent / len(fresh) >= MUCH_SECONDS:
-            yield (
-                f"each chunk has a processor of its own, and to make it of what was sent "
-                f"({self.pickled / 1e6:,.0f} MB) took {spent / len(fresh):.2f} s a chunk, "
-                f"{spent / total:.0%} of the time of all chunks: give large data as a file that "
-                "process() opens, or as data = client.scatter(data, broadcast=True), which "
-                "process() has by data.result()"
-            )
+        return [*self.read_plainly, *slow_unpickling(self.records, self.pickled)]
 
     def to_json(self) -> str:
         """Give everything that the report holds as JSON."""
