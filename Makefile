@@ -12,8 +12,8 @@ READY := .venv/.ready
 CACHE := $${XDG_CACHE_HOME:-$$HOME/.cache}/facility
 SOURCES := facility tests benchmarks images notebooks tools
 
-.PHONY: help run test test-unit test-local test-browser test-long test-gpu test-images test-kube images images-push \
-	kube-build kube-up kube-down lint format lock schema chart notebooks-strip clean
+.PHONY: help run test test-unit test-local test-browser test-long test-gpu test-images test-kube samples images \
+	images-push kube-build kube-up kube-down lint format lock schema chart notebooks-strip clean
 
 help: ## say what there is
 	@awk -F ':.*## ' '/^[.a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' Makefile
@@ -30,13 +30,16 @@ run: $(READY) ## start the hub; ARGS= goes to `facility hub`
 test: $(READY) lint ## lint, types, layers, unit, local and browser tests
 	@tools/chromium >/dev/null
 	@tools/xrootd >/dev/null
+	@.venv/bin/python -m tools.samples >/dev/null
 	@.venv/bin/python -m tools.tiers $(TEST_TIERS)
 
 test-unit: $(READY) ## tests without processes or network: seconds
+	@.venv/bin/python -m tools.samples >/dev/null
 	@.venv/bin/python -m tools.tiers unit
 
 test-local: $(READY) ## tests with real Dask clusters and a real hub
 	@tools/xrootd >/dev/null
+	@.venv/bin/python -m tools.samples >/dev/null
 	@.venv/bin/python -m tools.tiers local
 
 test-browser: $(READY) ## tests in a real Chromium
@@ -44,12 +47,16 @@ test-browser: $(READY) ## tests in a real Chromium
 	@.venv/bin/python -m tools.tiers browser
 
 test-long: $(READY) ## a real file cut off at every boundary, and beside each
+	@.venv/bin/python -m tools.samples >/dev/null
 	@.venv/bin/python -m tools.tiers long
 
 test-gpu: $(READY) ## tests on an NVIDIA GPU, where there is one
 	@if nvidia-smi -L 2>/dev/null | grep GPU >/dev/null; then \
 	  .venv/bin/python -m pip install --quiet --require-hashes -r requirements-gpu.lock; fi
 	@.venv/bin/python -m tools.tiers gpu
+
+samples: $(READY) ## fetch the real ROOT files that tests read, once
+	@.venv/bin/python -m tools.samples
 
 images: $(READY) ## build the container images: images/README.md
 	@. tools/index.sh && use_index_of .venv/bin/pip && .venv/bin/python -m tools.images build $(ARGS)

@@ -11,18 +11,17 @@ JSON. The Runner works with whole files as chunks or with 100,000 events, whiche
 """
 
 import argparse
-import os
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Any
 
 from benchmarks import _measure
 from benchmarks._samples import EVENTS, FILES, sample
 from benchmarks._served import Process, alone, process
 from benchmarks._ways import Outcome
+from tools.samples import fetch
 
 SIZES = (EVENTS, 100_000)
 """Chunks that the Runner is tried with."""
@@ -32,10 +31,6 @@ NAMES = {
     "numpy": "uproot + NumPy by hand",
     "rdataframe": "RDataFrame",
 }
-SHARED = Path(
-    os.environ.get("FACILITY_SHARED_DATA") or Path(__file__).resolve().parents[2] / "shared/data"
-)
-REAL = SHARED / "PHYSLITE_example.root"
 CHUNKS = 5
 """Chunks of the real file in a measurement."""
 
@@ -54,8 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for kind in FILES:
         if kind != "vector" or root is not None:
             measure(kind, root, options, result, rows, units)
-    if REAL.exists():
-        fixed(options, result, rows, units)
+    fixed(options, result, rows, units)
     _measure.finish(result, json=options.json, table=_measure.table(rows, units))
 
 
@@ -134,16 +128,17 @@ def fixed(
         "fixed_new": "a chunk of a real file: a worker, in a new file",
         "fixed_kept": "a chunk of a real file: a worker, in an open file",
     }
+    real = str(fetch() / "PHYSLITE_example.root")
     with ExitStack() as stack:
         served = {way: stack.enter_context(process(way)) for way in names}
         _measure.note("Warming up on the real file ...")
         for started in served.values():
             for _ in range(2):
-                alone(started, [str(REAL)], EVENTS)
+                alone(started, [real], EVENTS)
 
         def milliseconds(way: str) -> Callable[[], float]:
             def measured() -> float:
-                found = [alone(served[way], [str(REAL)], EVENTS).cpu for _ in range(CHUNKS)]
+                found = [alone(served[way], [real], EVENTS).cpu for _ in range(CHUNKS)]
                 return sum(found) / CHUNKS * 1e3
 
             return measured

@@ -12,12 +12,13 @@ from pathlib import Path
 import pytest
 
 # What is built lies in the caller's cache folder, which the environment names no more below.
-from tools.building import CACHE, KEPT
+from tools import samples
+from tools.building import CACHE, KEPT, BuildError
 
 ARTIFACTS = Path(os.environ.get("CI_ARTIFACTS") or CACHE / "artifacts")
 SHARED = "FACILITY_SHARED_DATA"
 SHARED_DATA = Path(os.environ.get(SHARED) or Path(__file__).resolve().parents[2] / "shared/data")
-"""Real ATLAS files, which are too large for this repository."""
+"""Real files that are neither in this repository nor among those that `make samples` fetches."""
 PRIVATE_PREFIXES = ("FACILITY_", "DASK_", "JUPYTER", "JPY_", "IPYTHON", "PIP_")
 
 
@@ -105,21 +106,39 @@ def artifacts() -> Path:
     return ARTIFACTS
 
 
-def _shared_file(name: str) -> Path:
-    """Give the path of a real file; where it is missing only CI insists on it."""
+def shared_data(name: str) -> Path:
+    """Path of what only the developers' machines have; the test is skipped on others."""
     path = SHARED_DATA / name
     if not path.exists():
-        reason = f"{path} is not here; set FACILITY_SHARED_DATA to the folder with it"
+        reason = f"{name} is not published, and only the developers' machines have it"
         if os.environ.get("CI") == "true":
-            pytest.fail(reason)
+            pytest.fail(f"{reason}: it should be {path}")
         pytest.skip(reason)
     return path
 
 
 @pytest.fixture(scope="session")
+def real_files() -> Path:
+    """Folder of ROOT files of many kinds that coffea's own tests read."""
+    try:
+        return samples.samples()
+    except BuildError as error:
+        pytest.fail(str(error))
+
+
+@pytest.fixture(scope="session")
 def real_physlite() -> Path:
     """Real ATLAS PHYSLITE: 100 simulated events in a TTree with 1,343 branches."""
-    return _shared_file("PHYSLITE_example.root")
+    try:
+        return samples.sample("PHYSLITE_example.root")
+    except BuildError as error:
+        pytest.fail(str(error))
+
+
+@pytest.fixture(scope="session")
+def public_files() -> Path:
+    """Folder of some hundred ROOT files, of which many are old or strange."""
+    return shared_data("public_root")
 
 
 @pytest.fixture(scope="session")
@@ -131,4 +150,4 @@ def public_files() -> Path:
 @pytest.fixture(scope="session")
 def rntuple_physlite() -> Path:
     """Real ATLAS PHYSLITE whose events are an RNTuple."""
-    return _shared_file("PHYSLITE_rntuple.root")
+    return shared_data("PHYSLITE_rntuple.root")

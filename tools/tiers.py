@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 import xml.etree.ElementTree as ET
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -106,6 +107,15 @@ def read_counts(report: Path) -> Counts:
     return counts
 
 
+def why_skipped(report: Path) -> str:
+    """Say why how many tests of a report were skipped; empty where none was."""
+    reasons = Counter(
+        skipped.get("message", "no reason given")
+        for skipped in ET.parse(report).getroot().iter("skipped")
+    )
+    return "".join(f"\n  {number} skipped: {why}" for why, number in reasons.most_common())
+
+
 def tier_of(report: Path) -> str:
     """Name the tier that a report is of: it bears its name, maybe with that of a part."""
     names = [name for name in TIERS if f"{report.stem}-".startswith(f"{name}-")]
@@ -157,7 +167,7 @@ def summary(names: list[str]) -> int:
     total, wrong = Counts(), []
     for report in sorted((ARTIFACTS / "junit").glob("*.xml")):
         counts = read_counts(report)
-        print(f"{report.stem:8} {counts}")
+        print(f"{report.stem:8} {counts}{why_skipped(report)}")
         total.add(counts)
         tier = TIERS.get(tier_of(report))
         if counts.skipped and tier and not tier.may_skip:
@@ -196,7 +206,8 @@ def main(names: list[str]) -> int:
         total.add(counts)
         wrong = wrong or bool(reason)
         verdict = f"FAILED: {reason}" if reason else "ok"
-        lines.append(f"{name:8} {counts}, {time.monotonic() - start:.0f} s, {verdict}")
+        skips = "".join(why_skipped(report) for report in reports_of(name))
+        lines.append(f"{name:8} {counts}, {time.monotonic() - start:.0f} s, {verdict}{skips}")
     print("\n" + "\n".join(lines))
     print(f"What can be looked at (screenshots, reports) is in {ARTIFACTS}")
     print(total)

@@ -17,7 +17,10 @@ REPORT = """<testsuites><testsuite>
 </testsuite></testsuites>"""
 NONE = "<testsuites><testsuite/></testsuites>"
 ONE = '<testsuites><testsuite><testcase classname="a" name="good"/></testsuite></testsuites>'
-SKIPPED = ONE.replace("/></testsuite>", '/><testcase name="b"><skipped/></testcase></testsuite>')
+SKIPPED = ONE.replace(
+    "/></testsuite>",
+    '/><testcase name="b"><skipped message="no file"/></testcase></testsuite>',
+)
 
 
 @pytest.fixture
@@ -94,6 +97,17 @@ def test_one_bad_tier_fails_the_run_and_the_others_run_too(pytest_ends, capsys):
     pytest_ends(0, SKIPPED)
     assert tiers.main(["browser", "unit"]) == 1
     assert capsys.readouterr().out.splitlines()[-1] == "2 passed, 0 failed, 2 skipped"
+
+
+def test_what_was_skipped_is_counted_by_its_reason(pytest_ends, tmp_path, capsys):
+    case = '<testcase name="b"><skipped message="no file"/></testcase>'
+    twice = SKIPPED.replace(case, case + case.replace('"b"', '"c"'))
+    pytest_ends(0, twice)
+    assert tiers.main(["unit"]) == 0
+    ran = capsys.readouterr().out
+    assert tiers.main(["summary", "unit"]) == 0
+    for said in (ran, capsys.readouterr().out):
+        assert "\n  2 skipped: no file\n" in said
 
 
 def test_the_summary_adds_up_what_earlier_runs_left(tmp_path, monkeypatch, capsys):
