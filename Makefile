@@ -12,8 +12,8 @@ READY := .venv/.ready
 CACHE := $${XDG_CACHE_HOME:-$$HOME/.cache}/facility
 SOURCES := facility tests benchmarks images notebooks tools
 
-.PHONY: help run test test-unit test-local test-browser test-long test-gpu test-images test-kube samples images \
-	images-push kube-build kube-up kube-down lint format lock schema chart notebooks-strip clean
+.PHONY: help run test test-unit test-local test-browser test-long test-gpu test-images test-kube samples sweep \
+	fuzz images images-push kube-build kube-up kube-down lint format lock schema chart notebooks-strip clean
 
 help: ## say what there is
 	@awk -F ':.*## ' '/^[.a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' Makefile
@@ -46,7 +46,7 @@ test-browser: $(READY) ## tests in a real Chromium
 	@tools/chromium >/dev/null
 	@.venv/bin/python -m tools.tiers browser
 
-test-long: $(READY) ## a real file cut off at every boundary, and beside each
+test-long: $(READY) ## a real file cut off at every boundary; real files in every branch
 	@.venv/bin/python -m tools.samples >/dev/null
 	@.venv/bin/python -m tools.tiers long
 
@@ -57,6 +57,12 @@ test-gpu: $(READY) ## tests on an NVIDIA GPU, where there is one
 
 samples: $(READY) ## fetch the real ROOT files that tests read, once
 	@.venv/bin/python -m tools.samples
+
+sweep: $(READY) ## compare what facility.run and coffea read: all branches in DIR=...
+	@.venv/bin/python -m tools.sweep $(ARGS) $(DIR)
+
+fuzz: $(READY) ## the same with random trees; ARGS="--seconds 3600", "--seed 7 --cases 1"
+	@.venv/bin/python -m tools.sweep --fuzz $(ARGS)
 
 images: $(READY) ## build the container images: images/README.md
 	@. tools/index.sh && use_index_of .venv/bin/pip && .venv/bin/python -m tools.images build $(ARGS)

@@ -12,21 +12,21 @@ import random
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
-from itertools import count, islice, takewhile
-from multiprocessing import get_context
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import count, takewhile
 from pathlib import Path
-from typing import Any
 
 from facility.analysis.progress import track
 from tools.sweep.compare import Account, compare_file
+from tools.sweep.processes import side_by_side
 from tools.sweep.random_trees import compare_random
 
 SHOWN = 10
 """Differences of a file that are shown."""
 SECONDS = 20.0
+"""How long random files are made, if nothing else is asked."""
+EVERY = 10.0
+"""Seconds between two words on how many there were."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -51,12 +51,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         else:
             first = given.seed if given.seed is not None else random.SystemRandom().getrandbits(31)
             print(f"Random files from seed {first} on", flush=True)
-            seeds: Iterable[int] = range(first, first + (given.cases or sys.maxsize))
-            if given.cases is None:
-                ends = time.monotonic() + given.seconds
-                seeds = takewhile(lambda _: time.monotonic() < ends, count(first))
-            accounts = side_by_side(compare_random, seeds, given.processes)
+            ends = time.monotonic() + given.seconds
+            seeds: Iterable[int] = takewhile(lambda _: time.monotonic() < ends, count(first))
+            if given.cases is not None:
+                seeds = range(first, first + given.cases)
+            accounts = counted(side_by_side(compare_random, seeds, given.processes))
         return tell(accounts)
+
+
+def counted(accounts: Iterable[Account]) -> Iterator[Account]:
+    """Pass accounts on, and tell every now and then how many there were."""
+    told = time.monotonic()
+    for number, account in enumerate(accounts, start=1):
+        yield account
+        if time.monotonic() > told + EVERY:
+            print(f"{number:,} random files so far", file=sys.stderr, flush=True)
+            told = time.monotonic()
 
 
 def tell(accounts: Iterable[Account]) -> int:
@@ -76,31 +86,6 @@ def root_files(places: Iterable[Path]) -> list[Path]:
     """Every ROOT file that is named, or in a folder that is."""
     found = [sorted(place.rglob("*.root*")) if place.is_dir() else [place] for place in places]
     return [path for paths in found for path in paths if path.is_file()]
-
-
-def side_by_side(
-    compare: Callable[[Any], Account], items: Iterable[Any], processes: int
-) -> Iterator[Account]:
-    """Compare in several processes; one that dies is a difference too."""
-    left = iter(items)
-    at_work: dict[Future[Account], Any] = {}
-    with ProcessPoolExecutor(processes, get_context("spawn")) as pool:
-        while True:
-            for item in islice(left, processes - len(at_work)):
-                at_work[pool.submit(compare, item)] = item
-            if not at_work:
-                return
-            done = wait(at_work, return_when=FIRST_COMPLETED).done
-            try:
-                yield from [future.result() for future in done]
-            except BrokenProcessPool:
-                names = ", ".join(map(str, at_work.values()))
-                yield Account(
-                    different=[f"{names}: a process ended at one of these; no more is read"]
-                )
-                return
-            for future in done:
-                del at_work[future]
 
 
 if __name__ == "__main__":

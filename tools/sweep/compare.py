@@ -26,6 +26,8 @@ PARTS = (1, 2, 3)
 """Into how many chunks a tree is cut, one number after the other."""
 LARGEST = 100_000
 """Events of a chunk at most."""
+MOST = 5
+"""Chunks of one size at most; more events of a large tree tell nothing new."""
 DATASET = "sweep"
 OPTIONS = {"handler": uproot.MemmapSource}
 """Of `uproot.open`, so that coffea takes half the time."""
@@ -46,6 +48,8 @@ class Account:
         One line for each tree and column that differs, or that one of the two refuses.
     plainly
         Trees that were read as coffea does, by the reason.
+    in_part
+        Trees of which only the first chunks of each size were read.
     """
 
     files: int = 0
@@ -57,6 +61,7 @@ class Account:
     refused_by_us: int = 0
     different: list[str] = field(default_factory=list)
     plainly: Counter[str] = field(default_factory=Counter)
+    in_part: int = 0
 
     def add(self, other: "Account") -> None:
         """Add another one."""
@@ -65,6 +70,8 @@ class Account:
 
     def __str__(self) -> str:
         lines = [f"  {number:6,} trees read plainly: {why}" for why, number in self.plainly.items()]
+        if self.in_part:
+            lines.append(f"  {self.in_part:6,} trees read in part: the first {MOST} chunks")
         lines.append(
             f"{self.files:,} files, {self.trees:,} trees, {self.branches:,} branches, "
             f"{self.chunks:,} chunks: {self.equal:,} columns equal, {len(self.different):,} "
@@ -122,10 +129,12 @@ def _compare(tree: Tree, parts: Iterable[int], seed: int, account: Account) -> N
         return
     largest = min(ours.events, LARGEST)
     sizes = {math.ceil(largest / into) for into in parts} - {0}
+    account.in_part += any(ours.events > MOST * size for size in sizes)
     different: Counter[str] = Counter()
     for number, size in enumerate(sorted(sizes, reverse=True)):
         _compare_chunks(tree, ours.chunks[0], size, seed, number == 0, account, different)
-    account.different += [f"{tree}: {what} ({times} times)" for what, times in different.items()]
+    for what, times in sorted(different.items()):
+        account.different.append(f"{tree}: {what} ({times} times)")
 
 
 def _compare_chunks(
@@ -177,7 +186,9 @@ def _count(way: str, ours: Told, theirs: Told, account: Account, different: Coun
             account.equal += 1
         else:
             account.refused_by_us += one.startswith(ERROR)
-            different[f"{way}, {'.'.join(column)}: {one}, coffea: {other}"] += 1
+            what = f"{one.removeprefix(ERROR)}, coffea reads it" if ERROR in one else "other values"
+            what = f"{other.removeprefix(ERROR)} of coffea, we read it" if ERROR in other else what
+            different[f"{way}, {'.'.join(column)}: {what}"] += 1
 
 
 def readings(
