@@ -142,12 +142,6 @@ def public_files() -> Path:
 
 
 @pytest.fixture(scope="session")
-def public_files() -> Path:
-    """Folder of some hundred ROOT files, of which many are old or strange."""
-    return _shared_file("public_root")
-
-
-@pytest.fixture(scope="session")
 def rntuple_physlite() -> Path:
     """Real ATLAS PHYSLITE whose events are an RNTuple."""
     return shared_data("PHYSLITE_rntuple.root")

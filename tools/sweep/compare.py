@@ -48,6 +48,8 @@ class Account:
         One line for each tree and column that differs, or that one of the two refuses.
     plainly
         Trees that were read as coffea does, by the reason.
+    only_by_us
+        Chunks that coffea's Runner refuses, and we read: the plain way then stands for the Runner.
     in_part
         Trees of which only the first chunks of each size were read.
     """
@@ -61,6 +63,7 @@ class Account:
     refused_by_us: int = 0
     different: list[str] = field(default_factory=list)
     plainly: Counter[str] = field(default_factory=Counter)
+    only_by_us: int = 0
     in_part: int = 0
 
     def add(self, other: "Account") -> None:
@@ -70,6 +73,8 @@ class Account:
 
     def __str__(self) -> str:
         lines = [f"  {number:6,} trees read plainly: {why}" for why, number in self.plainly.items()]
+        if self.only_by_us:
+            lines.append(f"  {self.only_by_us:6,} chunks refused by coffea's Runner, read by us")
         if self.in_part:
             lines.append(f"  {self.in_part:6,} trees read in part: the first {MOST} chunks")
         lines.append(
@@ -157,8 +162,10 @@ def _compare_chunks(
         account.branches += len(next(iter(expected.values())).keys() - {FORM})
     account.chunks += len(expected)
     reasons: set[str] = set()
-    for (start, stop), theirs in expected.items():
+    for (start, stop), told in expected.items():
         part = replace(whole, start=start, stop=stop)
+        theirs = told or _plainly(part, Settings(tree.schema))
+        account.only_by_us += bool(theirs) and not told
         for way, ours, plainly in readings(part, Settings(tree.schema), seed, also_plainly=first):
             if plainly is not None:
                 reasons.add(plainly.replace(tree.name, "the tree"))
