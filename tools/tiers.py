@@ -1,7 +1,9 @@
 """Run tiers of tests and say what came of them: `python -m tools.tiers unit local browser`.
 
-`python -m tools.tiers summary unit local` says again what came of the tiers that ran last, and
-fails where one of those named has left no report, or one with tests that had to run and did not.
+`python -m tools.tiers conclude unit local` says what came of the tiers that ran last, and fails
+where one of those named has not run, or has left out tests that had to run. A few failures in some
+tiers are looked at once more before (`tools.again`). What failed beside the tests is named with
+`--failed=NAME`.
 
 A tier that ran no test fails, and so does a browser test that was skipped: a green run is to mean
 that everything was tried. The last line holds the totals of all tiers.
@@ -12,15 +14,17 @@ import shutil
 import subprocess
 import sys
 import time
-import xml.etree.ElementTree as ET
-from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tools import again
 from tools.building import CACHE
+from tools.reports import Counts, Ending, read_counts, why_skipped
 
 ROOT = Path(__file__).resolve().parent.parent
 ARTIFACTS = Path(os.environ.get("CI_ARTIFACTS") or CACHE / "artifacts")
+FAILED = "--failed="
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,8 @@ class Tier:
     may_skip: bool = True
     program: tuple[str, ...] = ("pytest",)
     """The module to run, and its arguments before those of pytest."""
+    again: bool = False
+    """Whether a few failures are looked at once more before a change lands."""
 
 
 # Processes side by side only where tests are not in each other's way: two unit tests on two cores,
@@ -41,8 +47,9 @@ TIERS = {
     "local": Tier(
         "real Dask clusters and a real hub",
         ("tests/local", "-m", "not browser and not gpu", "-n", "2", "--dist", "loadfile"),
+        again=True,
     ),
-    "browser": Tier("a real Chromium", ("tests", "-m", "browser"), may_skip=False),
+    "browser": Tier("a real Chromium", ("tests", "-m", "browser"), may_skip=False, again=True),
     "gpu": Tier("an NVIDIA GPU", ("tests", "-m", "gpu"), may_skip=False),
     "long": Tier("full sweeps", ("tests/long",)),
     "images": Tier("containers of each image", ("tests/images", "-n", "2"), may_skip=False),
@@ -52,6 +59,7 @@ TIERS = {
         may_skip=False,
         # It brings the Kubernetes up before the tests and takes it down after them.
         program=("tests.kube.bringup", "test", "--part=main"),
+        again=True,
     ),
     # These wait more than they work: other tiers may run beside them.
     "kube-alone": Tier(
@@ -59,26 +67,9 @@ TIERS = {
         (),
         may_skip=False,
         program=("tests.kube.bringup", "test", "--part=last", "--part=cilium"),
+        again=True,
     ),
 }
-
-
-@dataclass
-class Counts:
-    """How many tests ended how."""
-
-    passed: int = 0
-    failed: int = 0
-    skipped: int = 0
-
-    def __str__(self) -> str:
-        return f"{self.passed} passed, {self.failed} failed, {self.skipped} skipped"
-
-    def add(self, other: "Counts") -> None:
-        """Add another tier's."""
-        self.passed += other.passed
-        self.failed += other.failed
-        self.skipped += other.skipped
 
 
 def has_gpu() -> bool:
@@ -88,32 +79,6 @@ def has_gpu() -> bool:
         return False
     listed = subprocess.run([tool, "-L"], capture_output=True, text=True, check=False)
     return listed.returncode == 0 and "GPU" in listed.stdout
-
-
-def read_counts(report: Path) -> Counts:
-    """Counts of pytest's JUnit report; a test that failed twice over counts once."""
-    counts = Counts()
-    outcomes: dict[tuple[str | None, str | None], str] = {}
-    for case in ET.parse(report).getroot().iter("testcase"):
-        name = (case.get("classname"), case.get("name"))
-        if case.find("failure") is not None or case.find("error") is not None:
-            outcomes[name] = "failed"
-        elif case.find("skipped") is not None:
-            outcomes.setdefault(name, "skipped")
-        else:
-            outcomes.setdefault(name, "passed")
-    for outcome in outcomes.values():
-        setattr(counts, outcome, getattr(counts, outcome) + 1)
-    return counts
-
-
-def why_skipped(report: Path) -> str:
-    """Say why how many tests of a report were skipped; empty where none was."""
-    reasons = Counter(
-        skipped.get("message", "no reason given")
-        for skipped in ET.parse(report).getroot().iter("skipped")
-    )
-    return "".join(f"\n  {number} skipped: {why}" for why, number in reasons.most_common())
 
 
 def tier_of(report: Path) -> str:
@@ -129,71 +94,102 @@ def reports_of(name: str) -> list[Path]:
 
 
 def run(name: str) -> tuple[Counts, str]:
-    """Run one tier; return its counts and, if it is to fail, why."""
-    tier = TIERS[name]
+    """Run one tier; return its counts and, if it is to fail, why. Both are kept."""
     report = ARTIFACTS / "junit" / f"{name}.xml"
     report.parent.mkdir(parents=True, exist_ok=True)
-    for earlier in reports_of(name):
-        earlier.unlink()
+    for earlier in (*reports_of(name), ending_of(name)):
+        earlier.unlink(missing_ok=True)
+    counts, ending = ran(name, report)
+    ending.write(ending_of(name))
+    return counts, ending.reason
+
+
+def ending_of(name: str) -> Path:
+    """File that says how a tier ended; a tier that was ended from outside has none."""
+    return ARTIFACTS / "junit" / f"{name}.json"
+
+
+def ran(name: str, report: Path) -> tuple[Counts, Ending]:
+    """Run one tier; return its counts and how it ended."""
+    tier = TIERS[name]
     print(f"\n== {name}: {tier.about}", flush=True)
     command = [sys.executable, "-m", *tier.program, *tier.arguments, f"--junitxml={report}"]
     environ = {**os.environ, "CI_ARTIFACTS": str(ARTIFACTS)}
     code = subprocess.run(command, cwd=ROOT, check=False, env=environ).returncode
     reports = reports_of(name)
     if not reports:
-        return Counts(failed=1), f"pytest ended with code {code} and left no report"
+        reason = f"{tier.program[0]} ended with code {code} and left no report"
+        return Counts(failed=1), Ending(code, reason)
     counts = Counts()
     for each in reports:
         counts.add(read_counts(each))
     if counts.passed + counts.failed == 0:
-        return counts, "it ran no test"
+        return counts, Ending(code, "it ran no test")
     if code != 0:
         # A run can fail without a failed test, for example at its very end.
         counts.failed = max(counts.failed, 1)
-        return counts, f"pytest ended with code {code}"
+        return counts, Ending(code, f"{tier.program[0]} ended with code {code}")
     if counts.skipped and not tier.may_skip:
-        return counts, "tests were skipped that must run"
-    return counts, ""
+        return counts, Ending(code, "tests were skipped that must run")
+    return counts, Ending(code)
 
 
-def summary(names: list[str]) -> int:
-    """Print the totals of all tiers that have left a report; return the code to exit with.
+def conclude(names: Sequence[str], failed: Sequence[str] = ()) -> int:
+    """Look again at a few failures, and print what came of all tiers; return the code to exit with.
 
     Parameters
     ----------
     names
         Tiers that have to be among them.
+    failed
+        What beside the tiers has failed.
     """
-    total, wrong = Counts(), []
+    endings = {name: Ending.read(ending_of(name)) for name in TIERS if ending_of(name).exists()}
+    reasons = {name: "did not run to its end" for name in names if name not in endings}
+    reasons |= {name: ending.reason for name, ending in endings.items() if ending.reason}
+    runs = {
+        name: again.Run(TIERS[name].program[0], endings[name], reports_of(name))
+        for name in reasons
+        if name in endings and TIERS[name].again
+    }
+    second = again.look(runs, ROOT, ARTIFACTS / "again")
+    reasons = {name: why for name, why in reasons.items() if name not in runs} | second.wrong
+    wrong = [*failed, *(f"{name}: {why}" for name, why in reasons.items())]
+    total = Counts()
+    print()
     for report in sorted((ARTIFACTS / "junit").glob("*.xml")):
         counts = read_counts(report)
-        print(f"{report.stem:8} {counts}{why_skipped(report)}")
+        print(f"{report.stem:12} {counts}{why_skipped(report)}")
         total.add(counts)
-        tier = TIERS.get(tier_of(report))
-        if counts.skipped and tier and not tier.may_skip:
+        name = tier_of(report)
+        if counts.skipped and name and not TIERS[name].may_skip and name not in reasons:
             wrong.append(f"{report.stem} skipped tests that must run")
-    for name in names:
-        ran = Counts()
-        for report in reports_of(name):
-            ran.add(read_counts(report))
-        if ran.passed + ran.failed == 0:
-            wrong.append(f"{name} did not run")
+    for name, counts in second.counts.items():
+        print(f"{name:12} {counts}, once more and alone: {ARTIFACTS / 'again'}")
+    for test in second.flaky:
+        print(f"flaky: {test}")
+    # The last line says how many tests have failed in the end, and never less than went wrong.
+    total.passed += len(second.flaky)
+    total.failed -= len(second.flaky)
     if wrong:
+        total.failed = max(total.failed, 1)
         print(f"FAILED: {'; '.join(wrong)}")
     print(total)
     return int(bool(wrong) or total.failed > 0 or total.passed == 0)
 
 
-def main(names: list[str]) -> int:
+def main(arguments: Sequence[str]) -> int:
     """Run the tiers and print their totals; return the code to exit with."""
-    again = names[:1] == ["summary"]
-    names = names[1:] if again else names
+    names = [word for word in arguments if not word.startswith(FAILED)]
+    concludes = names[:1] == ["conclude"]
+    names = names[1:] if concludes else names
     unknown = [name for name in names if name not in TIERS]
-    if again and not unknown:
-        return summary(names)
     if unknown or not names:
         print(f"No such tier: {', '.join(unknown) or 'none named'}. There are {', '.join(TIERS)}.")
         return 2
+    if concludes:
+        failed = [word.removeprefix(FAILED) for word in arguments if word.startswith(FAILED)]
+        return conclude(names, failed)
     if "gpu" in names and not has_gpu():
         print("The gpu tier did not run: this machine has no NVIDIA GPU.")
         names = [name for name in names if name != "gpu"]

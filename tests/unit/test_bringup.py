@@ -305,21 +305,26 @@ def test_registry_settings_are_json():
         ((0, 0, 1), [], 1),
         ((5, 0, 5), [], 0),
         ((5, 5, 5), [], 5),
-        ((0, 0, 0), ["mount /x"], 1),
+        ((0, 0, 0), ["mount /x"], tier.BROKEN),
+        ((0, 1, 0), ["mount /x"], tier.BROKEN),
+        ((0, 1, -9), [], 137),
     ],
 )
-def test_the_tier_fails_if_a_part_does_or_anything_is_left(monkeypatch, codes, left, ends):
+def test_the_tier_fails_if_a_part_does_or_anything_is_left(
+    monkeypatch, tmp_path, codes, left, ends
+):
     ran, modes, results = [], [], iter(codes)
 
     def run(command, **_):
         ran.append(command[command.index("-m", 3) + 1 :])
+        Path(command[-1].partition("=")[2]).touch()
         return SimpleNamespace(returncode=next(results))
 
     monkeypatch.setattr(tier, "up", lambda _, mode: modes.append(mode))
     monkeypatch.setattr(tier, "put_images_here", lambda _: None)
     monkeypatch.setattr(tier, "down", lambda _: left)
     monkeypatch.setattr(tier.subprocess, "run", run)
-    assert tier.test_here(WHERE, ["--junitxml=/there/kube.xml"], tier.PARTS) == ends
+    assert tier.test_here(WHERE, [f"--junitxml={tmp_path}/kube.xml"], tier.PARTS) == ends
     assert modes == ["nodes", "none"]
     assert [command[0] for command in ran] == [
         "kube and not last and not cilium",

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from tools import tiers
+from tools import reports, tiers
 
 REPORT = """<testsuites><testsuite>
 <testcase classname="a" name="good"/>
@@ -43,7 +43,7 @@ def pytest_ends(tmp_path, monkeypatch):
 def test_a_test_that_fails_twice_counts_once(tmp_path):
     path = tmp_path / "report.xml"
     path.write_text(REPORT)
-    assert str(tiers.read_counts(path)) == "2 passed, 2 failed, 1 skipped"
+    assert str(reports.read_counts(path)) == "2 passed, 2 failed, 1 skipped"
 
 
 @pytest.mark.parametrize(
@@ -55,6 +55,7 @@ def test_a_test_that_fails_twice_counts_once(tmp_path):
         ("unit", 5, NONE, "it ran no test"),
         ("unit", 0, NONE, "it ran no test"),
         ("unit", 1, ONE, "pytest ended with code 1"),
+        ("unit", -9, "<testsuites><testsu", "it ran no test"),
         ("unit", 3, None, "pytest ended with code 3 and left no report"),
     ],
 )
@@ -63,6 +64,7 @@ def test_why_a_tier_fails(pytest_ends, tier, code, report, reason):
     counts, said = tiers.run(tier)
     assert said == reason
     assert (counts.failed > 0) == (code in (1, 3))
+    assert reports.Ending.read(tiers.ending_of(tier)) == reports.Ending(code, reason)
 
 
 def test_a_tier_in_parts_leaves_a_report_of_each(tmp_path, monkeypatch):
@@ -80,10 +82,11 @@ def test_a_tier_in_parts_leaves_a_report_of_each(tmp_path, monkeypatch):
     monkeypatch.setattr(tiers.subprocess, "run", run)
     counts, said = tiers.run("kube-alone")
     assert (counts.passed, said) == (2, "")
-    assert sorted(each.stem for each in folder.iterdir()) == [
-        "kube",
-        "kube-alone-cilium",
-        "kube-alone-last",
+    assert sorted(each.name for each in folder.iterdir()) == [
+        "kube-alone-cilium.xml",
+        "kube-alone-last.xml",
+        "kube-alone.json",
+        "kube.xml",
     ]
 
 
@@ -105,44 +108,68 @@ def test_what_was_skipped_is_counted_by_its_reason(pytest_ends, tmp_path, capsys
     pytest_ends(0, twice)
     assert tiers.main(["unit"]) == 0
     ran = capsys.readouterr().out
-    assert tiers.main(["summary", "unit"]) == 0
+    assert tiers.main(["conclude", "unit"]) == 0
     for said in (ran, capsys.readouterr().out):
         assert "\n  2 skipped: no file\n" in said
 
 
-def test_the_summary_adds_up_what_earlier_runs_left(tmp_path, monkeypatch, capsys):
+@pytest.fixture
+def leave(tmp_path, monkeypatch):
+    """Leave what runs of tiers leave: a report of each part, and how the tier ended."""
     monkeypatch.setattr(tiers, "ARTIFACTS", tmp_path)
     (tmp_path / "junit").mkdir()
-    (tmp_path / "junit" / "unit.xml").write_text(ONE)
-    (tmp_path / "junit" / "local.xml").write_text(SKIPPED)
-    assert tiers.main(["summary", "unit", "local"]) == 0
+
+    def write(**left):
+        for name, report in left.items():
+            file = tmp_path / "junit" / f"{name.replace('_', '-')}.xml"
+            file.write_text(report)
+            reports.Ending(0).write(tiers.ending_of(tiers.tier_of(file)))
+
+    return write
+
+
+def test_the_conclusion_adds_up_what_earlier_runs_left(leave, capsys):
+    leave(unit=ONE, local=SKIPPED)
+    assert tiers.main(["conclude", "unit", "local"]) == 0
     assert capsys.readouterr().out.splitlines()[-1] == "2 passed, 0 failed, 1 skipped"
 
 
 @pytest.mark.parametrize(
     ("left", "words"),
     [
-        ({"unit": ONE}, "FAILED: kube did not run"),
-        ({"unit": ONE, "kube": NONE}, "FAILED: kube did not run"),
+        ({"unit": ONE}, "FAILED: kube: did not run to its end"),
         ({"unit": ONE, "kube": SKIPPED}, "FAILED: kube skipped tests that must run"),
-        ({"unit": ONE, "kube-alone": ONE}, "FAILED: kube did not run"),
-        ({"unit": ONE, "kube": ONE, "kube-alone-last": SKIPPED}, "kube-alone-last skipped tests"),
+        ({"unit": ONE, "kube_alone": ONE}, "FAILED: kube: did not run to its end"),
+        ({"unit": ONE, "kube": ONE, "kube_alone_last": SKIPPED}, "kube-alone-last skipped tests"),
     ],
 )
-def test_a_tier_that_went_missing_fails_the_summary(tmp_path, monkeypatch, capsys, left, words):
-    monkeypatch.setattr(tiers, "ARTIFACTS", tmp_path)
-    (tmp_path / "junit").mkdir()
-    for name, report in left.items():
-        (tmp_path / "junit" / f"{name}.xml").write_text(report)
-    assert tiers.main(["summary", "unit", "kube"]) == 1
-    assert words in capsys.readouterr().out
+def test_a_tier_that_went_missing_fails_the_conclusion(leave, capsys, left, words):
+    leave(**left)
+    assert tiers.main(["conclude", "unit", "kube"]) == 1
+    said = capsys.readouterr().out
+    assert words in said
+    assert "passed, 1 failed, " in said.splitlines()[-1]
+
+
+def test_a_tier_that_was_ended_half_way_fails_the_conclusion(leave, capsys):
+    leave(unit=ONE)
+    tiers.ending_of("unit").unlink()
+    assert tiers.main(["conclude", "unit"]) == 1
+    assert "FAILED: unit: did not run to its end" in capsys.readouterr().out
+
+
+def test_a_tier_that_ran_no_test_fails_the_conclusion(pytest_ends, capsys):
+    pytest_ends(0, NONE)
+    assert tiers.main(["kube"]) == 1
+    assert tiers.main(["conclude", "kube"]) == 1
+    assert "FAILED: kube: it ran no test" in capsys.readouterr().out
 
 
 def test_the_run_before_a_change_lands_names_each_tier():
     """All but that of a GPU, which most machines have not, and the one that is asked for alone."""
     script = (tiers.ROOT / ".ci" / "run").read_text()
-    (named,) = [line for line in script.splitlines() if "tools.tiers summary" in line]
-    asked = named.partition("summary ")[2].partition(" ||")[0].split()
+    (named,) = [line for line in script.splitlines() if "tools.tiers conclude" in line]
+    asked = named.partition("conclude ")[2].partition(' "')[0].split()
     assert asked == [name for name in tiers.TIERS if name not in ("gpu", "long")]
 
 

@@ -3,6 +3,7 @@
 import argparse
 import signal
 import sys
+import traceback
 
 from tests.kube.bringup import external, network, tier
 from tests.kube.bringup.build import build, needed
@@ -60,7 +61,13 @@ def main(arguments: list[str]) -> int:
                 return int(bool(down(where)))
     except BuildError as error:
         print(f"kube-{chosen.action}: {error}", file=sys.stderr)
-        return 1
+        return tier.BROKEN if chosen.action == "test" else 1
+    except Exception:
+        if chosen.action != "test":
+            raise
+        # Python's own code for it is that of failed tests.
+        traceback.print_exc()
+        return tier.BROKEN
     except KeyboardInterrupt:
         say("interrupted")
         return 130

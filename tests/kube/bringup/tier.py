@@ -28,6 +28,9 @@ MAIN, LAST, CILIUM = PARTS = ("main", "last", "cilium")
 """Parts that run one after the other, all but the first named by the marker of their tests: these
 take the Kubernetes away; they need Cilium as it is by default, for which no address of an ipBlock
 is that of a node or the API server."""
+FOLDER = "tests/kube"
+BROKEN = 9
+"""Code to exit with where more is wrong than tests: what nothing of pytest's says."""
 ROOT = Path(__file__).resolve().parents[3]
 STATE = "KUBE_TEST_STATE"
 """Variable that tells the tests which file says what runs."""
@@ -74,21 +77,30 @@ def put_images_here(where: Places) -> None:
 
 
 def run(state: Path, arguments: list[str], part: str) -> int:
-    """Run a part of the tests; the code to exit with."""
+    """Run a part of the tests, or of those that the arguments name; the code to exit with."""
     which = part if part != MAIN else " and ".join(f"not {each}" for each in PARTS[1:])
     more = SIDE_BY_SIDE if part == MAIN else ()
     if part != MAIN:
         report = r"^(--junitxml=.*)\.xml$"
         arguments = [re.sub(report, rf"\1-{part}.xml", word) for word in arguments]
-    command = [sys.executable, "-m", "pytest", "tests/kube", "-m", f"kube and {which}", *more]
+    named = any(word.startswith(f"{FOLDER}/") for word in arguments)
+    where = () if named else (FOLDER,)
+    command = [sys.executable, "-m", "pytest", *where, "-m", f"kube and {which}", *more]
     command += arguments
     environment = os.environ | COLLECT_SELDOM | {STATE: str(state)}
-    return subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode
+    code = subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode
+    # Python itself ends with the code of failed tests where pytest has not even begun.
+    reports = [word.partition("=")[2] for word in arguments if word.startswith("--junitxml=")]
+    return code if all(Path(report).exists() for report in reports) else BROKEN
 
 
 def code_of(found: Iterable[int]) -> int:
-    """Return the code for all parts; where some tests are chosen, parts are left without any."""
-    return max(set(found) - {NOTHING_RAN}, default=int(NOTHING_RAN))
+    """Return the code for all parts; where some tests are chosen, parts are left without any.
+
+    A process that a signal has ended has a code below zero, and counts as that.
+    """
+    ran = set(found) - {NOTHING_RAN}
+    return max((code if code >= 0 else 128 - code for code in ran), default=int(NOTHING_RAN))
 
 
 def test_here(where: Places, arguments: list[str], parts: Collection[str]) -> int:
@@ -107,7 +119,7 @@ def test_here(where: Places, arguments: list[str], parts: Collection[str]) -> in
     finally:
         with alone(where):
             left = down(where)
-    return code_of(found) or int(bool(left))
+    return BROKEN if left else code_of(found)
 
 
 def test_there(where: Places, config: str, arguments: list[str], parts: Collection[str]) -> int:
