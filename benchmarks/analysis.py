@@ -20,7 +20,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, redirect_stdout
+from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from typing import Any
 import psutil
 
 from benchmarks import _measure
+from benchmarks._processes import of_each
 from benchmarks._samples import EVENTS, FILES, TREE, narrow
 from benchmarks._served import alone, process, together
 from benchmarks._ways import Outcome, counts, nothing_known
@@ -228,11 +229,7 @@ def coffea_run(way: str, client: Any, files: list[str], processor: Any) -> Any:
 def cpu_seconds() -> dict[str, float]:
     """CPU seconds that client, scheduler and workers have used so far."""
     found = {"client": sum(psutil.Process().cpu_times()[:2]), "scheduler": 0.0, "workers": 0.0}
-    for child in psutil.Process().children(recursive=True):
-        try:
-            command, times = " ".join(child.cmdline()), child.cpu_times()
-        except psutil.NoSuchProcess:
-            continue
+    for command, times in of_each(psutil.Process.cpu_times):
         if "benchmarks._ways" not in command:
             found["scheduler" if "scheduler" in command else "workers"] += sum(times[:2])
     return found
@@ -287,14 +284,14 @@ def with_killed_workers(client: Any, files: list[str], expected: Outcome) -> dic
         nonlocal killed
         while not over.wait(KILL_SECONDS):
             workers = [
-                child
-                for child in psutil.Process().children(recursive=True)
-                if "worker" in " ".join(child.cmdline()).lower()
-                and "scheduler" not in " ".join(child.cmdline())
+                process
+                for command, process in of_each(lambda process: process)
+                if "worker" in command.lower() and "scheduler" not in command
             ]
             if workers:
-                workers[killed % len(workers)].kill()
-                killed += 1
+                with suppress(psutil.NoSuchProcess):
+                    workers[killed % len(workers)].kill()
+                    killed += 1
 
     killer = threading.Thread(target=kill)
     killer.start()

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from typing import Any
 import psutil
 
 from benchmarks import _measure
+from benchmarks._processes import of_each
 from tests.kube.bringup import site
 from tests.kube.bringup.places import Places, places
 from tests.kube.bringup.process import Ledger
@@ -161,19 +162,17 @@ def pod(name: str, app: str, architecture: str, state: Mapping[str, Any]) -> dic
 
 def memory(ledger: Ledger) -> int:
     """Bytes of the processes of the Kubernetes and their children, shared pages in proportion."""
+
+    def size(process: psutil.Process) -> tuple[int, int]:
+        return process.pid, process.memory_full_info().pss
+
     found: dict[int, int] = {}
     for process in ledger.processes:
-        root = psutil.Process(process.pid)
-        for each in family(root):
-            # A program that has just ended takes none.
-            with suppress(psutil.NoSuchProcess):
-                found.setdefault(each.pid, each.memory_full_info().pss)
+        # A program that has just ended takes none.
+        with suppress(psutil.NoSuchProcess):
+            root = psutil.Process(process.pid)
+            found |= dict([size(root), *(each for _, each in of_each(size, root))])
     return sum(found.values())
-
-
-def family(root: psutil.Process) -> Iterable[psutil.Process]:
-    """A process and all that it started."""
-    return [root, *root.children(recursive=True)]
 
 
 def images() -> dict[str, dict[str, float]]:

@@ -20,6 +20,7 @@ import cloudpickle
 import psutil
 
 from benchmarks import _measure
+from benchmarks._processes import of_each
 from benchmarks._samples import EVENTS, FILES, narrow
 
 CHUNKS = 10_000
@@ -185,11 +186,8 @@ def nothing(item: Any) -> dict[str, int]:
 
 def resident() -> dict[str, float]:
     """MiB that client and scheduler hold."""
-    schedulers = [
-        child.memory_info().rss
-        for child in psutil.Process().children(recursive=True)
-        if "scheduler" in " ".join(child.cmdline())
-    ]
+    sizes = of_each(lambda process: process.memory_info().rss)
+    schedulers = [size for command, size in sizes if "scheduler" in command]
     return {
         "client": psutil.Process().memory_info().rss / 2**20,
         "scheduler": max(schedulers) / 2**20,

@@ -1,5 +1,6 @@
 """How a hub is asked to stop, and how all of it ends."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -68,7 +69,8 @@ def stop_other(folder: Path) -> int:
     pid = holder(folder)
     if pid is not None:
         print(f"Stopping the hub of process {pid} ...", flush=True)
-        os.kill(pid, signal.SIGTERM)
+        with contextlib.suppress(ProcessLookupError):  # it has ended by itself
+            os.kill(pid, signal.SIGTERM)
         end = time.monotonic() + STOP_TIMEOUT
         while holder(folder) is not None and time.monotonic() < end:
             time.sleep(0.2)

@@ -66,12 +66,18 @@ class State:
     @property
     def runs(self) -> bool:
         """Whether somebody watches the script."""
+        return self.watcher is not None
+
+    @property
+    def watcher(self) -> psutil.Process | None:
+        """The process that watches the script, while it does."""
         try:
             process = psutil.Process(self.pid)
             same = abs(process.create_time() - self.born) < 1
-            return self.ended is None and same and process.status() != psutil.STATUS_ZOMBIE
+            watches = self.ended is None and same and process.status() != psutil.STATUS_ZOMBIE
         except psutil.Error:
-            return False
+            return None
+        return process if watches else None
 
     def __str__(self) -> str:
         if self.stopped:
@@ -188,11 +194,11 @@ class MachineJobs:
     def stop(self, name: str) -> None:
         """Interrupt a job as Ctrl-C does, and end what is left of it."""
         folder = self._find(name)
-        state = _read(folder)
-        if state.runs:
-            watcher = psutil.Process(state.pid)
-            watcher.terminate()
-            with contextlib.suppress(psutil.TimeoutExpired):
+        watcher = _read(folder).watcher
+        if watcher is not None:
+            # It may end by itself at any moment, or take too long.
+            with contextlib.suppress(psutil.Error):
+                watcher.terminate()
                 watcher.wait(GRACE + 10)
         _end(folder)
         state = _read(folder)

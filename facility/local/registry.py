@@ -63,13 +63,13 @@ class Record:
         process = self._process()
         if process is None:
             return
-        try:
+        # It may end by itself at any moment.
+        with contextlib.suppress(psutil.Error):
             process.terminate()
-            process.wait(timeout)
-        except psutil.TimeoutExpired:
-            process.kill()
-        except psutil.Error:
-            return
+            try:
+                process.wait(timeout)
+            except psutil.TimeoutExpired:
+                process.kill()
 
 
 def create(name: str, scratch: Path | None = None) -> Path:

@@ -16,6 +16,8 @@ import psutil
 import requests
 import websocket
 
+from tests.local.leaks import command
+
 ROOT = Path(__file__).resolve().parents[2]
 T = TypeVar("T")
 COMMAND = [sys.executable, "-m", "facility", "hub"]
@@ -171,12 +173,10 @@ class Visitor:
             timeout=120,
         ).text
 
-    def server_pid(self) -> int:
+    def server_process(self) -> psutil.Process:
         """Process of the notebook server, as its kernels see it."""
         found = [
-            process.pid
-            for process in self.hub.marked()
-            if "jupyterhub.singleuser" in process.cmdline()
+            process for process in self.hub.marked() if "jupyterhub.singleuser" in command(process)
         ]
         assert len(found) == 1, found
         return found[0]

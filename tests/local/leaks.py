@@ -28,15 +28,26 @@ def started_here(folders: Iterable[str]) -> set[psutil.Process]:
             continue
         if any(value.startswith(folder) for value in values for folder in folders):
             found.add(process)
-    return {process for process in found if process.pid != os.getpid() and not _is_dead(process)}
+    return {process for process in found if process.pid != os.getpid() and not ended(process)}
 
 
-def _is_dead(process: psutil.Process) -> bool:
-    """Whether it has ended; that nobody asked for its exit code yet is no leak."""
+def ended(process: psutil.Process) -> bool:
+    """Whether it has ended; that nobody asked for its exit code yet is no leak.
+
+    It may end between any two questions.
+    """
     try:
-        return bool(process.status() == psutil.STATUS_ZOMBIE)
+        return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return True
+
+
+def command(process: psutil.Process) -> list[str]:
+    """Words of its command; none once it has ended."""
+    try:
+        return process.cmdline()
+    except psutil.Error:
+        return []
 
 
 def without(
@@ -59,29 +70,27 @@ def wait_for_the_last(find: Callable[[], Iterable[psutil.Process]]) -> list[psut
     """Wait until `find` finds none that still runs; return those that stay."""
     deadline = time.monotonic() + GRACE
     while True:
-        left = [process for process in find() if not _is_dead(process) and not _lasts(process)]
+        left = [process for process in find() if not ended(process) and not _lasts(process)]
         if not left or time.monotonic() > deadline:
             return left
         time.sleep(0.05)
 
 
 def _lasts(process: psutil.Process) -> bool:
-    try:
-        command = " ".join(process.cmdline())
-    except psutil.NoSuchProcess:
-        return True
-    return any(name in command for name in LASTING)
+    words = " ".join(command(process))
+    return not words or any(name in words for name in LASTING)
 
 
 def end_and_report(left: Iterable[psutil.Process], culprit: str) -> None:
     """Kill these, so that later tests are not disturbed, and fail."""
     lines = []
     for process in left:
+        words = " ".join(command(process))
         try:
-            lines.append(f"  {process.pid} {' '.join(process.cmdline())[:200]}")
             process.kill()
         except psutil.NoSuchProcess:
             continue
+        lines.append(f"  {process.pid} {words[:200]}")
     if lines:
         pytest.fail(
             "\n".join([f"{culprit} left {len(lines)} process(es) behind:", *lines]), pytrace=False

@@ -30,6 +30,7 @@ from facility import (
 from facility.launch import stop
 from facility.local import registry
 from facility.pooled import PooledCluster
+from tests.local.leaks import ended
 from tests.local.pools import POOLS, SMALL, count_and_sleep, executions, until, where
 
 
@@ -40,9 +41,7 @@ def processes(c: PooledCluster) -> list[psutil.Process]:
 
 
 def gone(found: list[psutil.Process]) -> bool:
-    return all(
-        not process.is_running() or process.status() == psutil.STATUS_ZOMBIE for process in found
-    )
+    return all(ended(process) for process in found)
 
 
 def test_leaving_the_block_ends_it() -> None:

@@ -8,7 +8,6 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
-import psutil
 import pytest
 import websocket
 
@@ -17,6 +16,7 @@ from facility.hub import launcher, settings
 from facility.hub.settings import HubSettings
 from facility.hub.stopping import StopRequest
 from tests.local.hub_driver import Hub, Visitor, wait_for
+from tests.local.leaks import command, ended
 
 pytestmark = pytest.mark.timeout(400)
 StartHub = Callable[..., Hub]
@@ -42,7 +42,7 @@ print(started.pid)
     assert hub.press_ctrl_c() == 0
     assert hub.output.rstrip().endswith("Stopped.")
     assert hub.marked() == []
-    assert not any(process.is_running() for process in running)
+    assert all(ended(process) for process in running)
 
 
 @pytest.mark.parametrize("how", ["stopped", "killed"])
@@ -58,7 +58,7 @@ def test_a_server_takes_along_what_it_started(start_hub: StartHub, how: str):
     if how == "stopped":
         visitor.stop_server()
     else:
-        os.kill(visitor.server_pid(), signal.SIGKILL)
+        visitor.server_process().kill()
     wait_for(
         lambda: {process.pid for process in hub.marked()} == hub_alone(hub), "nothing but the hub"
     )
@@ -97,25 +97,25 @@ def test_a_killed_hub_is_taken_over(start_hub: StartHub):
     server = visitor.open_server()
     kernel = visitor.start_kernel(server)
     visitor.execute(server, kernel, "remembered = 'still here'")
-    pid = visitor.server_pid()
+    process = visitor.server_process()
 
     first.hub_process.kill()
     assert first.process.wait(60) == 1
     assert "killed by signal 9" in first.output
     assert "Traceback" not in first.output.split("The end of its log")[0]
-    assert psutil.pid_exists(pid)
+    assert not ended(process)
 
     second = start_hub().ready()
     assert second.address == first.address
     assert "not stopped properly" in second.output
     assert visitor.open_server() == server
-    assert visitor.server_pid() == pid
+    assert visitor.server_process() == process
     assert visitor.execute(server, kernel, "print(remembered)") == "still here\n"
-    assert len([p for p in second.marked() if "facility.hub.culler" in p.cmdline()]) == 1
+    assert len([p for p in second.marked() if "facility.hub.culler" in command(p)]) == 1
 
     assert second.press_ctrl_c() == 0
     assert second.marked() == []
-    assert not psutil.pid_exists(pid)
+    assert ended(process)
 
 
 def test_a_killed_launcher_is_taken_over(start_hub: StartHub):
@@ -123,13 +123,13 @@ def test_a_killed_launcher_is_taken_over(start_hub: StartHub):
     visitor = Visitor(first)
     visitor.log_in()
     visitor.open_server()
-    pid = visitor.server_pid()
+    process = visitor.server_process()
     os.kill(first.process.pid, signal.SIGKILL)
     first.process.wait()
 
     second = start_hub().ready()
     visitor.open_server()
-    assert visitor.server_pid() == pid
+    assert visitor.server_process() == process
     assert second.press_ctrl_c() == 0
     assert second.marked() == []
 
@@ -166,11 +166,11 @@ def test_idle_servers_are_stopped_and_busy_ones_are_not(start_hub: StartHub, tmp
     server = visitor.open_server()
     kernel = visitor.start_kernel(server)
     finished = tmp_path / "finished"
-    pid = visitor.server_pid()
+    process = visitor.server_process()
     # Silent for three times as long as an idle server may live.
     code = f"import time\ntime.sleep(18)\nopen({str(finished)!r}, 'w').close()"
     visitor.execute(server, kernel, code, wait=False)
-    wait_for(lambda: not psutil.pid_exists(pid), "the idle server to be stopped", 120)
+    wait_for(lambda: ended(process), "the idle server to be stopped", 120)
     assert finished.exists()
     assert hub.process.poll() is None
 
@@ -206,7 +206,7 @@ def test_a_server_that_knows_another_hub_is_stopped(start_hub: StartHub):
     visitor = Visitor(first)
     visitor.log_in()
     visitor.open_server()
-    pid = visitor.server_pid()
+    process = visitor.server_process()
     first.hub_process.kill()
     first.process.wait(60)
     port = json.loads((first.folder / "settings.json").read_text())["hub_port"]
@@ -215,9 +215,9 @@ def test_a_server_that_knows_another_hub_is_stopped(start_hub: StartHub):
         taken.bind(("127.0.0.1", port))
         taken.listen()
         start_hub().ready()
-        wait_for(lambda: not psutil.pid_exists(pid), "the old server to be stopped")
+        wait_for(lambda: ended(process), "the old server to be stopped")
         visitor.open_server()
-        assert visitor.server_pid() != pid
+        assert visitor.server_process() != process
 
 
 def test_stop_from_elsewhere(start_hub: StartHub):

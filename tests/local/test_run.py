@@ -17,7 +17,6 @@ from typing import Any
 
 import awkward as ak
 import numpy as np
-import psutil
 import pytest
 import uproot
 from coffea import processor
@@ -535,7 +534,7 @@ def test_killed_workers_change_no_bit(
 
         def kill() -> None:
             until(lambda: len(list(tmp_path.iterdir())) > 4)
-            psutil.Process(next(iter(children.values())).child.pid).kill()
+            next(iter(children.values())).child.kill()
 
         killer = threading.Thread(target=kill)
         killer.start()

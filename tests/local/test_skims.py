@@ -13,7 +13,6 @@ from typing import Any
 
 import awkward as ak
 import numpy as np
-import psutil
 import pytest
 import uproot
 from coffea.nanoevents import BaseSchema
@@ -206,7 +205,7 @@ def test_a_worker_killed_while_it_writes(
             until(lambda: began.extend(out.rglob(".*000001*_2000-3000_*.part")) or began)
             # Whichever of the two it is: the other one's chunk is tried again too.
             for member in list(children.values()):
-                psutil.Process(member.child.pid).kill()
+                member.child.kill()
 
         killer = threading.Thread(target=kill)
         killer.start()

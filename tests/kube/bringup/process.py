@@ -6,6 +6,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -46,7 +47,8 @@ class Process:
     def send(self, number: signal.Signals) -> None:
         """Send a signal, to it alone."""
         if self.alive:
-            os.kill(self.pid, number)
+            with suppress(ProcessLookupError):  # it has ended by itself
+                os.kill(self.pid, number)
 
 
 def end(processes: Iterable[Process], patience: float = PATIENCE) -> None:
