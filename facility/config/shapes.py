@@ -91,6 +91,8 @@ def _one_line(text: str) -> str:
 def _no_space(text: str) -> str:
     if not text or not text.isprintable() or " " in text:
         raise ValueError("must be the name of an image, without spaces")
+    if "://" in text:
+        raise ValueError("must be the name of an image, without http:// or the like before it")
     return text
 
 

@@ -357,6 +357,16 @@ def test_another_kubernetes_needs_a_registry(monkeypatch, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("wrong", [tier.REGISTRY, tier.REGISTRY_IN_PODS])
+def test_a_registry_that_cannot_be_is_told_before_anything_is_done(monkeypatch, tmp_path, wrong):
+    monkeypatch.setattr(tier.external, "use", lambda *_: [])
+    monkeypatch.setenv(tier.REGISTRY, "http://registry.example/test")
+    monkeypatch.setenv(wrong, "docker://registry.example/test")
+    with pytest.raises(BuildError, match=f"{wrong} is 'docker://registry.example/test'"):
+        tier.test_there(Places(tmp_path), "other.yaml", [], tier.PARTS)
+    assert not list(tmp_path.iterdir())
+
+
 def test_modules_of_the_tier_keep_to_one_process() -> None:
     """They share what they set up, and those that install the chart Kubernetes' one operator."""
     modules = ("test_hub", "test_hub_volumes", "test_api")

@@ -369,6 +369,7 @@ def test_repeated_keys(file):
         ({"description": "a\nb"}, "must be text on one line"),
         ({"image": "my image"}, "must be the name of an image, without spaces"),
         ({"image": ""}, "must be the name of an image"),
+        ({"image": "http://r.example/a:1"}, "must be the name of an image, without http://"),
         ({"priorityClass": "High!"}, "must be a Kubernetes name"),
         ({"env": {"A": 1}}, 'pools.cpu.env.A: 1 must be text, so quote it: "1"'),
         ({"env": {"A": True}}, 'pools.cpu.env.A: true must be text, so quote it: "true"'),

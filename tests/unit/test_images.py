@@ -12,6 +12,7 @@ from tools import emulation
 from tools.building import BuildError
 from tools.images import __main__ as program
 from tools.images import catalog, debian, packages
+from tools.images.registry import Registry
 
 IMAGES = catalog.read()
 
@@ -146,6 +147,31 @@ def test_a_child_leaves_out_what_its_parent_has():
     text += "    # via a\nc==3\n"
     assert packages.without(text, {"a", "b"}) == "# about\nc==3\n"
     assert packages.without(text, set()) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "place", "plain"),
+    [
+        ("registry.example/facility", "registry.example/facility", False),
+        ("https://registry.example/facility/", "registry.example/facility", False),
+        ("http://127.0.0.1:5000", "127.0.0.1:5000", True),
+        (" http://Registry_1:5000/a/b-c_d//", "Registry_1:5000/a/b-c_d", True),
+        ("http://[fd00::1]:5000/x", "[fd00::1]:5000/x", True),
+    ],
+)
+def test_a_registry_may_be_named_with_how_it_is_reached(text, place, plain):
+    assert Registry.read(text, "--registry") == (place, plain)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "ftp://r.example", "http://", "r.example/Upper", "r.example/a b", "r:x/a", "r/a:1"]
+)
+def test_what_names_no_registry_is_told(text, monkeypatch, capsys):
+    with pytest.raises(BuildError, match="KUBE_TEST_REGISTRY is .* names no registry: write its"):
+        Registry.read(text, "KUBE_TEST_REGISTRY")
+    if text:
+        assert program.main(["push", "--registry", text]) == 1
+        assert capsys.readouterr().err.startswith("images: --registry is ")
 
 
 def test_what_uv_unpacked_becomes_a_prefix(tmp_path):

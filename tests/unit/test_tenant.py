@@ -205,6 +205,7 @@ def test_a_longer_prefix_leaves_fewer_characters() -> None:
         ({"images": ()}, "images: none is permitted"),
         ({"images": ("registry.example",)}, "'registry.example' must be a repository"),
         ({"images": ("/x",)}, "'/x' must be a repository"),
+        ({"images": ("http://x/",)}, "'http://x/' must stand without http://"),
     ],
 )
 def test_a_release_that_cannot_be(changes: dict[str, Any], problem: str) -> None:

@@ -16,6 +16,7 @@ from tools import emulation
 from tools.building import CACHE, BuildError, install, missing, say
 from tools.images import catalog, debian, engine, packages
 from tools.images.catalog import ROOT, Image
+from tools.images.registry import Registry
 
 KEY = "org.facility.key"
 """Label with the hash of what an image was built from."""
@@ -217,7 +218,7 @@ def show() -> None:
     print(f"\npodman sees them with: podman --root {engine.STORAGE} --runroot {engine.RUN} images")
 
 
-def push(registry: str, names: list[str], *, plain: bool) -> dict[str, str]:
+def push(registry: Registry, names: list[str]) -> dict[str, str]:
     """Put images into a registry; how each is called there, by its digest."""
     found = {}
     for image in catalog.choose(names, catalog.read()):
@@ -225,10 +226,11 @@ def push(registry: str, names: list[str], *, plain: bool) -> dict[str, str]:
             continue
         if engine.inspect(image.reference) is None:
             raise BuildError(f"Image {image.name} is not built yet: run `make images`.")
-        target = f"{registry.rstrip('/')}/{image.name}:{catalog.version()}"
+        name = f"{registry.place}/{image.name}"
+        target = f"{name}:{catalog.version()}"
         say(f"pushing {target}")
-        digest = engine.push(image.reference, target, plain=plain)
-        found[image.name] = f"{registry.rstrip('/')}/{image.name}@{digest}"
+        digest = engine.push(image.reference, target, plain=registry.plain)
+        found[image.name] = f"{name}@{digest}"
         print(found[image.name])
     return found
 
@@ -238,8 +240,10 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m tools.images", description=__doc__)
     parser.add_argument("action", choices=("build", "list", "lock", "push"))
     parser.add_argument("names", nargs="*", help="images; all of the list without any")
-    parser.add_argument("--registry", help="where to push, such as registry.example/facility")
-    parser.add_argument("--plain-http", action="store_true", help="the registry speaks HTTP")
+    parser.add_argument(
+        "--registry",
+        help="where to push, such as registry.example/facility; http:// before it if without TLS",
+    )
     parser.add_argument("--upgrade", action="store_true", help="lock the newest versions that fit")
     chosen = parser.parse_args(arguments)
     try:
@@ -252,8 +256,9 @@ def main(arguments: list[str]) -> int:
         elif not chosen.registry:
             parser.error("push needs --registry")
         else:
+            registry = Registry.read(chosen.registry, "--registry")
             with engine.alone():
-                push(chosen.registry, chosen.names, plain=chosen.plain_http)
+                push(registry, chosen.names)
     except BuildError as error:
         print(f"images: {error}", file=sys.stderr)
         return 1

@@ -35,6 +35,11 @@ events_logger = "none"
 runtime = "runc"
 """
 """Where control groups of version 1 are, of which crun and systemd make nothing."""
+NO_TLS = (
+    "server gave HTTP response to HTTPS client",
+    "first record does not look like a TLS handshake",
+)
+"""What podman says of registries without TLS."""
 CGROUPS = Path("/sys/fs/cgroup/cgroup.controllers")
 
 
@@ -219,11 +224,24 @@ def push(reference: str, target: str, *, plain: bool = False, compression: str =
         Whether the registry speaks HTTP.
     compression
         `gzip`, which everybody reads, or `zstd`, which takes a third of the time.
+
+    Raises
+    ------
+    BuildError
+        The registry does not take it.
     """
     digest = STORAGE.with_name("digest")
     verify = f"--tls-verify={str(not plain).lower()}"
     place = f"docker://{target}"
     packed = f"--compression-format={compression}"
     written = f"--digestfile={digest}"
-    podman("manifest", "push", "--all", verify, packed, written, reference, place)
+    try:
+        podman("manifest", "push", "--all", verify, packed, written, reference, place)
+    except BuildError as error:
+        if not any(words in str(error) for words in NO_TLS):
+            raise
+        host = target.partition("/")[0]
+        raise BuildError(
+            f"The registry {host} speaks no TLS: write http://{host} if it may be used like that."
+        ) from error
     return digest.read_text().strip()

@@ -150,6 +150,8 @@ class Release:
             # Without a "/" a prefix would be a host's beginning, as example.org of example.org.uk.
             if "/" not in image or image.startswith("/") or not image.isprintable():
                 yield f"images: {image!r} must be a repository, or a registry that ends in '/'"
+            elif "://" in image:
+                yield f"images: {image!r} must stand without {image.partition('://')[0]}://"
         classes = self.classes
         for twice in sorted({each for each in classes if classes.count(each) > 1}):
             yield (

@@ -19,6 +19,7 @@ from tests.kube.bringup.process import COLLECT_SELDOM
 from tests.kube.bringup.up import up
 from tools.building import BuildError, say
 from tools.images import catalog, engine
+from tools.images.registry import Registry
 
 NOTHING_RAN = pytest.ExitCode.NO_TESTS_COLLECTED
 SIDE_BY_SIDE = ("-n", "4", "--dist", "loadscope")
@@ -40,7 +41,7 @@ REGISTRY_IN_PODS = "KUBE_TEST_REGISTRY_IN_PODS"
 """Variable with what pods call that registry, where they call it by another name."""
 
 
-def put_images(file: Path, registry: str, name_in_pods: str) -> None:
+def put_images(file: Path, registry: Registry, name_in_pods: str) -> None:
     """Put the facility's images, as far as they are built, into a registry.
 
     Pods name them by their digest, which stands in the file that says what runs. What all of them
@@ -51,19 +52,20 @@ def put_images(file: Path, registry: str, name_in_pods: str) -> None:
     file
         Says what runs.
     registry
-        Where to put them; `http://` before it if it speaks no TLS.
+        Where to put them.
     name_in_pods
         What pods call it.
     """
-    plain, place = registry.startswith("http://"), registry.rpartition("://")[2]
     images = catalog.read()
     with engine.alone():
         for image in images.values():
             if image.parent in images and engine.inspect(image.reference) is not None:
-                say(f"putting the image {image.name} into the registry {place}")
+                say(f"putting the image {image.name} into the registry {registry.place}")
                 name = f"facility/{image.name}"
-                target = f"{place}/{name}:{catalog.version()}"
-                digest = engine.push(image.reference, target, plain=plain, compression="zstd")
+                target = f"{registry.place}/{name}:{catalog.version()}"
+                digest = engine.push(
+                    image.reference, target, plain=registry.plain, compression="zstd"
+                )
                 state = json.loads(file.read_text())
                 state["images"][image.name] = f"{name_in_pods}/{name}@{digest}"
                 fresh = file.with_suffix(".new")
@@ -73,7 +75,7 @@ def put_images(file: Path, registry: str, name_in_pods: str) -> None:
 
 def put_images_here(where: Places) -> None:
     """Put the images into the registry of the Kubernetes that is brought up here."""
-    put_images(where.state, site.REGISTRY_URL, site.REGISTRY)
+    put_images(where.state, Registry.read(site.REGISTRY_URL, "the site"), site.REGISTRY)
 
 
 def run(state: Path, arguments: list[str], part: str) -> int:
@@ -131,20 +133,21 @@ def test_there(where: Places, config: str, arguments: list[str], parts: Collecti
         It does not answer, or no registry is named that its nodes can pull from.
     """
     lacks = external.use(where, config)
-    registry = os.environ.get(REGISTRY, "")
-    if not registry:
+    named = os.environ.get(REGISTRY, "")
+    if not named:
         raise BuildError(
             f"The tests need a registry that the nodes of KUBECONFIG={config} can pull from, "
             f"to put the images into: name it in {REGISTRY}, such as registry.example/test."
         )
+    registry = Registry.read(named, REGISTRY)
+    in_pods = os.environ.get(REGISTRY_IN_PODS)
+    name_in_pods = Registry.read(in_pods, REGISTRY_IN_PODS).place if in_pods else registry.place
     state = where.root / "external.json"
     found = {"kubeconfig": config, "kubectl": external.kubectl(where), "images": {}, "lacks": lacks}
     found["helm"] = helm_programs(where)
     state.write_text(json.dumps(found))
     try:
-        put_images(
-            state, registry, os.environ.get(REGISTRY_IN_PODS) or registry.rpartition("://")[2]
-        )
+        put_images(state, registry, name_in_pods)
         there = json.loads(state.read_text())
         # What tests of other things than images run their scripts in.
         there["images"][site.BASE] = there["images"].get("analysis", "")

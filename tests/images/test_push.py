@@ -1,0 +1,119 @@
+"""Images put into a registry, which is a small one of our own without TLS."""
+
+import hashlib
+import json
+import re
+import tarfile
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from tools.images import __main__ as program
+from tools.images import catalog, engine
+
+pytestmark = pytest.mark.images
+REFERENCE = "localhost/facility-test/small:1"
+
+
+class Registry(BaseHTTPRequestHandler):
+    """The part of the distribution specification by which images are put into a registry."""
+
+    protocol_version = "HTTP/1.1"
+    blobs: dict[str, bytes]
+    manifests: dict[str, bytes]
+
+    def do_GET(self) -> None:
+        self.answer(200 if self.path == "/v2/" else 404)
+
+    def do_HEAD(self) -> None:
+        found = self.blobs.get(self.path.rpartition("/")[2])
+        self.answer(404 if found is None else 200, size=len(found or b""))
+
+    def do_POST(self) -> None:
+        self.answer(202, Location=f"{self.path}upload")
+
+    def do_PATCH(self) -> None:
+        self.blobs["upload"] = self.body()
+        self.answer(202, Location=self.path)
+
+    def do_PUT(self) -> None:
+        if "/manifests/" in self.path:
+            body = self.manifests[self.path] = self.body()
+            digest = f"sha256:{hashlib.sha256(body).hexdigest()}"
+        else:
+            digest = re.findall("digest=(.*)", self.path)[0].replace("%3A", ":")
+            self.blobs[digest] = self.blobs.pop("upload") + self.body()
+        self.answer(201, **{"Docker-Content-Digest": digest})
+
+    def body(self) -> bytes:
+        if self.headers.get("Transfer-Encoding") != "chunked":
+            return self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        found = b""
+        while size := int(self.rfile.readline(), 16):
+            found += self.rfile.read(size)
+            self.rfile.readline()
+        self.rfile.readline()
+        return found
+
+    def answer(self, status: int, size: int = 0, **headers: str) -> None:
+        self.send_response(status)
+        for name, value in {"Content-Length": str(size), **headers}.items():
+            self.send_header(name, value)
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def address() -> Iterator[str]:
+    Registry.blobs, Registry.manifests = {}, {}
+    with ThreadingHTTPServer(("127.0.0.1", 0), Registry) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A list of one image, of one file."""
+    (tmp_path / "file").write_text("content")
+    with tarfile.open(tmp_path / "root.tar", "w") as tar:
+        tar.add(tmp_path / "file", "file")
+    with engine.alone():
+        engine.load(tmp_path / "root.tar", f"{REFERENCE}-amd64", "amd64")
+        engine.join(REFERENCE, [f"{REFERENCE}-amd64"])
+    image = SimpleNamespace(name="small", reference=REFERENCE)
+    monkeypatch.setattr(catalog, "read", lambda: {"small": image})
+    monkeypatch.setattr(catalog, "choose", lambda names, images: list(images.values()))
+    yield
+    with engine.alone():
+        engine.podman("manifest", "rm", REFERENCE)
+        engine.podman("image", "rm", f"{REFERENCE}-amd64")
+
+
+def test_a_registry_without_tls(
+    address: str, small: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert program.main(["push", "--registry", f"http://{address}/team/"]) == 0
+    path = f"/v2/team/small/manifests/{catalog.version()}"
+    pushed = Registry.manifests[path]
+    (inside,) = json.loads(pushed)["manifests"]
+    assert inside["platform"]["architecture"] == "amd64"
+    digest = hashlib.sha256(pushed).hexdigest()
+    assert capsys.readouterr().out.splitlines()[-1] == f"{address}/team/small@sha256:{digest}"
+
+
+def test_one_that_is_thought_to_have_tls(
+    address: str, small: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert program.main(["push", "--registry", address]) == 1
+    said = capsys.readouterr().err
+    assert f"The registry {address} speaks no TLS: write http://{address} if it may be" in said
+    assert not Registry.manifests
