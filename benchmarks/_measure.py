@@ -39,16 +39,33 @@ class Summary(NamedTuple):
 
 
 def options(description: str, *, rounds: int) -> argparse.ArgumentParser:
-    """Arguments that every benchmark has: ``--json`` and ``--rounds``."""
+    """Arguments that every benchmark has: ``--json``, ``--rounds`` and ``--smallest``."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--json", action="store_true", help="end with one JSON object on one line")
     parser.add_argument(
-        "--rounds", type=_positive, default=rounds, help="how often each is measured (%(default)s)"
+        "--rounds", type=positive, default=rounds, help="how often each is measured (%(default)s)"
+    )
+    parser.add_argument(
+        "--smallest",
+        action=_Smallest,
+        nargs=0,
+        default=False,
+        help="one round of little work, which shows that everything runs and measures nothing",
     )
     return parser
 
 
-def _positive(text: str) -> int:
+class _Smallest(argparse.Action):
+    """Notes that the smallest size is asked for, which has one round."""
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, *_: object
+    ) -> None:
+        namespace.smallest, namespace.rounds = True, 1
+
+
+def positive(text: str) -> int:
+    """Read a number for an argument."""
     if not text.isdigit() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
     return int(text)

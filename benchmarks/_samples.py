@@ -4,10 +4,12 @@ Three kinds with the same events: of few branches; with 600 further branches tha
 and, as Athena writes them, with `std::vector` branches. The last need a Python with ROOT.
 """
 
+import argparse
 import subprocess
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import awkward as ak
 import numpy as np
@@ -17,27 +19,49 @@ from benchmarks import _measure
 from facility.analysis.generate import columns
 from facility.analysis.sample import BASKET_EVENTS, write_files
 
-EVENTS = 250_000
-"""Events in a file."""
-FILES = {"narrow": 8, "wide": 2, "vector": 4}
 UNUSED = 600
 TREE = "CollectionTree"
 
 
-def sample(kind: str, root: str | None) -> list[Path]:
+class Size(NamedTuple):
+    """How much there is to read.
+
+    Parameters
+    ----------
+    events
+        Of each file.
+    files
+        How many of each kind.
+    """
+
+    events: int
+    files: Mapping[str, int]
+
+
+USUAL = Size(250_000, {"narrow": 8, "wide": 2, "vector": 4})
+SMALLEST = Size(2_000, {"narrow": 2, "wide": 1, "vector": 1})
+
+
+def size_of(options: argparse.Namespace) -> Size:
+    """Return how much a benchmark is to read."""
+    return SMALLEST if options.smallest else USUAL
+
+
+def sample(kind: str, size: Size, root: str | None = None) -> list[Path]:
     """Give the files of one kind.
 
     Parameters
     ----------
     kind
-        A key of `FILES`.
+        One of the size's.
     root
         Python that can import ROOT.
     """
+    events, count = size.events, size.files[kind]
     if kind == "narrow":
-        return narrow(FILES[kind])
-    folder = _measure.cache_folder() / f"{kind}-{FILES[kind]}x{EVENTS}"
-    paths = [folder / f"{number:03d}.root" for number in range(FILES[kind])]
+        return _narrow(events, count)
+    folder = _measure.cache_folder() / f"{kind}-{count}x{events}"
+    paths = [folder / f"{number:03d}.root" for number in range(count)]
     for number, path in enumerate(paths):
         if path.exists():
             continue
@@ -45,21 +69,20 @@ def sample(kind: str, root: str | None) -> list[Path]:
         folder.mkdir(parents=True, exist_ok=True)
         unfinished = path.with_suffix(".part")
         if kind == "wide":
-            _write_wide(unfinished, number)
+            _write_wide(unfinished, number, events)
         else:
-            _write_vectors(unfinished, number, str(root))
+            _write_vectors(unfinished, number, events, str(root))
         unfinished.replace(path)
     return paths
 
 
-def narrow(files: int) -> list[Path]:
-    """Give files of few branches."""
-    folder = _measure.cache_folder() / f"physlite-{files}x{EVENTS}"
+def _narrow(events: int, files: int) -> list[Path]:
+    folder = _measure.cache_folder() / f"physlite-{files}x{events}"
     found = sorted(folder.glob("*.root.1"))
     if len(found) == files:
         return found
-    _measure.note(f"Writing {files} files of {EVENTS:,} events to {folder} ...")
-    return write_files(folder, files, EVENTS)
+    _measure.note(f"Writing {files} files of {events:,} events to {folder} ...")
+    return write_files(folder, files, events)
 
 
 def _block(number: int, start: int, size: int) -> dict[str, Any]:
@@ -67,14 +90,14 @@ def _block(number: int, start: int, size: int) -> dict[str, Any]:
     return columns(rng, size, first_event=start, run=1)
 
 
-def _write_wide(path: Path, number: int) -> None:
+def _write_wide(path: Path, number: int, events: int) -> None:
     unused = {
         f"UnusedAuxDyn.column{i:03d}": np.zeros(BASKET_EVENTS, np.float32) for i in range(UNUSED)
     }
     with uproot.recreate(path, compression=uproot.ZSTD(5)) as file:
         tree = None
-        for start in range(0, EVENTS, BASKET_EVENTS):
-            size = min(BASKET_EVENTS, EVENTS - start)
+        for start in range(0, events, BASKET_EVENTS):
+            size = min(BASKET_EVENTS, events - start)
             block = _block(number, start, size)
             block |= {name: values[:size] for name, values in unused.items()}
             if tree is None:
@@ -91,9 +114,9 @@ def _write_wide(path: Path, number: int) -> None:
             tree.extend(block)
 
 
-def _write_vectors(path: Path, number: int, root: str) -> None:
+def _write_vectors(path: Path, number: int, events: int, root: str) -> None:
     """Let ROOT write what NumPy hands over: the numbers of a column, and how many an event has."""
-    block = _block(number, 0, EVENTS)
+    block = _block(number, 0, events)
     with tempfile.TemporaryDirectory() as folder:
         arrays = {}
         for name, values in block.items():

@@ -20,7 +20,15 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
+from contextlib import (
+    AbstractContextManager,
+    ExitStack,
+    contextmanager,
+    nullcontext,
+    redirect_stdout,
+    suppress,
+)
+from functools import partial
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -29,14 +37,17 @@ import psutil
 
 from benchmarks import _measure
 from benchmarks._processes import of_each
-from benchmarks._samples import EVENTS, FILES, TREE, narrow
+from benchmarks._samples import TREE, sample, size_of
 from benchmarks._served import alone, process, together
 from benchmarks._ways import Outcome, counts, nothing_known
 
+Turn = Callable[[], AbstractContextManager[Any]]
+"""Gives the client of a Dask cluster that is ready, for one measurement."""
 WORKERS = 2
 PART = 4
 """coffea's executors get one of so many files: they take longer."""
-KILL_SECONDS = 10.0
+KILL_SECONDS, SOON = 10.0, 0.1
+"""Between the workers that are killed; in the smallest size one is, since a run takes no second."""
 RUNNERS: dict[str, dict[str, Any]] = {
     "coffea": {},
     "skipbadfiles": {"skipbadfiles": True},
@@ -63,35 +74,46 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def benchmark(options: argparse.Namespace) -> None:
     """Measure all in turn and print the table."""
-    originals = narrow(FILES["narrow"])
+    size = size_of(options)
+    originals, events = sample("narrow", size), size.events
     with ExitStack() as stack:
+        turn: Turn = dask_cluster
+        if options.smallest:
+            # Most of the time goes into starting them.
+            same = stack.enter_context(dask_cluster())
+            turn = partial(nullcontext, same)
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="analysis-")))
 
         def files(number: int) -> list[str]:
             return list(links(originals, folder, number))
 
-        cold = {way: measure_cold(way, files(len(originals))) for way in ("facility", "coffea")}
+        cold = {
+            way: measure_cold(way, turn, files(len(originals)), events)
+            for way in ("facility", "coffea")
+        }
         pair = [stack.enter_context(process("runner")) for _ in range(WORKERS)]
         _measure.note("Warming up ...")
-        with dask_cluster() as client:
-            expected = analysed("facility", client, files(len(originals)))
-            single = analysed("facility", client, files(32)).wall / 32
-        for one in pair:
-            check(alone(one, files(len(originals)), EVENTS), expected)
         step = PART * len(originals)
-        number = max(step, step * math.ceil(options.seconds / single / step))
+        with turn() as client:
+            expected = analysed("facility", client, files(len(originals)), events)
+            single = analysed("facility", client, files(step), events).wall / step
+        for one in pair:
+            check(alone(one, files(len(originals)), events), expected)
+        number = step
+        if not options.smallest:
+            number = max(step, step * math.ceil(options.seconds / single / step))
         work, part = files(number), files(number // PART)
-        _measure.note(f"{number} files, {number * EVENTS:,} events for two cores")
+        _measure.note(f"{number} files, {number * events:,} events for two cores")
         outcomes: dict[str, list[Outcome]] = {way: [] for way in NAMES}
         shares: list[dict[str, float]] = []
 
         def run(way: str) -> Outcome:
             if way == "two":
-                return together(pair, [work[::2], work[1::2]], EVENTS)[0]
-            with dask_cluster() as client:
-                check(analysed(way, client, files(len(originals))), expected)
+                return together(pair, [work[::2], work[1::2]], events)[0]
+            with turn() as client:
+                check(analysed(way, client, files(len(originals)), events), expected)
                 before = cpu_seconds()
-                outcome = analysed(way, client, work if way == "facility" else part)
+                outcome = analysed(way, client, work if way == "facility" else part, events)
                 used = {name: now - before[name] for name, now in cpu_seconds().items()}
             if way == "facility":
                 shares.append({name: spent / outcome.cpu for name, spent in used.items()})
@@ -109,17 +131,19 @@ def benchmark(options: argparse.Namespace) -> None:
         _measure.alternate(
             {NAMES[way]: kilohertz(way) for way in NAMES}, options.rounds, unit="kHz"
         )
-        lost = losses(files(len(originals)))
-        with dask_cluster() as client:
-            killed = with_killed_workers(client, work, expected)
-    report(options, outcomes, shares, number, cold, lost, killed)
+        kinds = ("read",) if options.smallest else ("read", "exit")
+        lost = losses(turn, kinds, files(len(originals)), events)
+        with turn() as client:
+            often = (SOON, 1) if options.smallest else (KILL_SECONDS, math.inf)
+            killed = with_killed_workers(client, work, events, expected, *often)
+    report(options, outcomes, shares, number * events, cold, lost, killed)
 
 
 def report(
     options: argparse.Namespace,
     outcomes: dict[str, list[Outcome]],
     shares: list[dict[str, float]],
-    files: int,
+    events: int,
     cold: dict[str, float],
     lost: dict[str, dict[str, str]],
     killed: dict[str, Any],
@@ -134,7 +158,7 @@ def report(
     }
     rows = {NAMES[way]: _measure.Summary.of(values) for way, values in rates.items()}
     result: dict[str, Any] = {
-        "events": files * EVENTS,
+        "events": events,
         "workers": WORKERS,
         "seconds": _measure.Summary.of(o.wall for o in outcomes["facility"]),
         "kilohertz": {way: _measure.Summary.of(values) for way, values in rates.items()},
@@ -189,26 +213,28 @@ def dask_cluster() -> Iterator[Any]:
         yield client
 
 
-def analysed(way: str, client: Any, files: list[str], processor: Any = None) -> Outcome:
+def analysed(
+    way: str, client: Any, files: list[str], chunksize: int, processor: Any = None
+) -> Outcome:
     """Run one of them; CPU seconds are those of all processes."""
     from facility.analysis.zpeak import ZPeak
 
     run = facility_run if way == "facility" else coffea_run
     before, clock = sum(cpu_seconds().values()), time.perf_counter()
-    result = run(way, client, files, processor or ZPeak())
+    result = run(way, client, files, chunksize, processor or ZPeak())
     wall = time.perf_counter() - clock
     return Outcome(*counts(result), sum(cpu_seconds().values()) - before, wall)
 
 
-def facility_run(way: str, client: Any, files: list[str], processor: Any) -> Any:
+def facility_run(way: str, client: Any, files: list[str], chunksize: int, processor: Any) -> Any:
     """Run facility.run; what is known of files from an earlier run is not used."""
     from facility import run
 
     with nothing_known():
-        return run(processor, files, client, chunksize=EVENTS, progress=False)[0]
+        return run(processor, files, client, chunksize=chunksize, progress=False)[0]
 
 
-def coffea_run(way: str, client: Any, files: list[str], processor: Any) -> Any:
+def coffea_run(way: str, client: Any, files: list[str], chunksize: int, processor: Any) -> Any:
     """Run coffea's Runner with its DaskExecutor."""
     from coffea import processor as coffea
 
@@ -217,7 +243,7 @@ def coffea_run(way: str, client: Any, files: list[str], processor: Any) -> Any:
     runner = coffea.Runner(
         coffea.DaskExecutor(client=client, status=False),
         schema=PhysliteSchema,
-        chunksize=EVENTS,
+        chunksize=chunksize,
         metadata_cache={},
         **RUNNERS[way],
     )
@@ -238,35 +264,37 @@ def cpu_seconds() -> dict[str, float]:
 # Once.
 
 
-def measure_cold(way: str, files: list[str]) -> float:
+def measure_cold(way: str, turn: Turn, files: list[str], events: int) -> float:
     """Seconds from nothing to the result of some files."""
     _measure.note(f"{NAMES[way]}, cold ...")
     clock = time.perf_counter()
-    with dask_cluster() as client:
-        analysed(way, client, files)
+    with turn() as client:
+        analysed(way, client, files, events)
         return time.perf_counter() - clock
 
 
-def losses(files: list[str]) -> dict[str, dict[str, str]]:
-    """Say how many of the events of each way are in its result after trouble."""
+def losses(
+    turn: Turn, kinds: Sequence[str], files: list[str], events: int
+) -> dict[str, dict[str, str]]:
+    """Say how many of the events of each way are in its result after trouble of several kinds."""
     import cloudpickle
 
     from benchmarks import _trouble
 
     cloudpickle.register_pickle_by_value(_trouble)
     found: dict[str, dict[str, str]] = {}
-    for kind in ("read", "exit"):
+    for kind in kinds:
         for way in ("facility", *RUNNERS):
             _measure.note(f"{NAMES[way]}: trouble, {kind} ...")
             with (
-                dask_cluster() as client,
+                turn() as client,
                 tempfile.TemporaryDirectory() as marks,
                 warnings.catch_warnings(),
             ):
                 warnings.simplefilter("ignore")
                 trouble = _trouble.Trouble(kind, Path(files[1]).name, marks)
                 try:
-                    told = f"{analysed(way, client, files, trouble).events:,}"
+                    told = f"{analysed(way, client, files, events, trouble).events:,}"
                 except Exception as error:  # noqa: BLE001 - that is what is asked for
                     results = getattr(error, "results", None)
                     kept = counts(results)[0] if results else 0
@@ -275,14 +303,16 @@ def losses(files: list[str]) -> dict[str, dict[str, str]]:
     return found
 
 
-def with_killed_workers(client: Any, files: list[str], expected: Outcome) -> dict[str, Any]:
-    """Kill a worker every 10 s of a run."""
-    undisturbed = analysed("facility", client, files)
+def with_killed_workers(
+    client: Any, files: list[str], events: int, expected: Outcome, seconds: float, most: float
+) -> dict[str, Any]:
+    """Kill a worker every so many seconds of a run, but not more than the most."""
+    undisturbed = analysed("facility", client, files, events)
     over, killed = threading.Event(), 0
 
     def kill() -> None:
         nonlocal killed
-        while not over.wait(KILL_SECONDS):
+        while killed < most and not over.wait(seconds):
             workers = [
                 process
                 for command, process in of_each(lambda process: process)
@@ -296,7 +326,7 @@ def with_killed_workers(client: Any, files: list[str], expected: Outcome) -> dic
     killer = threading.Thread(target=kill)
     killer.start()
     try:
-        disturbed = analysed("facility", client, files)
+        disturbed = analysed("facility", client, files, events)
     finally:
         over.set()
         killer.join()

@@ -14,9 +14,8 @@ dask commands
     ``dask scheduler`` and two ``dask worker --no-nanny``, started by hand at the
     same time, with TLS certificates made before.
 by hand
-    The same three programs that ours starts, also with certificates made
-    before, started at the same time with no pools, no beat and no waiting: the
-    least that such processes take.
+    The same three processes, started at once as ours starts them, with no
+    pools to keep, no beat and no waiting: the least that they take.
 
 `import_s` is ``from facility import cluster`` after ``import distributed``.
 """
@@ -25,6 +24,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks._measure import Summary, alternate, finish, options, ratio, table
@@ -97,43 +97,26 @@ if __name__ == "__main__":
 """
 
 BY_HAND = """
-import pathlib, sys, tempfile, time
+import asyncio, time
 import distributed
-from facility.certificates import authority, server_files
-from facility.local.child import Child
+from facility.adaptive import Bounds
+from facility.config import load
+from facility.local.backend import LocalBackend
+from facility.request import PoolRequest
+pools = {"cpu": {"cpu": 1, "memory": "1Gi", "maxWorkers": 2, "default": True}}
 if __name__ == "__main__":
-    folder = pathlib.Path(tempfile.mkdtemp(dir=sys.argv[1]))
-    made = authority()
-    made.issue(folder)
-    common = {
-        "security": {
-            "require_encryption": True, "tls_ca_file": str(made.ca_file), **server_files(folder)
-        },
-        "dask": made.configuration(),
-    }
+    pool = load({"pools": pools}).default
     began = time.perf_counter()
-    children = [
-        Child(f"facility.local.{role}", folder / f"{role}{number}.log", {})
-        for number, role in enumerate(("scheduler", "worker", "worker"))
-    ]
-    scheduler, *workers = children
+    backend = LocalBackend("by-hand")
     try:
-        scheduler.tell({**common, "facility": {}, "folder": str(folder)})
-        address = scheduler.answer()["address"]
-        for number, worker in enumerate(workers):
-            worker.tell({
-                **common, "scheduler": address, "name": f"w{number}", "threads": 1,
-                "memory": 2**30, "resources": {}, "folder": str(folder), "sys_path": [],
-                "death_timeout": 60,
-            })
-        with distributed.Client(address, security=made.security()) as client:
+        backend.start_group("cpu", ["cpu-0", "cpu-1"], PoolRequest(pool, Bounds(2, 2), pool.memory))
+        answer = asyncio.run(backend.start_scheduler({}, ["cpu"]))
+        with distributed.Client(answer["address"], security=backend.security) as client:
             client.wait_for_workers(2)
             client.submit(sum, [1, 2]).result()
             print(time.perf_counter() - began)
     finally:
-        for child in children:
-            child.kill()
-            child.wait(10)
+        backend.close_now()
 """
 
 IMPORT = """
@@ -145,9 +128,9 @@ print(time.perf_counter() - began)
 """
 
 
-def main() -> None:
+def main(given: Sequence[str] | None = None) -> None:
     """Measure, and print the table."""
-    arguments = options(__doc__.splitlines()[0], rounds=7).parse_args()
+    arguments = options(__doc__.splitlines()[0], rounds=7).parse_args(given)
     with tempfile.TemporaryDirectory() as folder:
 
         def sample(code: str) -> float:

@@ -18,13 +18,13 @@ from contextlib import ExitStack
 from typing import Any
 
 from benchmarks import _measure
-from benchmarks._samples import EVENTS, FILES, sample
+from benchmarks._samples import sample, size_of
 from benchmarks._served import Process, alone, process
 from benchmarks._ways import Outcome
 from tools.samples import fetch
 
-SIZES = (EVENTS, 100_000)
-"""Chunks that the Runner is tried with."""
+CHUNK = 100_000
+"""Events of the chunks that the Runner is tried with, beside those of whole files."""
 NAMES = {
     "facility": "a worker of facility.run",
     "runner": "coffea's Runner",
@@ -32,7 +32,7 @@ NAMES = {
     "rdataframe": "RDataFrame",
 }
 CHUNKS = 5
-"""Chunks of the real file in a measurement."""
+"""Chunks of the real file in a measurement; one in the smallest."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     result: dict[str, Any] = {}
     rows: dict[str, _measure.Summary] = {}
     units: dict[str, str] = {}
-    for kind in FILES:
+    for kind in size_of(options).files:
         if kind != "vector" or root is not None:
             measure(kind, root, options, result, rows, units)
     fixed(options, result, rows, units)
@@ -68,21 +68,22 @@ def measure(
     units: dict[str, str],
 ) -> None:
     """Measure all ways on files of one kind."""
-    files = [str(path) for path in sample(kind, root)]
+    size = size_of(options)
+    files, whole = [str(path) for path in sample(kind, size, root)], size.events
     ways = [way for way in NAMES if way != "rdataframe" or root is not None]
     with ExitStack() as stack:
         served = {way: stack.enter_context(process(way, root)) for way in ways}
         _measure.note(f"Warming up for {kind} files ...")
-        expected = {way: alone(started, files, EVENTS)[:2] for way, started in served.items()}
+        expected = {way: alone(started, files, whole)[:2] for way, started in served.items()}
         if len(set(expected.values())) != 1:
             raise RuntimeError(f"{expected} are not the same")
-        tried = {size: alone(served["runner"], files, size).cpu for size in SIZES}
-        best = min(tried, key=lambda size: tried[size])
+        tried = {chunk: alone(served["runner"], files, chunk).cpu for chunk in (whole, CHUNK)}
+        best = min(tried, key=lambda chunk: tried[chunk])
         outcomes: dict[str, list[Outcome]] = {way: [] for way in ways}
         _measure.alternate(
             {
                 f"{kind}, {NAMES[way]}": kilohertz(
-                    served[way], files, best if way == "runner" else EVENTS, outcomes[way]
+                    served[way], files, best if way == "runner" else whole, outcomes[way]
                 )
                 for way in ways
             },
@@ -129,17 +130,18 @@ def fixed(
         "fixed_kept": "a chunk of a real file: a worker, in an open file",
     }
     real = str(fetch() / "PHYSLITE_example.root")
+    chunks = 1 if options.smallest else CHUNKS
     with ExitStack() as stack:
         served = {way: stack.enter_context(process(way)) for way in names}
         _measure.note("Warming up on the real file ...")
         for started in served.values():
             for _ in range(2):
-                alone(started, [real], EVENTS)
+                alone(started, [real], CHUNK)
 
         def milliseconds(way: str) -> Callable[[], float]:
             def measured() -> float:
-                found = [alone(served[way], [real], EVENTS).cpu for _ in range(CHUNKS)]
-                return sum(found) / CHUNKS * 1e3
+                found = [alone(served[way], [real], CHUNK).cpu for _ in range(chunks)]
+                return sum(found) / chunks * 1e3
 
             return measured
 

@@ -21,9 +21,10 @@ import psutil
 
 from benchmarks import _measure
 from benchmarks._processes import of_each
-from benchmarks._samples import EVENTS, FILES, narrow
+from benchmarks._samples import sample, size_of
 
-CHUNKS = 10_000
+CHUNKS, LEAST = 10_000, 200
+"""Chunks, and in the smallest size."""
 WORKERS = 2
 
 
@@ -46,12 +47,13 @@ def account(
     units: dict[str, str],
 ) -> None:
     """Measure what the account of chunks and their checkpoints cost."""
-    files = [str(path) for path in narrow(FILES["narrow"])]
+    size = size_of(options)
+    files = [str(path) for path in sample("narrow", size)]
     spent: list[tuple[float, float]] = []
     with tempfile.TemporaryDirectory() as folder:
 
         def run() -> float:
-            spent.append(account_of(files, Path(folder) / str(len(spent))))
+            spent.append(account_of(files, size.events, Path(folder) / str(len(spent))))
             return spent[-1][1] / spent[-1][0]
 
         run()
@@ -63,8 +65,8 @@ def account(
     rows["account_and_checkpoint"] = result["account_and_checkpoint"] = ratio
 
 
-def account_of(files: list[str], folder: Path) -> tuple[float, float]:
-    """Process files as a run does, with an empty checkpoint.
+def account_of(files: list[str], chunksize: int, folder: Path) -> tuple[float, float]:
+    """Process files as a run does, with an empty checkpoint in a folder.
 
     Returns
     -------
@@ -96,7 +98,7 @@ def account_of(files: list[str], folder: Path) -> tuple[float, float]:
 
     zpeak, schema = ZPeak(), PhysliteSchema
     began = time.process_time()
-    work = timed(lambda: plan(fileset(files, progress=False), EVENTS))()
+    work = timed(lambda: plan(fileset(files, progress=False), chunksize))()
     kept, report = Checkpoint(folder, work, zpeak, schema), Report.of(work, time.time())
     code, settings = cloudpickle.dumps(zpeak), cloudpickle.dumps(Settings(schema))
     chunks._processed = timed(process)
@@ -127,12 +129,12 @@ def many(
     units: dict[str, str],
 ) -> None:
     """Measure loops over chunks without any work."""
-    seconds: dict[str, list[float]] = {"facility": [], "coffea": []}
+    count = LEAST if options.smallest else CHUNKS
     memory: dict[str, list[dict[str, float]]] = {"facility": [], "coffea": []}
 
     def measured(way: str) -> Callable[[], float]:
         def run() -> float:
-            took, gained = ten_thousand(way)
+            took, gained = empty_chunks(way, count)
             memory[way].append(gained)
             return took
 
@@ -140,7 +142,7 @@ def many(
 
     seconds = _measure.alternate({way: measured(way) for way in memory}, options.rounds)
     for way, name in (("facility", "facility.Executor"), ("coffea", "coffea's DaskExecutor")):
-        label = f"{CHUNKS:,} empty chunks, {name}"
+        label = f"{count:,} empty chunks, {name}"
         rows[label], units[label] = _measure.Summary.of(seconds[way]), "s"
         for part in ("client", "scheduler"):
             values = [gained[part] for gained in memory[way]]
@@ -152,7 +154,7 @@ def many(
     result["ten_thousand"] = rows["ten_thousand"]
 
 
-def ten_thousand(way: str) -> tuple[float, dict[str, float]]:
+def empty_chunks(way: str, count: int) -> tuple[float, dict[str, float]]:
     """Give both executors the same items, as coffea's Runner does."""
     import uuid
 
@@ -164,7 +166,7 @@ def ten_thousand(way: str) -> tuple[float, dict[str, float]]:
     identity = uuid.uuid4().bytes
     items = [
         WorkItem("data", "/none.root", "tree", 100 * i, 100 * i + 100, identity, {})
-        for i in range(CHUNKS)
+        for i in range(count)
     ]
     with cluster(WORKERS, wait=WORKERS) as c, c.get_client() as client:
         make: Any = Executor(client, status=False)
@@ -174,7 +176,7 @@ def ten_thousand(way: str) -> tuple[float, dict[str, float]]:
         before, clock = resident(), time.perf_counter()
         found = make(items, nothing, None)[0]
         seconds = time.perf_counter() - clock
-        if found["n"] != CHUNKS:
+        if found["n"] != count:
             raise RuntimeError(f"{way} has added {found}")
         return seconds, {part: size - before[part] for part, size in resident().items()}
 
