@@ -1,9 +1,10 @@
 """The hub on Kubernetes: login to a ready notebook, and what starting servers costs it.
 
-    KUBE_TEST_STATE=... .venv/bin/python -m benchmarks.hub_spawn [--json] [--rounds 3]
+    .venv/bin/python -m benchmarks.hub_spawn [--json] [--rounds 3]
 
-Installs the chart, and beside it KubeSpawner as it comes: with user namespaces, in a hub of the
-same image, with all rights.
+Runs on the Kubernetes of `make kube-up`, with the facility's images in its registry
+(`.venv/bin/python -m tests.kube.bringup images`). Installs the chart, and beside it KubeSpawner as
+it comes: with user namespaces, in a hub of the same image, with all rights.
 
 login
     From the password to the first answer of JupyterLab's page, in the real image with a home of
@@ -25,9 +26,7 @@ rendering
 
 import argparse
 import asyncio
-import json
 import math
-import os
 import subprocess
 import tempfile
 from collections.abc import Callable, Sequence
@@ -37,6 +36,7 @@ from typing import Any
 
 from benchmarks._events import Bulk, Events, Request
 from benchmarks._hubs import WHOLE, Batch, Hub, of_the_chart, stock, stock_space
+from benchmarks._kube import state_of_running
 from benchmarks._measure import (
     Summary,
     alternate,
@@ -44,14 +44,17 @@ from benchmarks._measure import (
     note,
     number,
     options,
+    positive,
     ratio,
     seconds,
     table,
 )
 from tests.kube.charts import CHART, Facility
-from tests.kube.conftest import STATE, Kubernetes
+from tests.kube.conftest import Kubernetes
 
 RENDERINGS = 5
+SMALLEST = 2, [20]
+"""Servers at once, and events beside none."""
 TOGETHER = 5
 """Users whose namespaces are made at once, which loads the API server most."""
 FIRST = "first"
@@ -217,7 +220,8 @@ async def measure(state: dict[str, Any], arguments: argparse.Namespace) -> dict[
     """Measure everything on the Kubernetes that runs."""
     levels = sorted({0, *arguments.events})
     users = [f"u{index:02d}" for index in range(arguments.starts)]
-    found: dict[str, Any] = {"renderings": renderings(state, RENDERINGS)}
+    often = 1 if arguments.smallest else RENDERINGS
+    found: dict[str, Any] = {"renderings": renderings(state, often)}
     with (
         tempfile.TemporaryDirectory() as folder,
         of_the_chart(state, Path(folder), arguments.helm) as (facility, ours),
@@ -307,16 +311,18 @@ def report(found: dict[str, Any], arguments: argparse.Namespace) -> None:
     finish(result, json=arguments.json, table=table(rows, units))
 
 
-def main() -> None:
+def main(given: Sequence[str] | None = None) -> None:
     """Measure, and print."""
     parser = options((__doc__ or "").partition("\n")[0], rounds=3)
-    parser.add_argument("--starts", type=int, default=20, help="servers at once (%(default)s)")
+    parser.add_argument("--starts", type=positive, default=20, help="servers at once (%(default)s)")
     parser.add_argument("--helm", choices=("3", "4"), default="3", help="which installs the chart")
     parser.add_argument(
         "--events", type=int, nargs="*", default=[50_000, 100_000], help="beside none (%(default)s)"
     )
-    arguments = parser.parse_args()
-    state = json.loads(Path(os.environ[STATE]).read_text())
+    arguments = parser.parse_args(given)
+    if arguments.smallest:
+        arguments.starts, arguments.events = SMALLEST
+    state = state_of_running("analysis", "hub")
     report(asyncio.run(measure(state, arguments)), arguments)
 
 

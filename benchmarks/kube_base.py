@@ -1,7 +1,8 @@
 """The Kubernetes of `make kube-up` and the container images: times, sizes and memory.
 
-It is brought up and taken down as often as there are rounds, so none may be up before. With
-`--cold` everything is first built from empty caches, Go's included, which takes about 20 minutes.
+It is brought up and taken down as often as there are rounds. Where one is up already, as in the
+tests, it stays up, and how long that takes is not measured. With `--cold` everything is first built
+from empty caches, Go's included, which takes about 20 minutes.
 """
 
 import argparse
@@ -20,16 +21,20 @@ from typing import Any
 import psutil
 
 from benchmarks import _measure
+from benchmarks._kube import places_of, state_of_running
 from benchmarks._processes import of_each
 from tests.kube.bringup import site
-from tests.kube.bringup.places import Places, places
+from tests.kube.bringup.down import is_up
+from tests.kube.bringup.places import places
 from tests.kube.bringup.process import Ledger
+from tests.kube.conftest import STATE
+from tools.building import BuildError
 from tools.images import catalog, engine
 from tools.images.__main__ import TIMES, size_of
 
 ROOT = Path(__file__).resolve().parent.parent
-MANY = 20
-"""Pods at once."""
+MANY, FEW = 20, 3
+"""Pods at once, and in the smallest size."""
 BRING_UP = [sys.executable, "-m", "tests.kube.bringup"]
 
 
@@ -42,9 +47,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def benchmark(options: argparse.Namespace) -> None:
     """Measure, and print the table."""
-    where = places()
-    if where.state.exists():
-        raise SystemExit("A Kubernetes is up: take it down first, with `make kube-down`.")
+    there = there_already()
+    many = FEW if options.smallest else MANY
     rows: dict[str, _measure.Summary] = {}
     units: dict[str, str] = {}
     result: dict[str, object] = {}
@@ -52,19 +56,20 @@ def benchmark(options: argparse.Namespace) -> None:
         _measure.note("building from empty caches ...")
         result["cold_build_s"] = cold = _measure.Summary.of([build_cold()])
         rows["built from empty caches"] = cold
-    else:
+    elif there is None:
         run("build")
     samples: dict[str, list[float]] = {}
     for number in range(options.rounds):
         _measure.note(f"round {number + 1} of {options.rounds} ...")
-        for name, value in measure(where).items():
+        found = brought_up(many) if there is None else measure(there, many)
+        for name, value in found.items():
             samples.setdefault(name, []).append(value)
     for name, values in samples.items():
         rows[name] = _measure.Summary.of(values)
         units[name] = "MiB" if "memory" in name else "s"
     result["kube"] = {name: _measure.Summary.of(values) for name, values in samples.items()}
-    result["images"] = images()
-    for name, each in images().items():
+    result["images"] = built = images()
+    for name, each in built.items():
         rows[f"image {name}"] = _measure.Summary.of([each["size_bytes"] / 1e6])
         units[f"image {name}"] = "MB"
         if "build_s" in each:
@@ -106,17 +111,45 @@ def build_cold() -> float:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def measure(where: Places) -> dict[str, float]:
+def there_already() -> Mapping[str, Any] | None:
+    """Return what runs, if a Kubernetes is up.
+
+    Raises
+    ------
+    SystemExit
+        It was not brought up here.
+    """
+    try:
+        where = places()
+    except BuildError as error:
+        raise SystemExit(str(error)) from error
+    if STATE not in os.environ and not is_up(where):
+        return None
+    state = state_of_running()
+    if places_of(state) is None:
+        raise SystemExit("This measures the Kubernetes of `make kube-up`: unset KUBECONFIG.")
+    return state
+
+
+def brought_up(many: int) -> dict[str, float]:
     """Bring up, measure pods on each node, take down."""
     found = {"up": _measure.seconds(lambda: run("up"))()}
     try:
-        state = json.loads(where.state.read_text())
-        for node in site.NODES:
-            found[f"pod created to Ready, {node.name}"] = pods(state, node.name, 1)
-            found[f"{MANY} pods at once to Ready, {node.name}"] = pods(state, node.name, MANY)
-        found["memory of all its processes"] = memory(Ledger(where)) / 2**20
+        found |= measure(state_of_running(), many)
     finally:
         found["down"] = _measure.seconds(lambda: run("down"))()
+    return found
+
+
+def measure(state: Mapping[str, Any], many: int) -> dict[str, float]:
+    """Measure pods on each node, and memory."""
+    found = {}
+    for node in site.NODES:
+        found[f"pod created to Ready, {node.name}"] = pods(state, node.name, 1)
+        found[f"{many} pods at once to Ready, {node.name}"] = pods(state, node.name, many)
+    where = places_of(state)
+    assert where is not None
+    found["memory of all its processes"] = memory(Ledger(where)) / 2**20
     return found
 
 

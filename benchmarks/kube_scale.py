@@ -1,10 +1,12 @@
 """Many worker pods: how fast they exist, and how fast they are gone again.
 
-    KUBE_TEST_STATE=... .venv/bin/python -m benchmarks.kube_scale [--json] [--workers 500]
+    .venv/bin/python -m benchmarks.kube_scale [--json] [--workers 500]
 
-Runs in a user's namespace with all quotas and policies, in the pod of a user's
-server, with its own account. No node takes these pods, so that what is measured
-is the library and the API server, and not the nodes.
+Runs on the Kubernetes of `make kube-up`, with the facility's images in its registry
+(`.venv/bin/python -m tests.kube.bringup images`), in a user's namespace with all
+quotas and policies, in the pod of a user's server, with its own account. No node
+takes these pods, so that what is measured is the library and the API server, and
+not the nodes.
 
 ours
     ``c.scale(n)`` until Kubernetes has the pods, ``c.scale(0)`` until it has
@@ -19,20 +21,21 @@ operator
 """
 
 import json
-import os
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from benchmarks._measure import Summary, finish, note, options, ratio, table
+from benchmarks._kube import state_of_running
+from benchmarks._measure import Summary, finish, note, options, positive, ratio, table
 from benchmarks._stock import stock_cluster, stock_operator
-from tests.kube.conftest import STATE, Kubernetes
+from tests.kube.conftest import Kubernetes
 from tests.kube.notebooks import Notebook, facility_of
 
+MANY, FEW = 500, 10
 INNER = """
 import asyncio, json, resource, time
 from facility import cluster
@@ -137,16 +140,19 @@ def _until(done: Callable[[], bool], seconds: float = 900) -> None:
         time.sleep(0.5)
 
 
-def main() -> None:
+def main(given: Sequence[str] | None = None) -> None:
     """Measure, and print."""
-    parser = options(__doc__ or "", rounds=3)
-    parser.add_argument("--workers", type=int, default=500)
+    parser = options((__doc__ or "").partition("\n")[0], rounds=3)
+    parser.add_argument(
+        "--workers", type=positive, help="pods of workers (500; in the smallest size 10)"
+    )
     parser.add_argument("--operator", action="store_true", help="the stock operator too; slow")
-    arguments = parser.parse_args()
-    state = json.loads(Path(os.environ[STATE]).read_text())
+    arguments = parser.parse_args(given)
+    workers = arguments.workers or (FEW if arguments.smallest else MANY)
+    state = state_of_running("analysis", "operator")
     with tempfile.TemporaryDirectory() as folder, facility_of(state, Path(folder)) as notebook:
-        note(f"{arguments.workers} pods, {arguments.rounds} rounds")
-        samples = inside(notebook, arguments.workers, arguments.rounds)
+        note(f"{workers} pods, {arguments.rounds} rounds")
+        samples = inside(notebook, workers, arguments.rounds)
     rows = {
         "ours: pods exist": Summary.of(samples["out"]),
         "posts: pods exist": Summary.of(samples["posts"]),
@@ -160,7 +166,7 @@ def main() -> None:
     }
     if arguments.operator:
         note("the stock operator ...")
-        out, gone = by_operator(state, arguments.workers)
+        out, gone = by_operator(state, workers)
         rows |= {"operator: pods exist": Summary.of([out]), "operator: gone": Summary.of([gone])}
         ratios["out_vs_operator"] = Summary.of(out / one for one in samples["out"])
         ratios["in_vs_operator"] = Summary.of(gone / one for one in samples["in"])
@@ -171,7 +177,7 @@ def main() -> None:
     }
     units["client_mib"] = "MiB"
     finish(
-        {"workers": arguments.workers, **ratios, **others, "seconds": rows},
+        {"workers": workers, **ratios, **others, "seconds": rows},
         json=arguments.json,
         table=table({**rows, **ratios, **others}, units),
     )

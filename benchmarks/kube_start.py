@@ -1,8 +1,10 @@
 """On Kubernetes, from the call to the first result, and to the last worker; the image is present.
 
-    KUBE_TEST_STATE=... .venv/bin/python -m benchmarks.kube_start [--json] [--workers 2 40]
+    .venv/bin/python -m benchmarks.kube_start [--json] [--workers 2 40]
 
-Each sample is taken in a Python process of its own that has imported what it needs:
+It runs on the Kubernetes of `make kube-up`, with the facility's images in its registry
+(`.venv/bin/python -m tests.kube.bringup images`). Each sample is taken in a Python process of its
+own that has imported what it needs:
 
 ours
     ``cluster(n)`` in the pod of a user's server, with its own account, in a namespace with all
@@ -10,7 +12,7 @@ ours
 stock
     ``KubeCluster(n_workers=n)`` of dask-kubernetes with its own operator, without TLS, in a
     namespace without quotas and policies; its client and operator are processes of this machine,
-    so that no pod's limit holds them up.
+    so that no pod's limit holds them up. Not in the smallest size.
 pods
     With two workers: two bare pods of the same image and resources, from the calls that make them
     until both are Ready: what any scheduler's workers take at least.
@@ -19,20 +21,22 @@ close
 """
 
 import json
-import os
 import subprocess
 import sys
 import tempfile
 import uuid
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
+from benchmarks._kube import state_of_running
 from benchmarks._measure import Summary, alternate, finish, options, ratio, table
 from benchmarks._stock import environment, stock_cluster, stock_operator
 from facility.config import Config
 from facility.kubernetes.manifests import pod_resources
 from facility.kubernetes.tenant import Quota
-from tests.kube.conftest import STATE, Kubernetes
+from tests.kube.conftest import Kubernetes
 from tests.kube.notebooks import POOLS, Notebook, facility_of
 
 OURS = """
@@ -107,6 +111,8 @@ print(asyncio.run(pods()))
 
 CORES = 1.4
 """Cores of the test cluster's node that all workers share; the rest is the scheduler's."""
+LITTLE = 0.15
+"""Cores of a worker in the smallest size, which tests share the node with."""
 
 
 def unused() -> str:
@@ -148,45 +154,47 @@ def pods(notebook: Notebook) -> float:
     return float(notebook.python(PODS.format(name=unused())).splitlines()[-1])
 
 
-def main() -> None:
+def main(given: Sequence[str] | None = None) -> None:
     """Measure, and print."""
-    parser = options(__doc__ or "", rounds=5)
+    parser = options((__doc__ or "").partition("\n")[0], rounds=5)
     parser.add_argument(
         "--cpu", type=float, default=0.7, help="most cores of a worker (%(default)s)"
     )
     parser.add_argument(
         "--workers", type=int, default=[2], nargs="+", help="how many, one after the other"
     )
-    arguments = parser.parse_args()
-    state = json.loads(Path(os.environ[STATE]).read_text())
+    arguments = parser.parse_args(given)
+    state = state_of_running("analysis", "operator")
     rows: dict[str, Summary] = {}
     ratios: dict[str, Summary] = {}
     for count in arguments.workers:
         # What a worker is given of a node counts: Python starts as fast as its share allows.
-        cores = min(arguments.cpu, int(CORES / count * 1000) / 1000)
+        most = LITTLE if arguments.smallest else arguments.cpu
+        cores = min(most, int(CORES / count * 1000) / 1000)
         pool = POOLS.pools["cpu"].model_copy(update={"cpu": cores, "memory": 256 * 2**20})
         pools = Config(pools={"cpu": pool}, source="this benchmark")
         seen: dict[str, list[float]] = {}
-        with (
-            tempfile.TemporaryDirectory() as folder,
-            facility_of(state, Path(folder), pools, Quota(cpu=20)) as notebook,
-            stock_operator(state) as kube,
-        ):
-            measured = {
-                "ours: first result": partial(ours, notebook, count, seen),
-                "stock: first result": partial(stock, kube, pools, count, seen),
+        with ExitStack() as stack:
+            folder = stack.enter_context(tempfile.TemporaryDirectory())
+            notebook = stack.enter_context(facility_of(state, Path(folder), pools, Quota(cpu=20)))
+            measured: dict[str, Callable[[], float]] = {
+                "ours: first result": partial(ours, notebook, count, seen)
             }
+            if not arguments.smallest:
+                kube = stack.enter_context(stock_operator(state))
+                measured["stock: first result"] = partial(stock, kube, pools, count, seen)
             if count == 2:
                 measured["pods: Ready"] = partial(pods, notebook)
             samples = alternate(measured, arguments.rounds)
         rows |= {f"{count}, {name}": Summary.of(each) for name, each in (samples | seen).items()}
         more = "" if count == 2 else f"_{count}"
-        ratios[f"vs_kubecluster{more}"] = ratio(
-            samples["ours: first result"], samples["stock: first result"]
-        )
-        ratios[f"last_vs_kubecluster{more}"] = ratio(
-            seen["ours: last worker"], seen["stock: last worker"]
-        )
+        if "stock: first result" in samples:
+            ratios[f"vs_kubecluster{more}"] = ratio(
+                samples["ours: first result"], samples["stock: first result"]
+            )
+            ratios[f"last_vs_kubecluster{more}"] = ratio(
+                seen["ours: last worker"], seen["stock: last worker"]
+            )
         if "pods: Ready" in samples:
             ratios["vs_pods"] = ratio(samples["ours: first result"], samples["pods: Ready"])
     finish(
