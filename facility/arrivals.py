@@ -57,7 +57,7 @@ async def insist(
     """
     while True:
         try:
-            return await call()
+            return await while_it_runs(call, backend)
         except OSError as error:
             if how := backend.scheduler_ended():
                 if backend.scheduler_closed_orderly():
@@ -69,6 +69,26 @@ async def insist(
                 raise ClusterTimeoutError(
                     f"The scheduler runs and cannot be reached: {error!r}. Nothing is left running."
                 ) from error
+
+
+async def while_it_runs(call: Callable[[], Awaitable[None]], backend: Backend) -> None:
+    """Call a scheduler, and give up as soon as it has ended.
+
+    By itself distributed tries for many seconds to reach what does not listen any more.
+
+    Raises
+    ------
+    OSError
+        There is no answer, or the scheduler has ended.
+    """
+    attempt = asyncio.ensure_future(call())
+    try:
+        while not (await asyncio.wait([attempt], timeout=LOOK))[0]:
+            if how := backend.scheduler_ended():
+                raise ConnectionError(f"the scheduler {how}")
+        await attempt
+    finally:
+        attempt.cancel()
 
 
 async def until(

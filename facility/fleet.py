@@ -189,7 +189,7 @@ class Fleet:
                 await self._fail(how)
                 return
             try:
-                await self._beat()
+                await arrivals.while_it_runs(self._beat, self.backend)
             except OSError as error:
                 # Either the scheduler has ended, which the next round finds,
                 # or it is busy: then there is nothing to decide upon.

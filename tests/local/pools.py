@@ -43,9 +43,12 @@ def executions(folder: Path, name: str) -> int:
     return len(list(folder.glob(f"{name}.*")))
 
 
-def until(condition: Callable[[], object], seconds: float = 30.0) -> None:
-    """Wait for something that other processes do, and fail with what it is."""
+def until(condition: Callable[[], object], seconds: float = 90.0) -> None:
+    """Wait for something that other processes do, and fail with what it is.
+
+    It may take long where a machine does other things, and nobody waits longer than it takes.
+    """
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, f"not within {seconds} s: {condition.__code__}"
-        time.sleep(0.05)
+        time.sleep(0.02)

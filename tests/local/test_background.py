@@ -90,15 +90,21 @@ def test_what_fails_is_told_where_the_result_is_asked_for(
     assert going.partial()["n"] == EVENTS - CHUNK
 
 
-def test_results_that_cannot_be_added_so_far(c: PooledCluster, files: Fileset) -> None:
+def test_results_that_cannot_be_added_so_far(
+    c: PooledCluster, files: Fileset, tmp_path: Path
+) -> None:
+    go_on = tmp_path / "go-on"
+
     def odd(events: Any) -> Any:
-        time.sleep(0.1 if events.metadata["entrystart"] < 2 * CHUNK else 2)
+        while events.metadata["entrystart"] >= 2 * CHUNK and not go_on.exists():
+            time.sleep(0.02)
         return {"n": 1} if events.metadata["entrystart"] else 1.0
 
     going = start(odd, files, c, chunksize=CHUNK)
     until(lambda: going.report.processed > CHUNK)
     with pytest.raises(RunError, match="so far cannot be added"):
         going.partial()
+    go_on.touch()
     with pytest.raises(RunError, match="cannot be added"):
         going.result()
 

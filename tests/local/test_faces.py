@@ -15,7 +15,7 @@ import pytest
 from distributed import Client
 from distributed.core import Status
 
-from facility import cluster
+from facility import adaptive, cluster
 from facility.adaptive import Bounds
 from facility.errors import ClusterFailedError, RequestError
 from facility.hub.panel import described
@@ -120,7 +120,8 @@ class Fields:
         return [html.unescape(re.sub("<[^>]*>", "", each)) for each in both]
 
 
-def test_the_widgets_buttons() -> None:
+def test_the_widgets_buttons(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(adaptive, "DOWN_AFTER", 1.0)
     with cluster(1, config=POOLS) as c:
         shown = Fields(c)
         assert c.name in shown.page.value
@@ -132,7 +133,7 @@ def test_the_widgets_buttons() -> None:
         shown.minimum.value, shown.maximum.value = 0, 1
         shown.adapt.click()
         until(lambda: "Scaling mode: Adaptive" in shown.state.value)
-        until(lambda: len(c.scheduler_info["workers"]) == 0, 40)
+        until(lambda: len(c.scheduler_info["workers"]) == 0)
         shown.workers.value = 1
         shown.scale.click()
         until(lambda: len(c.scheduler_info["workers"]) == 1)

@@ -10,13 +10,18 @@ import pytest
 
 FIRST = """
 import os, signal, sys, time
+import psutil
 from facility.kubernetes import worker
 sys.executable = sys.argv[1]
 wait = os.wait
 
 def late():
-    time.sleep(0.5)  # By now all have ended.
-    for number in map(int, sys.argv[2:]):
+    workers = psutil.Process().children()
+    while sum(each.status() == psutil.STATUS_ZOMBIE for each in workers) < min(
+        int(sys.argv[2]), len(workers)
+    ):
+        time.sleep(0.01)
+    for number in map(int, sys.argv[3:]):
         os.kill(os.getpid(), number)
     return wait()
 
@@ -25,12 +30,22 @@ sys.exit(worker._several(["pairs-0-0", "pairs-0-1"]))
 """
 
 
-def ended(folder: Path, script: str, *signals: int) -> subprocess.CompletedProcess[str]:
-    """What comes of a pod whose workers are a script, and that is sent signals when they ended."""
+def ended(
+    folder: Path, script: str, *signals: int, first: int = 2
+) -> subprocess.CompletedProcess[str]:
+    """What comes of a pod whose workers are a script.
+
+    Parameters
+    ----------
+    signals
+        Sent to the pod before it hears of an end.
+    first
+        Workers that have ended by then.
+    """
     program = folder / "worker"
     program.write_text(f"#!/bin/sh\n{textwrap.dedent(script)}")
     program.chmod(0o755)
-    command = [sys.executable, "-c", FIRST, str(program), *map(str, signals)]
+    command = [sys.executable, "-c", FIRST, str(program), str(first), *map(str, signals)]
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
 
 
@@ -43,7 +58,7 @@ def test_all_that_end_at_once_leave_the_exit_code_of_the_first(tmp_path: Path) -
 
 def test_one_that_fails_takes_the_others_with_it(tmp_path: Path) -> None:
     script = '[ "$FACILITY_MEMBER" = pairs-0-0 ] && kill -KILL $$\nexec sleep 50'
-    done = ended(tmp_path, script)
+    done = ended(tmp_path, script, first=1)
     assert done.returncode == 128 + signal.SIGKILL, done.stderr
     assert "Worker pairs-0-0 ended with exit code -9." in done.stdout
     assert done.stderr == ""

@@ -11,7 +11,7 @@ import pytest
 from dask import dataframe as dd
 from distributed import Client, wait
 
-from facility import RequestError, cluster
+from facility import RequestError, adaptive, cluster
 from facility.pooled import PooledCluster
 from tests.local.pools import (
     POOLS,
@@ -43,9 +43,9 @@ def test_ten_thousand_untagged_tasks_spread_over_workers_that_join_later() -> No
         until(lambda: joined(c, "cpu") == 1)
         futures = client.map(where, range(10_000), seconds=0.02, pure=False)
         until(lambda: busy(client) == 1)
-        c.scale(cpu=10)
-        until(lambda: joined(c, "cpu") == 10, 90)
-        until(lambda: busy(client) == 10, 5)
+        c.scale(cpu=5)
+        until(lambda: joined(c, "cpu") == 5)
+        until(lambda: busy(client) == 5)
         assert set(client.gather(futures[:100])) == {"cpu"}
         client.cancel(futures)
 
@@ -65,28 +65,34 @@ def test_routed_tasks_wait_for_free_slots_and_spread_too() -> None:
         assert set(client.gather(futures)) == {"arm"}
 
 
-def test_a_task_makes_its_pool_grow_and_the_pool_shrinks_again() -> None:
+@pytest.fixture
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pools that shrink a second after there is less to do, and not ten."""
+    monkeypatch.setattr(adaptive, "DOWN_AFTER", 1.0)
+
+
+def test_a_task_makes_its_pool_grow_and_the_pool_shrinks_again(soon: None) -> None:
     config = {"pools": {"cpu": {**SMALL, "default": True}, "arm": {**SMALL}}}
     with cluster(config=config, cpu=1, arm=(0, 2)) as c, Client(c) as client:
         assert joined(c, "arm") == 0
         with c.on("arm"):
             assert client.submit(where, pure=False).result(timeout=60) == "arm"
         assert joined(c, "arm") == 1
-        until(lambda: joined(c, "arm") == 0, 40)
+        until(lambda: joined(c, "arm") == 0)
         assert joined(c, "cpu") == 1
         assert "adapts from 0 to 2" in c.explain()
 
 
-def test_adapting_to_nothing_keeps_the_worker_whose_results_are_held() -> None:
+def test_adapting_to_nothing_keeps_the_worker_whose_results_are_held(soon: None) -> None:
     with cluster(config=POOLS, cpu=(0, 2)) as c, Client(c) as client:
         future = client.submit(bytes, 1000, pure=False)
         wait(future, timeout=60)
-        until(lambda: c._fleet.crews["cpu"].kept, 40)
+        until(lambda: c._fleet.crews["cpu"].kept)
         assert "cpu: cpu-0 holds 1 result, 0.98 kiB, that no other worker can take" in c.explain()
         assert joined(c, "cpu") == 1
         assert future.result() == bytes(1000)
         del future
-        until(lambda: joined(c, "cpu") == 0, 40)
+        until(lambda: joined(c, "cpu") == 0)
 
 
 def test_scale_down_drains_without_running_anything_twice(tmp_path: Path) -> None:
@@ -125,7 +131,7 @@ def test_neither_force_nor_a_short_grace_waits_for_long_tasks(
             future = client.submit(count_and_sleep, str(tmp_path), "long", 300, pure=False)
         until(lambda: executions(tmp_path, "long") == 1)
         c.scale(**{pool: 0}, force=force)  # type: ignore[arg-type]
-        until(lambda: joined(c, pool) == 0, 15)
+        until(lambda: joined(c, pool) == 0)
         assert not future.done()
         future.cancel()
 
@@ -146,7 +152,7 @@ def test_p2p_while_the_pool_scales(kind: str) -> None:
         until(lambda: joined(c, "cpu") == 4)
         c.scale(cpu=1)
         assert total.result(timeout=90) == 1200 * 1200
-        until(lambda: joined(c, "cpu") == 1, 60)
+        until(lambda: joined(c, "cpu") == 1)
 
 
 def slow_part(_: int) -> pd.DataFrame:
