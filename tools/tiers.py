@@ -41,12 +41,16 @@ class Tier:
 
 
 # Processes side by side only where tests are not in each other's way: two unit tests on two cores,
-# and two files of tests with Dask clusters; a browser and the hub behind it fill both.
+# and three files of tests with Dask clusters, which wait a third of their time, in the order that
+# tests/local/conftest.py says; a browser and the hub behind it fill both.
 TIERS = {
     "unit": Tier("no processes, no network", ("tests/unit", "tests/chart", "-n", "2")),
     "local": Tier(
         "real Dask clusters and a real hub",
-        ("tests/local", "-m", "not browser and not gpu", "-n", "2", "--dist", "loadfile"),
+        (
+            *("tests/local", "-m", "not browser and not gpu"),
+            *("-n", "3", "--dist", "loadfile", "--no-loadscope-reorder"),
+        ),
         again=True,
     ),
     "browser": Tier("a real Chromium", ("tests", "-m", "browser"), may_skip=False, again=True),

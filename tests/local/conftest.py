@@ -10,12 +10,19 @@ from tests.local.hub_driver import Hub
 from tests.local.leaks import end_and_report, started_here, wait_for_the_last, without
 
 HERE = Path(__file__).parent
+FIRST = (
+    *("test_hub_ends", "test_run", "test_skims", "test_scaling", "test_notebooks", "test_ends"),
+    *("test_bad_input", "test_xrootd", "test_benchmarks", "test_memory", "test_hub", "test_faces"),
+)
+"""Files that take longest: they begin first, so that none is left alone in the end."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.is_relative_to(HERE):
             item.add_marker(pytest.mark.local)
+    place = {name: index for index, name in enumerate(FIRST)}
+    items.sort(key=lambda item: place.get(item.path.stem, len(place)))
 
 
 @pytest.fixture(scope="session")

@@ -225,7 +225,7 @@ def test_stop_from_elsewhere(start_hub: StartHub):
     second = start_hub("--stop")
     assert second.process.wait(90) == 0
     assert second.output.rstrip().endswith("Stopped.")
-    assert hub.process.wait(10) == 0
+    assert hub.process.wait(60) == 0
     assert hub.marked() == []
     third = start_hub("--stop")
     assert third.process.wait(90) == 0

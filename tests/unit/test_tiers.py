@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from tests.local.conftest import FIRST
 from tools import reports, tiers
 
 REPORT = """<testsuites><testsuite>
@@ -182,3 +183,8 @@ def test_without_a_gpu_its_tier_says_so(monkeypatch, capsys):
 def test_unknown_tier(capsys):
     assert tiers.main(["unitt"]) == 2
     assert "unit, local, browser, gpu, long, images, kube, kube-alone" in capsys.readouterr().out
+
+
+def test_the_files_that_begin_first_are_there():
+    there = {path.stem for path in (tiers.ROOT / "tests" / "local").glob("test_*.py")}
+    assert set(FIRST) <= there
