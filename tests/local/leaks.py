@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable
 import psutil
 import pytest
 
+from facility.processes import runs
+
 GRACE = 10.0
 """Seconds in which processes that were told to end may do so."""
 LASTING = ("multiprocessing.resource_tracker", "multiprocessing.forkserver")
@@ -32,14 +34,8 @@ def started_here(folders: Iterable[str]) -> set[psutil.Process]:
 
 
 def ended(process: psutil.Process) -> bool:
-    """Whether it has ended; that nobody asked for its exit code yet is no leak.
-
-    It may end between any two questions.
-    """
-    try:
-        return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return True
+    """Whether it has ended; that nobody asked for its exit code yet is no leak."""
+    return not runs(process)
 
 
 def command(process: psutil.Process) -> list[str]:

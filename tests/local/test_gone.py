@@ -16,6 +16,7 @@ from facility.hub import stopping
 from facility.hub.lock import only_one
 from facility.jobs import machine
 from facility.local.registry import Record
+from facility.processes import with_environment
 from tests.kube.bringup.process import Process, start_time
 from tests.local import leaks
 from tests.local.pools import until
@@ -112,7 +113,8 @@ def test_a_job_that_is_stopped(
     monkeypatch.setattr(psutil.Process, "terminate", late)
     assert main(["jobs", "stop", "mine"]) == 0
     assert "Traceback" not in capfd.readouterr().err
-    assert machine._of_job(folder) == []
+    left = with_environment(lambda found: found.get(machine.FOLDER_VARIABLE) == str(folder))
+    assert left == []
 
 
 def test_a_hub_that_is_stopped_from_elsewhere(

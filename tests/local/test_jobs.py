@@ -15,6 +15,7 @@ from facility import names
 from facility.analysis.sample import write_files
 from facility.cli import main
 from facility.jobs import machine
+from facility.processes import with_environment
 from tests.local.pools import until
 
 POOLS = json.dumps(
@@ -38,6 +39,12 @@ def script(text: str) -> str:
 
 def state(name: str) -> Any:
     return json.loads((names.jobs_folder() / name / machine.STATE).read_text())
+
+
+def of_job(name: str) -> list[psutil.Process]:
+    """What runs of a job."""
+    folder = str(names.jobs_folder() / name)
+    return with_environment(lambda found: found.get(machine.FOLDER_VARIABLE) == folder)
 
 
 def log(name: str) -> str:
@@ -155,10 +162,9 @@ def test_a_job_that_nobody_watches_any_more_is_told_and_can_be_ended(
     until(lambda: "here" in log("lost"))
     psutil.Process(state("lost")["pid"]).kill()
     until(lambda: "lost with its process" in str(machine.MachineJobs().table()))
-    folder = names.jobs_folder() / "lost"
-    assert len(machine._of_job(folder)) == 1
+    assert len(of_job("lost")) == 1
     assert main(["jobs", "stop", "lost"]) == 0
-    until(lambda: not machine._of_job(folder))
+    until(lambda: not of_job("lost"))
     assert main(["jobs", "remove", "lost"]) == 0
 
 
