@@ -378,10 +378,7 @@ class Fleet:
     def disown(self) -> None:
         """Leave it to the process that has it: this one is a forked child of that."""
         self.status, self.over = Status.closed, True
-        self.ended_because = (
-            f"it belongs to process {os.getppid()}, and this one is a forked child of that, which "
-            "cannot use it"
-        )
+        self.ended_because = f"process {os.getppid()} has it, and a forked child cannot use it"
         self.backend.disown()
 
     async def _cancel(self) -> None:
