@@ -58,12 +58,14 @@ class Line:
         self.lines += 1
         if not self.terminal and self._in_notebook(text, done, total, details):
             return
+        # In a log and above a line that is written over they would stand again and again.
+        new = f"{details}\n" if details not in ("", self._details) else ""
+        self._details = details or self._details
         if not self.terminal:
-            _write(f"{text}\n" + (f"{details}\n" if details else ""))
+            _write(f"{text}\n{new}")
             return
-        if details and details != self._details:
-            self._details = details
-            _write(f"\r{'':<{self._width}}\r{details}\n")
+        if new:
+            _write(f"\r{'':<{self._width}}\r{new}")
         short = text[: _columns() - 1]
         _write(f"\r{short:<{self._width}}")
         self._width = len(short)

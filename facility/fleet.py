@@ -146,8 +146,8 @@ class Fleet:
     def _check(self) -> None:
         """Raise where no more workers will come."""
         if self.status not in (Status.starting, Status.running):
-            why = self.ended_because or "it was closed"
-            raise ClusterFailedError(f"It ended while it started workers: {why}.")
+            when = "workers were awaited" if self._rescaled else "it started"
+            raise ClusterFailedError(f"It ended while {when}: {self.ended_because or 'closed'}.")
         if any(crew.broken for crew in self.crews.values()):
             raise ClusterFailedError(str(self.explain("cannot start its workers")))
 

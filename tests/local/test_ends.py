@@ -328,7 +328,7 @@ def test_an_end_while_workers_are_awaited_is_told(tmp_path: Path, patient: None)
 
     with ThreadPoolExecutor(1) as threads:
         ended = threads.submit(end)
-        with pytest.raises(ClusterFailedError, match="It ended while it started.*asked to close"):
+        with pytest.raises(ClusterFailedError, match="It ended while it started: .*asked to close"):
             cluster(1, config=config, wait=1, name="early")
         ended.result()
     assert not registry.records()

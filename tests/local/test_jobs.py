@@ -68,7 +68,7 @@ def test_it_runs_with_the_workers_that_the_command_names(
     words = ["submit", "script.py", "--pool", "cpu=2", "--name", "mine", "--follow"]
     assert main([*words, "--", "--more", "x y"]) == 0
     out = capfd.readouterr().out
-    assert "pool cpu gets 2 workers, as FACILITY_POOLS says, instead of 1" in out
+    assert "pool cpu: 2 workers, as FACILITY_POOLS says, instead of 1 worker" in out
     assert out.endswith("written by mine\n")
     assert (here / "result.txt").read_text() == "42 --more x y\n"
     assert main(["jobs"]) == 0

@@ -189,7 +189,7 @@ def test_mistakes_of_scale_and_adapt_are_told_together() -> None:
         with pytest.raises(RequestError) as caught:
             c.scale(2, cpu=1, amr=-1, big=9)
         message = str(caught.value)
-        for part in ("both 2 and cpu=1", "did you mean 'arm'", "at most 4 workers"):
+        for part in ("scale(2) and cpu=1", "did you mean 'arm'", "at most 4 workers"):
             assert part in message
         with pytest.raises(RequestError, match="minimum is above the maximum"):
             c.adapt(arm=(3, 1))
