@@ -70,21 +70,29 @@ def _first(
     call: Call, config: Config, numbers: Sequence[object], problems: list[str]
 ) -> list[Asked]:
     """Return what the arguments without a name ask of the default pool."""
-    most = 2 if call == "adapt" else 1
-    if len(numbers) > most:
-        name = numbers[1] if numbers[1] in config.pools else other_pool(config)
+    given = [number for number in numbers if number is not None]
+    words = f"{call}({', '.join(map(shown, given))})"
+    name = next((x for x in given if isinstance(x, str) and x in config.pools), other_pool(config))
+    form = {"cluster": f"cluster({name}=2)", "scale": f"c.scale({name}=2)"}.get(
+        call, f"c.adapt({name}=(0, 2))"
+    )
+    if any(isinstance(number, str) and not number.strip().isdecimal() for number in given):
+        also = "; name= names the Dask cluster" if call == "cluster" else ""
+        problems.append(f"{words}: workers are a number, a pool has a name, as in {form}{also}")
+        return []
+    if len(numbers) > (2 if call == "adapt" else 1):
         hint = {
             "cluster": f"give one number, or a pair to adapt between, as in cluster({(0, 2)})",
-            "scale": f"give one number; that of another pool by its name: c.scale({name}=2)",
-            "adapt": f"give two numbers; those of another pool by its name: c.adapt({name}=(0, 2))",
+            "scale": f"give one number; that of another pool has its name, as in {form}",
+            "adapt": f"give two numbers; those of another pool have its name, as in {form}",
         }
-        problems.append(f"{call}({', '.join(map(shown, numbers))}): {hint[call]}")
+        problems.append(f"{words}: {hint[call]}")
         return []
-    if call == "adapt" and isinstance(numbers[0], tuple | list) and numbers[1] is None:
-        return [Asked(numbers[0], f"adapt({shown(numbers[0])})")]
+    if call == "adapt" and len(given) == 1 and isinstance(given[0], tuple | list):
+        return [Asked(given[0], words)]
     if call == "adapt":
         return _bounds(*numbers)
-    return [Asked(number, f"{call}({shown(number)})") for number in numbers if number is not None]
+    return [Asked(number, words) for number in given]
 
 
 def _bounds(minimum: object, maximum: object) -> list[Asked]:

@@ -90,7 +90,7 @@ _METHODS: Mapping[str, str] = {
 }
 """Methods of Dask's other classes, and what to use instead."""
 _HARDWARE: Mapping[str, str] = {
-    r"gpus?|cuda|nvidia|[abhltv][0-9]{1,3}s?": "GPUs",
+    r"gpus?|cuda|nvidia|[abhlv][0-9]{2,3}s?|[lt]4": "GPUs",
     r"arm|arm64|aarch64": "arm64",
     r"amd|amd64|x86|x86_64": "amd64",
     r"[a-bd-z]pus?": "",

@@ -125,7 +125,7 @@ def fileset(
     uproot_options
         Arguments of `uproot.open`.
     progress
-        Tell on stderr how far it is when it takes more than two seconds.
+        Show how far it is when it takes more than two seconds, in a log on stderr.
 
     Returns
     -------

@@ -124,7 +124,7 @@ def run(
         default those of the variable FACILITY_XCACHE. A file always goes to the same one, and to
         another and then to its origin where that fails.
     progress
-        Tell on stderr how far it is.
+        Show how far it is, and how it ended: a bar in a notebook, else a line on stderr.
     **unknown
         Nothing: arguments of coffea's Runner are answered with what stands for them here.
 

@@ -72,7 +72,7 @@ def write_files(
     level
         Compression level of the codec.
     progress
-        Tell on stderr how far it is when it takes more than two seconds.
+        Show how far it is when it takes more than two seconds, in a log on stderr.
     make
         What generates events; called as `facility.analysis.generate.columns` is. It can be
         pickled, since by it too a file is told from others.

@@ -95,16 +95,19 @@ def test_the_rest_is_answered_with_what_there_is_here(call, words, answer):
 @pytest.mark.parametrize(
     ("call", "numbers", "answer"),
     [
+        ("cluster", (0, 2), "cluster(0, 2): give one number, or a pair to adapt between"),
+        ("cluster", ("big",), "cluster('big'): workers are a number, a pool has a name"),
+        ("adapt", ("big", None), "adapt('big'): workers are a number, a pool has a name"),
         (
-            "cluster",
-            (0, 2),
-            "cluster(0, 2): give one number, or a pair to adapt between, as in clu",
+            "scale",
+            (2, "big"),
+            "scale(2, 'big'): workers are a number, a pool has a name, as in c.s",
         ),
-        ("scale", (2, "big"), "scale(2, 'big'): give one number; that of another pool by its name"),
-        ("adapt", (0, 2, 3), "adapt(0, 2, 3): give two numbers; those of another pool by its name"),
+        ("scale", (2, 3), "scale(2, 3): give one number; that of another pool has its name"),
+        ("adapt", (0, 2, 3), "adapt(0, 2, 3): give two numbers; those of another pool have its"),
     ],
 )
-def test_too_many_numbers(call, numbers, answer):
+def test_numbers_that_are_none_or_too_many(call, numbers, answer):
     (problem,) = understand(call, CONFIG, numbers, {}).problems
     assert problem.startswith(answer)
 
@@ -144,6 +147,7 @@ def pools(**more):
             "no pool 'gpu'; with GPUs there is a100; there ar",
         ),
         (pools(gpu={**POOL, "gpus": 1}), "gpuu", "no pool 'gpuu' (did you mean 'gpu'?); there are"),
+        (pools(a1=POOL), "a2", "there is no pool 'a2'; there are cpu, a1"),
         (pools(), "tpu", "there is no pool 'tpu'; there is only cpu ("),
         (
             pools(far={**POOL, "architecture": "arm64"}),
