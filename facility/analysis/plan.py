@@ -14,6 +14,7 @@ from facility.analysis.fileset import Fileset
 from facility.analysis.rootfile import Inspection
 from facility.analysis.versions import NO_UUID, is_fresh
 from facility.errors import RequestError
+from facility.wording import counted
 
 TOLD = ("dataset", "filename", "treename", "entrystart", "entrystop", "fileuuid")
 """What `events.metadata` has of a chunk, beside the metadata of its dataset."""
@@ -197,10 +198,12 @@ def _check_number(files: Fileset, chunksize: int) -> None:
     number = sum(_pieces(item.events, chunksize) for item in found)
     if number > MOST_CHUNKS:
         largest, events = max(found, key=lambda item: item.events), sum(i.events for i in found)
+        most, least = f"{MOST_CHUNKS:,}", -(-events // MOST_CHUNKS)
         problem = (
-            f"chunksize={chunksize:,} makes {number:,} chunks of {events:,} events, and there may "
-            f"be {MOST_CHUNKS:,}; give at least chunksize={-(-events // MOST_CHUNKS):,} or fewer "
-            f"files (the most events, {largest.events:,}, are in {largest.path})"
+            f"chunksize={chunksize:,} makes {counted(number, 'chunk')} of "
+            f"{counted(events, 'event')}, and there may be {most}; give at least "
+            f"chunksize={least:,} or fewer files (the most events, {largest.events:,}, are in "
+            f"{largest.path})"
         )
         raise RequestError("The run cannot begin", [problem])
 

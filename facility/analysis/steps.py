@@ -9,6 +9,8 @@ from collections.abc import Iterable, Mapping
 from itertools import pairwise
 from typing import Any
 
+from facility.wording import counted
+
 TREE, STEPS = "object_path", "steps"
 
 
@@ -65,8 +67,8 @@ def left_out(told: object, events: int) -> str | None:
     if at == events and len(pairs) == len(set(pairs)):
         return None
     return (
-        f"has {STEPS} that are not all of its {events:,} events once; a run reads files whole, in "
-        f"chunks of its own (chunksize=): give it without {STEPS}"
+        f"has {STEPS} that are not all of its {counted(events, 'event')} once; a run reads files "
+        f"whole, in chunks of its own (chunksize=): give it without {STEPS}"
     )
 
 

@@ -2,6 +2,7 @@
 
 from facility.kubernetes.api import Api
 from facility.kubernetes.kinds import POD
+from facility.wording import counted
 
 LINES = 1000
 FEWER = 4
@@ -35,6 +36,6 @@ def end(api: Api, pod: str, most: int, lines: int = LINES, **params: str | int) 
         lines = max(1, lines // FEWER)
     if whole and text.count("\n") < lines:
         return text
-    cut = "" if whole else f", cut off after {most:,} bytes"
+    cut = "" if whole else f", cut off after {counted(most, 'byte')}"
     told = f"the last {lines:,} lines are" if lines > 1 else "the last line is"
     return f"facility: {told} shown here{cut}\n{text}"
