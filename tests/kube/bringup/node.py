@@ -17,6 +17,8 @@ from tests.kube.bringup.site import Node
 CGROUPS = Path("/sys/fs/cgroup")
 SERVES = "Start streaming server"
 """What containerd says when it begins to serve kubelets."""
+PLUGINS = Path("/var/lib/kubelet/device-plugins/kubelet.sock")
+"""Where each kubelet listens for device plugins, wherever its own folder is."""
 CONTAINERD = """\
 version = 2
 root = "@IMAGES@"
@@ -242,6 +244,14 @@ def start_containerd(node: Node, where: Places, ledger: Ledger, program: Path) -
     ledger.start(f"containerd-{node.name}", command, environment)
 
 
+def born(path: Path) -> int | None:
+    """When a file was made, in nanoseconds since 1970; None where there is none."""
+    try:
+        return path.stat().st_ctime_ns
+    except FileNotFoundError:
+        return None
+
+
 def start_kubelet(node: Node, where: Places, ledger: Ledger, programs: Path) -> None:
     """Start a node's kubelet and kube-proxy, once its containerd answers."""
     folder = where.node(node.name)
@@ -253,6 +263,10 @@ def start_kubelet(node: Node, where: Places, ledger: Ledger, programs: Path) -> 
         ctr(socket, "containers", "rm", *left)
     path = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
     command = [*node.enter, str(programs / "kubelet"), *kubelet(node, where)]
+    before = born(PLUGINS)
     ledger.start(f"kubelet-{node.name}", command, {"PATH": path})
+    # Each removes the socket before it makes its own, and one that finds another's then ends.
+    name = f"kubelet of node {node.name}"
+    ledger.wait(name, lambda: born(PLUGINS) not in (None, before), 30)
     command = [*node.enter, str(programs / "kube-proxy"), f"--config={folder}/proxy.yaml"]
     ledger.start(f"proxy-{node.name}", command, {"PATH": path})
