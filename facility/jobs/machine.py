@@ -251,9 +251,14 @@ def _note(folder: Path, state: State) -> None:
             write_private(folder / RESERVE, bytes(RESERVED))
 
 
+def _of_job(folder: Path) -> list[psutil.Process]:
+    """Find what runs of a job, its Dask cluster too, but for this process."""
+    return with_environment(lambda found: found.get(FOLDER_VARIABLE) == str(folder))
+
+
 def _end(folder: Path) -> None:
-    """End what is left of a job, its Dask cluster too, but for this process."""
-    end(with_environment(lambda found: found.get(FOLDER_VARIABLE) == str(folder)), CLOSE)
+    """End what is left of a job, but for this process."""
+    end(_of_job(folder), CLOSE)
 
 
 def watch(folder: Path) -> None:
