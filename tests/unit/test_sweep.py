@@ -9,7 +9,7 @@ import pytest
 import uproot
 
 from facility.analysis.baskets import Baskets
-from tools.sweep.__main__ import main, root_files, tell
+from tools.sweep.__main__ import died, main, root_files, tell
 from tools.sweep.compare import Account, compare_file
 from tools.sweep.processes import side_by_side
 from tools.sweep.random_trees import compare_random, write
@@ -102,5 +102,5 @@ def test_folders_and_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
 
 
 def test_a_process_that_dies_is_a_difference() -> None:
-    [account] = side_by_side(os._exit, [1, 2], 1)
+    [account] = side_by_side(os._exit, [1, 2], 1, died)
     assert account.different == ["1: a process died of one of these"]

@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # What is known of files from other runs is not to be relied on.
         os.environ["XDG_CACHE_HOME"] = scratch
         if paths:
-            accounts = side_by_side(compare_file, paths, given.processes)
+            accounts = side_by_side(compare_file, paths, given.processes, died)
             accounts = track(accounts, len(paths), "Comparing", unit="files")
         else:
             first = given.seed if given.seed is not None else random.SystemRandom().getrandbits(31)
@@ -55,8 +55,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             seeds: Iterable[int] = takewhile(lambda _: time.monotonic() < ends, count(first))
             if given.cases is not None:
                 seeds = range(first, first + given.cases)
-            accounts = counted(side_by_side(compare_random, seeds, given.processes))
+            accounts = counted(side_by_side(compare_random, seeds, given.processes, died))
         return tell(accounts)
+
+
+def died(names: str) -> Account:
+    """Tell of files that were being compared when a process died."""
+    return Account(different=[f"{names}: a process died of one of these"])
 
 
 def counted(accounts: Iterable[Account]) -> Iterator[Account]:

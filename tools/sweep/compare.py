@@ -125,7 +125,7 @@ def _compare(tree: Tree, parts: Iterable[int], seed: int, account: Account) -> N
     except FilesetError as error:
         if isinstance(theirs, str):
             account.refused += 1
-        elif theirs:  # without events there is nothing to compare
+        else:
             account.refused_by_us += 1
             account.different.append(f"{tree}: coffea reads it, we do not: {error}")
         return
@@ -133,7 +133,7 @@ def _compare(tree: Tree, parts: Iterable[int], seed: int, account: Account) -> N
         account.different.append(f"{tree}: {ours.events:,} events, coffea: {theirs}")
         return
     largest = min(ours.events, LARGEST)
-    sizes = {math.ceil(largest / into) for into in parts} - {0}
+    sizes = {max(1, math.ceil(largest / into)) for into in parts}
     account.in_part += any(ours.events > MOST * size for size in sizes)
     different: Counter[str] = Counter()
     for number, size in enumerate(sorted(sizes, reverse=True)):

@@ -1,4 +1,4 @@
-"""Compare several files at once, each in a process of its own."""
+"""Work on several things at once, each in a process of its own."""
 
 import os
 import threading
@@ -7,32 +7,44 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from itertools import islice
 from multiprocessing import get_context, parent_process
-from typing import Any
+from typing import TypeVar
 
-from tools.sweep.compare import Account
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 def side_by_side(
-    compare: Callable[[Any], Account], items: Iterable[Any], processes: int
-) -> Iterator[Account]:
-    """Compare in several processes; one that dies is a difference too."""
+    work: Callable[[Item], Result],
+    items: Iterable[Item],
+    processes: int,
+    died: Callable[[str], Result],
+) -> Iterator[Result]:
+    """Do some work for each item, and give the results as they come.
+
+    Parameters
+    ----------
+    work
+        A function of a module that can be imported by its name.
+    died
+        Makes the last result of what was at work when a process died.
+    """
     left = iter(items)
-    at_work: dict[Future[Account], Any] = {}
+    at_work: dict[Future[Result], Item] = {}
     with ProcessPoolExecutor(processes, get_context("spawn"), end_with_parent) as pool:
         while True:
-            for item in islice(left, processes - len(at_work)):
-                at_work[pool.submit(compare, item)] = item
-            if not at_work:
-                return
-            done = wait(at_work, return_when=FIRST_COMPLETED).done
             try:
-                yield from [future.result() for future in done]
+                for item in islice(left, processes - len(at_work)):
+                    at_work[pool.submit(work, item)] = item
+                if not at_work:
+                    return
+                done = wait(at_work, return_when=FIRST_COMPLETED).done
+                results = [future.result() for future in done]
             except BrokenProcessPool:
-                names = ", ".join(map(str, at_work.values()))
-                yield Account(different=[f"{names}: a process died of one of these"])
+                yield died(", ".join(map(str, at_work.values())))
                 return
             for future in done:
                 del at_work[future]
+            yield from results
 
 
 def end_with_parent() -> None:

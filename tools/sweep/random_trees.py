@@ -18,7 +18,7 @@ import uproot
 from tools.sweep.compare import Account, compare_file
 
 NUMBERS = ("i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8", "f4", "f8", "?")
-EVENTS = (1, 2, 3, 10, 64, 65, 300, 1_000)
+EVENTS = (0, 1, 2, 3, 10, 64, 65, 300, 1_000)
 STARTS = ("pt", "x_y", "Jets.pt", "Muon_pt", "n", "nMuon", "index", "é", "a b", "_x")
 """What names of branches begin with."""
 NANO = ("run", "luminosityBlock", "event")
