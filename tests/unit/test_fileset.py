@@ -117,14 +117,14 @@ def damaged(path: Path, target: Path) -> Path:
 
 
 @pytest.fixture
-def bad(tmp_path: Path, good: list[Path], real_physlite: Path, rntuple_physlite: Path) -> Path:
+def bad(tmp_path: Path, good: list[Path], real_physlite: Path, real_files: Path) -> Path:
     """Give a folder with one file for each thing that can be wrong."""
     (tmp_path / "empty.root").touch()
     (tmp_path / "text.root").write_text("run,event\n1,2\n" * 10)
     (tmp_path / "header.root").write_bytes(real_physlite.read_bytes()[:15])
     (tmp_path / "truncated.root").write_bytes(real_physlite.read_bytes()[:700_000])
     damaged(good[0], tmp_path / "damaged.root")
-    shutil.copy(rntuple_physlite, tmp_path / "rntuple.root")
+    shutil.copy(real_files / "nano_dy_rntuple.root", tmp_path / "rntuple.root")
     with uproot.recreate(tmp_path / "treeless.root") as file:
         file["title"] = "no tree"
     with uproot.recreate(tmp_path / "other.root") as file:
@@ -142,7 +142,7 @@ PROBLEMS = {
     "header.root": r"is truncated after 15 bytes; copy it again\.",
     "truncated.root": r"is truncated: it holds 700,000 of 1,641,551 bytes; copy it again\.",
     "damaged.root": r"cannot be read as a ROOT file \(.+\)\.",
-    "rntuple.root": r"has no tree 'CollectionTree'; it holds DataHeader, .* and 2 more\.",
+    "rntuple.root": r"has no tree 'CollectionTree'; it holds Events\.",
     "treeless.root": r"has no tree 'CollectionTree'; it holds no trees at all\.",
     "other.root": r"has no tree 'CollectionTree'; it holds reco\.",
     "histogram.root": r"holds 'CollectionTree' as a TH1D, which is not a tree\.",
@@ -182,10 +182,13 @@ def test_skip_with_nothing_left_raises(bad: Path) -> None:
         fileset(bad, on_error="skip")
 
 
-def test_an_rntuple_is_counted(rntuple_physlite: Path) -> None:
-    found = fileset(rntuple_physlite, treename="EventData")
-    assert found.total == 100
-    with pytest.raises(FilesetError, match="it holds .*EventData"):
+def test_an_rntuple_is_counted(real_files: Path) -> None:
+    assert fileset(real_files / "nano_dy_rntuple.root", treename="Events").total == 40
+
+
+def test_an_rntuple_of_physlite_is_counted(rntuple_physlite: Path) -> None:
+    assert fileset(rntuple_physlite, treename="EventData").total == 100
+    with pytest.raises(FilesetError, match="it holds DataHeader, .*EventData.* and 2 more"):
         fileset(rntuple_physlite)
 
 
