@@ -24,7 +24,8 @@ WORKERS_CLOSE = 3.0
 
 async def serve(settings: dict[str, Any]) -> None:
     """Run a scheduler until it closes by itself or is asked to."""
-    os.environ[SETTINGS_VARIABLE] = json.dumps(settings["facility"])
+    own = {**settings["facility"], "folder": settings["folder"]}
+    os.environ[SETTINGS_VARIABLE] = json.dumps(own)
     scheduler = Scheduler(
         protocol="tls",
         host=names.LOOPBACK,

@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 SETTINGS_VARIABLE = "FACILITY_SCHEDULER"
 """Environment variable with the settings as JSON: ``pools`` (a list of `Route`
 fields), ``untagged`` (a list of pool names or null), ``idle_timeout`` and
-``owner_timeout`` (seconds), and ``objects``, what `facility.scheduler.ends` deletes."""
+``owner_timeout`` (seconds), ``objects``, what `facility.scheduler.ends` deletes, and ``folder``,
+for its files, where it has one that is removed with the Dask cluster."""
 
 
 async def dask_setup(scheduler: "Scheduler") -> None:
@@ -62,7 +63,8 @@ async def dask_setup(scheduler: "Scheduler") -> None:
         presence.end()
 
     # Removed below, and not by a finalizer, which would act in forked children too.
-    own = tempfile.mkdtemp(prefix="modules-", dir=dask.config.get("temporary-directory"))
+    parent = settings.get("folder") or dask.config.get("temporary-directory")
+    own = tempfile.mkdtemp(prefix="modules-", dir=parent)
     placed = routed.placed = Placed(Path(own))
 
     def modules(files: dict[str, bytes]) -> None:

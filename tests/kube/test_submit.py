@@ -86,7 +86,7 @@ def test_a_script_is_sent_with_its_credentials_and_has_a_dask_cluster_of_its_own
         *("--", "--more", "x y"),
     )
     assert "of the job mine mine-" in said
-    assert "pool cpu gets 2 workers, as FACILITY_POOLS says, instead of 1" in said
+    assert "pool cpu: 2 workers, as FACILITY_POOLS says, instead of 1 worker" in said
     assert "42 ['--more', 'x y']" in said
     assert said.endswith("proxy the proxy\n"), said
     # What it wrote is in the user's home.

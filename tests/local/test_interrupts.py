@@ -110,6 +110,16 @@ def nothing_is_left(found: list[psutil.Process]) -> bool:
     return not any(map(runs, found)) and not (folder.exists() and list(folder.iterdir()))
 
 
+@pytest.fixture(autouse=True)
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Nothing is left among temporary files either, whatever was killed."""
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    monkeypatch.setenv("TMPDIR", str(folder))
+    yield
+    assert not list(folder.iterdir())
+
+
 @pytest.mark.parametrize(
     "code", [BLOCK, EXIT, AWAITED, THREAD], ids=["block", "exit", "awaited", "thread"]
 )

@@ -231,7 +231,7 @@ CLIENT = """
             try:
                 c.scale(2)
             except ClusterFailedError as error:
-                assert f"it belongs to process {os.getppid()}, " in str(error), error
+                assert f"process {os.getppid()} has it" in str(error), error
             try:
                 client.submit(abs, -1).result()
             except Exception as error:
