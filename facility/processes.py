@@ -83,9 +83,13 @@ def wait(processes: Iterable[psutil.Process], seconds: float) -> list[psutil.Pro
 
 
 def runs(process: psutil.Process) -> bool:
-    """Whether a process runs; one that has ended does not, though nobody took its exit code."""
+    """Whether a process runs; one that has ended does not, though nobody took its exit code.
+
+    As long as one of its threads is about to end, its ports and files are still its own.
+    """
     try:
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+        ended = process.status() == psutil.STATUS_ZOMBIE and process.num_threads() <= 1
+        return process.is_running() and not ended
     except psutil.Error:
         return False
 

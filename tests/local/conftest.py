@@ -1,5 +1,6 @@
 """Tests with real processes: each is marked `local`, and none may leave a process behind."""
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -56,13 +57,17 @@ def no_process_stays_at_the_end(folders_of_this_run: list[str]) -> Iterator[None
     end_and_report(left, "The run")
 
 
+PORT = 18000 + 10 * int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+"""Of hubs that are started again: another process of the tests has others."""
+
+
 @pytest.fixture
 def start_hub(tmp_path: Path) -> Iterator[Callable[..., Hub]]:
     """Start hubs that share one data folder, and end them whatever happens."""
     started: list[Hub] = []
 
     def start(*arguments: str) -> Hub:
-        started.append(Hub(tmp_path / "data", "--port", "18000", *arguments))
+        started.append(Hub(tmp_path / "data", "--port", str(PORT), *arguments))
         return started[-1]
 
     yield start

@@ -15,6 +15,7 @@ from facility.errors import HubError
 from facility.hub import launcher, settings
 from facility.hub.settings import HubSettings
 from facility.hub.stopping import StopRequest
+from tests.local.conftest import PORT
 from tests.local.hub_driver import Hub, Visitor, wait_for
 from tests.local.leaks import command, ended
 
@@ -137,11 +138,11 @@ def test_a_killed_launcher_is_taken_over(start_hub: StartHub):
 def test_a_taken_port_is_named_and_another_used(start_hub: StartHub):
     with socket.socket() as taken:
         taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        taken.bind(("127.0.0.1", 18000))
+        taken.bind(("127.0.0.1", PORT))
         taken.listen()
         hub = start_hub().ready()
-        assert "Port 18000 is taken, using 18001." in hub.output
-        assert hub.address == "http://127.0.0.1:18001/"
+        assert f"Port {PORT} is taken, using {PORT + 1}." in hub.output
+        assert hub.address == f"http://127.0.0.1:{PORT + 1}/"
 
 
 def test_a_port_that_is_lost_while_the_hub_starts(start_hub: StartHub):
