@@ -173,9 +173,9 @@ def test_restarted_workers_are_replaced_and_processes_may_fork(notebook: Noteboo
             client.restart(timeout=120)
             assert not before & set(c.workers), (before, c.workers)
             one = next(name for name, pool in c.workers.items() if pool == "cpu")
-            print(list(client.restart_workers([one], timeout=120).values()))
+            print(list(client.restart_workers([one], timeout=120).values()), flush=True)
             found = client.gather([client.submit(loader, pure=False) for _ in range(3)])
-            print({code for _, code in found}, len({pid for pid, _ in found}))
+            print({code for _, code in found}, len({pid for pid, _ in found}), flush=True)
             if (pid := os.fork()) == 0:
                 sys.exit(3)
             print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
@@ -247,7 +247,6 @@ def test_without_an_operator(notebook: Notebook) -> None:
         hub.run("rollout", "status", "deployment/operator", "--timeout=120s")
     assert "ClusterTimeoutError" in said
     assert "the operator of dask-kubernetes has done nothing in" in said
-    assert "After 15 s" in said
     notebook.gone("without", 30)
 
 

@@ -113,6 +113,16 @@ def test_a_file_of_another_size(tmp_path: Path) -> None:
         process_chunk(chunk, {}, SUM, SETTINGS, "none")
 
 
+def test_a_file_made_of_the_same_description_on_another_machine(tmp_path: Path) -> None:
+    """As samples are that each worker has on a disk of its own: not of the same bytes."""
+    named = uuid.uuid5(uuid.NAMESPACE_OID, "a description")
+    path = write(tmp_path / "data.root", 1, named, OLD)
+    [chunk] = planned(path).chunks
+    os.utime(path, (OLD + 60, OLD + 60))
+    moved = replace(chunk, size=chunk.size + 4)
+    assert result_of(process_chunk(moved, {}, SUM, SETTINGS, "none")[0]) == {"x": 100}
+
+
 # The same file elsewhere.
 
 
