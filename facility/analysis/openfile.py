@@ -18,7 +18,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-from uuid import UUID
 
 import cloudpickle
 from coffea.nanoevents import NanoEventsFactory, PHYSLITESchema
@@ -30,7 +29,7 @@ from facility.analysis.forms import Columns, events_of, form_of, untested
 from facility.analysis.layout import LayoutError
 from facility.analysis.lazytree import VERSIONS, LazyTree, open_lazily
 from facility.analysis.opening import find, open_root
-from facility.analysis.plan import TOLD, Chunk
+from facility.analysis.plan import SAMPLE, TOLD, Chunk
 from facility.analysis.rootfile import is_address
 from facility.analysis.unpickling import Same, Scope
 from facility.analysis.versions import is_changed, version_of
@@ -150,7 +149,7 @@ class OpenFile:
         uuid, size = str(self.directory.file.uuid), int(self.directory.file.fEND)
         if uuid != chunk.uuid:
             yield f"its UUID is {uuid} instead of {chunk.uuid}"
-        if chunk.telling and _is_named(uuid):
+        if chunk.stamp == SAMPLE:
             return
         if size != chunk.size:
             yield f"it has {counted(size, 'byte')} instead of {chunk.size:,}"
@@ -309,17 +308,6 @@ def _identity(chunk: Chunk) -> tuple[object, ...]:
         return chunk.place, chunk.tree, chunk.uuid, chunk.size, chunk.stamp
     status = Path(chunk.place).stat()
     return chunk.place, chunk.tree, chunk.uuid, status.st_ino, status.st_size, status.st_mtime_ns
-
-
-def _is_named(identity: str) -> bool:
-    """Whether a UUID was made of a name, as those of `facility.analysis.sample` are.
-
-    Files that are made of the same description on several machines have it, and the same events,
-    though not the same bytes.
-    """
-    with suppress(ValueError):
-        return UUID(identity).version == 5
-    return False
 
 
 def _otherwise(name: str, tree: Any) -> str:

@@ -7,8 +7,10 @@ import hashlib
 import json
 import secrets
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
+from uuid import UUID
 
 from facility.analysis.fileset import Fileset
 from facility.analysis.rootfile import Inspection
@@ -18,6 +20,8 @@ from facility.wording import counted
 
 TOLD = ("dataset", "filename", "treename", "entrystart", "entrystop", "fileuuid")
 """What `events.metadata` has of a chunk, beside the metadata of its dataset."""
+SAMPLE, SAMPLES = "sample", "/facility/samples/"
+"""Stamp of files whose UUID is made of what they hold, and the folder in which those are."""
 SMALLEST_PART = 1_000
 """Events of a part of a chunk, at least."""
 PARTS = 3
@@ -78,6 +82,8 @@ class Chunk:
     @property
     def identity(self) -> tuple[str, int, str, str]:
         """What the file is, wherever it is read."""
+        if self.stamp == SAMPLE:
+            return self.name or self.path, 0, self.uuid, self.stamp
         return self.name or self.path, self.size, self.uuid, self.stamp
 
     @property
@@ -165,6 +171,8 @@ def plan(files: Fileset, chunksize: int, maxchunks: int | None = None) -> Plan:
             found = files.found[path, tree]
             telling = found.uuid not in useless
             stamp = found.stamp if telling else _certain(found.stamp)
+            if telling and _is_sample(found):
+                stamp = SAMPLE
             for start, stop in ranges(found.events, chunksize, found.cluster):
                 place = (dataset, path, tree, start, stop)
                 identity = (found.uuid, found.size, found.events)
@@ -186,6 +194,16 @@ def _useless(files: Iterable[Inspection]) -> set[str]:
         if first.setdefault(found.uuid, what) != what:
             useless.add(found.uuid)
     return useless
+
+
+def _is_sample(found: Inspection) -> bool:
+    """Whether a file is one of `facility.analysis.sample`, with a UUID made of what it holds.
+
+    Each machine may write its own, with the same events and not the same bytes.
+    """
+    with suppress(ValueError):
+        return SAMPLES in found.path and UUID(found.uuid).version == 5
+    return False
 
 
 def _certain(stamp: str) -> str:

@@ -113,14 +113,19 @@ def test_a_file_of_another_size(tmp_path: Path) -> None:
         process_chunk(chunk, {}, SUM, SETTINGS, "none")
 
 
-def test_a_file_made_of_the_same_description_on_another_machine(tmp_path: Path) -> None:
-    """As samples are that each worker has on a disk of its own: not of the same bytes."""
+def test_samples_are_the_same_wherever_they_are_written(tmp_path: Path) -> None:
+    """Each worker may have its own, on a disk of its own: not of the same bytes."""
     named = uuid.uuid5(uuid.NAMESPACE_OID, "a description")
-    path = write(tmp_path / "data.root", 1, named, OLD)
-    [chunk] = planned(path).chunks
+    path = write(tmp_path / "facility" / "samples" / "data.root", 1, named, OLD)
+    first = planned(path)
     os.utime(path, (OLD + 60, OLD + 60))
-    moved = replace(chunk, size=chunk.size + 4)
+    moved = replace(first.chunks[0], size=first.chunks[0].size + 4)
     assert result_of(process_chunk(moved, {}, SUM, SETTINGS, "none")[0]) == {"x": 100}
+    assert planned(path).hash == first.hash
+    elsewhere = write(tmp_path / "data.root", 1, named, OLD)
+    [chunk] = planned(elsewhere).chunks
+    with pytest.raises(ChunkError, match="has changed since the run began"):
+        process_chunk(replace(chunk, size=chunk.size + 4), {}, SUM, SETTINGS, "none")
 
 
 # The same file elsewhere.
