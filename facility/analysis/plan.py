@@ -83,7 +83,8 @@ class Chunk:
     def identity(self) -> tuple[str, int, str, str]:
         """What the file is, wherever it is read."""
         if self.stamp == SAMPLE:
-            return self.name or self.path, 0, self.uuid, self.stamp
+            # Its folder may lie on a disk of this machine, or pod, alone.
+            return self.path.partition(SAMPLES)[2], 0, self.uuid, self.stamp
         return self.name or self.path, self.size, self.uuid, self.stamp
 
     @property

@@ -122,6 +122,8 @@ def test_samples_are_the_same_wherever_they_are_written(tmp_path: Path) -> None:
     moved = replace(first.chunks[0], size=first.chunks[0].size + 4)
     assert result_of(process_chunk(moved, {}, SUM, SETTINGS, "none")[0]) == {"x": 100}
     assert planned(path).hash == first.hash
+    other = write(tmp_path / "pod" / "facility" / "samples" / "data.root", 1, named)
+    assert planned(other).hash == first.hash
     elsewhere = write(tmp_path / "data.root", 1, named, OLD)
     [chunk] = planned(elsewhere).chunks
     with pytest.raises(ChunkError, match="has changed since the run began"):
