@@ -16,8 +16,8 @@ import numpy as np
 import uproot
 
 from benchmarks import _measure
-from facility.analysis.generate import columns
-from facility.analysis.sample import BASKET_EVENTS, write_files
+from facility.analysis.samples.collisions import columns
+from facility.analysis.samples.physlite_files import BASKET_EVENTS, write_files
 
 UNUSED = 600
 TREE = "CollectionTree"

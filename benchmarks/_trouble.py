@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from facility.analysis.zpeak import ZPeak
+from facility.analysis.samples.zpeak import ZPeak
 
 
 class Trouble(ZPeak):

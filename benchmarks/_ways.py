@@ -52,7 +52,7 @@ def runner(files: list[str], chunksize: int) -> tuple[int, int]:
     from coffea import processor
     from coffea.nanoevents import PHYSLITESchema
 
-    from facility.analysis.zpeak import ZPeak
+    from facility.analysis.samples.zpeak import ZPeak
 
     executor = processor.IterativeExecutor(status=False)
     run = processor.Runner(executor, schema=PHYSLITESchema, chunksize=chunksize, metadata_cache={})
@@ -93,13 +93,13 @@ def processed(
 
     import cloudpickle
 
-    from facility.analysis.chunk import process_chunk
-    from facility.analysis.fileset import fileset
-    from facility.analysis.merge import merge_here
-    from facility.analysis.openfile import Settings
-    from facility.analysis.physlite import PhysliteSchema
-    from facility.analysis.plan import plan
-    from facility.analysis.zpeak import ZPeak
+    from facility.analysis.inputs.fileset import fileset
+    from facility.analysis.inputs.plan import plan
+    from facility.analysis.reading.file_cache import Settings
+    from facility.analysis.reading.physlite import PhysliteSchema
+    from facility.analysis.runner.process_chunk import process_chunk
+    from facility.analysis.runner.reduction import merge_here
+    from facility.analysis.samples.zpeak import ZPeak
 
     work = plan(fileset(files, progress=False), chunksize)
     code, settings = cloudpickle.dumps(ZPeak()), cloudpickle.dumps(Settings(PhysliteSchema))
@@ -118,7 +118,7 @@ def by_hand(files: list[str], chunksize: int) -> tuple[int, int]:
     import numpy as np
     import uproot
 
-    from facility.analysis.kinematics import pair_mass
+    from facility.analysis.samples.kinematics import pair_mass
 
     columns = ("pt", "eta", "phi", "charge")
     events = pairs = 0
@@ -172,7 +172,7 @@ def _prepared(path: str) -> tuple[Any, Any]:
     if path not in _prepared_runs:
         from coffea import processor
 
-        from facility.analysis.physlite import PhysliteSchema
+        from facility.analysis.reading.physlite import PhysliteSchema
 
         executor = processor.IterativeExecutor(status=False)
         run = processor.Runner(executor, schema=PhysliteSchema, metadata_cache={})
@@ -182,7 +182,7 @@ def _prepared(path: str) -> tuple[Any, Any]:
 
 def fixed_new(files: list[str], chunksize: int) -> tuple[int, int]:
     """Do a worker's work on a file that is not open, of a structure that it knows."""
-    from facility.analysis.openfile import close_files
+    from facility.analysis.reading.file_cache import close_files
 
     close_files()
     return fixed_kept(files, chunksize)
@@ -194,11 +194,11 @@ def fixed_kept(files: list[str], chunksize: int) -> tuple[int, int]:
 
     import cloudpickle
 
-    from facility.analysis.chunk import process_chunk
-    from facility.analysis.fileset import fileset
-    from facility.analysis.openfile import Settings
-    from facility.analysis.physlite import PhysliteSchema
-    from facility.analysis.plan import plan
+    from facility.analysis.inputs.fileset import fileset
+    from facility.analysis.inputs.plan import plan
+    from facility.analysis.reading.file_cache import Settings
+    from facility.analysis.reading.physlite import PhysliteSchema
+    from facility.analysis.runner.process_chunk import process_chunk
 
     with nothing_known():
         [chunk] = plan(fileset(files[0], progress=False), 10**6).chunks

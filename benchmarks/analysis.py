@@ -206,7 +206,7 @@ def links(originals: list[Path], folder: Path, count: int) -> Iterator[str]:
 def dask_cluster() -> Iterator[Any]:
     """Start a Dask cluster whose workers are ready to read PHYSLITE."""
     from facility import cluster
-    from facility.analysis import physlite
+    from facility.analysis.reading import physlite
 
     with cluster(WORKERS, wait=WORKERS) as c, c.get_client() as client:
         physlite.prepare(client)
@@ -217,7 +217,7 @@ def analysed(
     way: str, client: Any, files: list[str], chunksize: int, processor: Any = None
 ) -> Outcome:
     """Run one of them; CPU seconds are those of all processes."""
-    from facility.analysis.zpeak import ZPeak
+    from facility.analysis.samples.zpeak import ZPeak
 
     run = facility_run if way == "facility" else coffea_run
     before, clock = sum(cpu_seconds().values()), time.perf_counter()
@@ -238,7 +238,7 @@ def coffea_run(way: str, client: Any, files: list[str], chunksize: int, processo
     """Run coffea's Runner with its DaskExecutor."""
     from coffea import processor as coffea
 
-    from facility.analysis.physlite import PhysliteSchema
+    from facility.analysis.reading.physlite import PhysliteSchema
 
     runner = coffea.Runner(
         coffea.DaskExecutor(client=client, status=False),

@@ -57,7 +57,7 @@ if __name__ == "__main__":
 DASK_COMMANDS = """
 import pathlib, socket, subprocess, sys, tempfile, time
 import distributed
-from facility.certificates import authority, server_files
+from facility.security.certificates import authority, server_files
 if __name__ == "__main__":
     folder = pathlib.Path(tempfile.mkdtemp(dir=sys.argv[1]))
     made = authority()
@@ -99,10 +99,10 @@ if __name__ == "__main__":
 BY_HAND = """
 import asyncio, time
 import distributed
-from facility.adaptive import Bounds
+from facility.request.bounds import Bounds
 from facility.config import load
 from facility.local.backend import LocalBackend
-from facility.request import PoolRequest
+from facility.request.checked_request import PoolRequest
 pools = {"cpu": {"cpu": 1, "memory": "1Gi", "maxWorkers": 2, "default": True}}
 if __name__ == "__main__":
     pool = load({"pools": pools}).default

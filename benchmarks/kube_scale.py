@@ -39,7 +39,7 @@ MANY, FEW = 500, 10
 INNER = """
 import asyncio, json, resource, time
 from facility import cluster
-from facility.kubernetes.kinds import POD
+from facility.kubernetes.client.kinds import POD
 COUNT, ROUNDS = {count}, {rounds}
 c = cluster(cpu=0, nowhere=(0, COUNT), name="scale", timeout=300)
 backend = c._fleet.backend

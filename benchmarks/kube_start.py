@@ -74,13 +74,13 @@ print(json.dumps([first, last, time.perf_counter() - began]))
 
 PODS = """
 import asyncio, time
-from facility.adaptive import Bounds
+from facility.request.bounds import Bounds
 from facility.config import load
-from facility.kubernetes.kinds import POD
+from facility.kubernetes.client.kinds import POD
 from facility.kubernetes.manifests import DaskCluster, worker_pod
-from facility.kubernetes.place import own_pod
-from facility.kubernetes.site import ThisNamespace
-from facility.request import PoolRequest
+from facility.kubernetes.pod_template import own_pod
+from facility.kubernetes.namespace import ThisNamespace
+from facility.request.checked_request import PoolRequest
 
 api, pool = ThisNamespace().api, load().pools["cpu"]
 bare = DaskCluster("{name}", own_pod(api), {{}})

@@ -73,15 +73,15 @@ def account_of(files: list[str], chunksize: int, folder: Path) -> tuple[float, f
     bare, full : float
         CPU seconds of planning, reading, processing and adding; and of everything.
     """
-    from facility.analysis import chunk as chunks
-    from facility.analysis.checkpoint import Checkpoint
-    from facility.analysis.fileset import fileset
-    from facility.analysis.merge import merge_here
-    from facility.analysis.openfile import Settings
-    from facility.analysis.physlite import PhysliteSchema
-    from facility.analysis.plan import plan
-    from facility.analysis.report import Report
-    from facility.analysis.zpeak import ZPeak
+    from facility.analysis.inputs.fileset import fileset
+    from facility.analysis.inputs.plan import plan
+    from facility.analysis.reading.file_cache import Settings
+    from facility.analysis.reading.physlite import PhysliteSchema
+    from facility.analysis.results.report import Report
+    from facility.analysis.runner import process_chunk as chunks
+    from facility.analysis.runner.checkpoint import Checkpoint
+    from facility.analysis.runner.reduction import merge_here
+    from facility.analysis.samples.zpeak import ZPeak
 
     bare, process = 0.0, chunks._processed
 

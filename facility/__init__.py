@@ -8,6 +8,7 @@
 
 from typing import TYPE_CHECKING, Any
 
+from facility import moved
 from facility.errors import (
     ClusterFailedError,
     ClusterTimeoutError,
@@ -23,9 +24,11 @@ from facility.errors import (
 if TYPE_CHECKING:
     from facility.analysis.executor import Executor
     from facility.analysis.run import run
-    from facility.launch import cluster, clusters, pools
+    from facility.deploy.launch import cluster, clusters, pools
 
 __version__ = "0.1.0"
+
+moved.install()
 
 __all__ = [
     "cluster",
@@ -45,9 +48,9 @@ __all__ = [
 ]
 
 _LATER = {
-    "cluster": "facility.launch",
-    "pools": "facility.launch",
-    "clusters": "facility.launch",
+    "cluster": "facility.deploy.launch",
+    "pools": "facility.deploy.launch",
+    "clusters": "facility.deploy.launch",
     "run": "facility.analysis.run",
     "Executor": "facility.analysis.executor",
 }
@@ -63,7 +66,7 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
-    from facility.loading import with_dask
+    from facility.dask_process.loading import with_dask
 
     with with_dask(importing=True):
         module = import_module(_LATER[name])

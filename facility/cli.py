@@ -10,9 +10,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from facility.dask_process.loading import with_dask
 from facility.errors import FacilityError
-from facility.files import is_full, refusal
-from facility.loading import with_dask
+from facility.system.private_files import is_full, refusal
 from facility.wording import counted
 
 if TYPE_CHECKING:
@@ -139,7 +139,7 @@ def build_parser(words: Sequence[str]) -> argparse.ArgumentParser:
     hub = _command(commands, "hub", _hub, "run the hub on this machine")
     if "hub" in words[:1]:
         with _extra("hub"):
-            from facility.hub import launcher
+            from facility.hub.local import launcher
         launcher.add_arguments(hub)
 
     doctor = _command(commands, "doctor", _doctor, "say what is installed and what is missing")
@@ -191,7 +191,7 @@ def _extra(extra: str) -> Iterator[None]:
 
 def _pools(arguments: argparse.Namespace) -> int:
     from facility.config import load
-    from facility.launch import pools
+    from facility.deploy.launch import pools
 
     config = load(arguments.config)
     print(f"Pools from {config.source}:")
@@ -203,7 +203,7 @@ def _clusters(arguments: argparse.Namespace) -> int:
     if arguments.user or arguments.everybody:
         print(_administration().clusters(arguments.user))
         return GOOD
-    from facility import launch
+    from facility.deploy import launch
 
     print(launch.clusters())
     return GOOD
@@ -216,7 +216,7 @@ def _stop(arguments: argparse.Namespace) -> int:
         count = _administration().stop(arguments.user, arguments.name or "")
         print(f"{counted(count, 'Dask cluster is', 'Dask clusters are')} ended.")
         return GOOD
-    from facility import launch
+    from facility.deploy import launch
 
     chosen = [arguments.name]
     if arguments.all:
@@ -276,9 +276,9 @@ def _schema(arguments: argparse.Namespace) -> int:
 
 def _sample(arguments: argparse.Namespace) -> int:
     with _extra("analysis"):
-        from facility.analysis import sample
+        from facility.analysis.samples import physlite_files
 
-        paths = sample.write_files(
+        paths = physlite_files.write_files(
             arguments.out,
             arguments.files,
             arguments.events,
@@ -293,7 +293,7 @@ def _sample(arguments: argparse.Namespace) -> int:
 
 
 def _hub(arguments: argparse.Namespace) -> int:
-    from facility.hub import launcher
+    from facility.hub.local import launcher
 
     return launcher.run(arguments)
 

@@ -10,13 +10,14 @@ from pathlib import Path
 
 from packaging.requirements import Requirement
 
-from facility import daskconfig, names
+from facility import names
 from facility.backend import KUBERNETES, choose_backend, runs_in_pod
 from facility.config import Config, load, names_of
+from facility.dask_process import dask_settings
 from facility.errors import FacilityError
-from facility.files import ELSEWHERE, check_room, free, refusal
-from facility.local.limits import emulated, limits
-from facility.machine import Machine, this_machine
+from facility.local.capacity import emulated, limits
+from facility.system.machine import Machine, this_machine
+from facility.system.private_files import ELSEWHERE, check_room, free, refusal
 from facility.wording import counted
 
 _PURPOSES = {
@@ -159,7 +160,7 @@ def _examine_backend(found: Diagnosis) -> str:
 
 def _examine_namespace(found: Diagnosis) -> None:
     """Ask Kubernetes what `cluster()` would ask first."""
-    from facility.kubernetes.site import ThisNamespace
+    from facility.kubernetes.namespace import ThisNamespace
 
     try:
         found.facts += ThisNamespace().facts()
@@ -188,9 +189,9 @@ def _of_pools(config: Config, machine: Machine) -> list[str]:
 
 def _examine_dask(found: Diagnosis) -> None:
     """Look at what the user has set of Dask."""
-    own = daskconfig.settings()
-    found.missing += daskconfig.problems(own)
-    found.advice += daskconfig.overridden(own)
+    own = dask_settings.settings()
+    found.missing += dask_settings.problems(own)
+    found.advice += dask_settings.overridden(own)
 
 
 def _examine_folders(found: Diagnosis) -> None:
@@ -201,7 +202,7 @@ def _examine_folders(found: Diagnosis) -> None:
         found.missing.append(f"the data folder {data} cannot be written: {problem}")
     if problem := _unwritable(cache, "set XDG_CACHE_HOME to a folder"):
         found.advice.append(f"the cache folder {cache} cannot be written: {problem}")
-    scratch = daskconfig.temporary_directory()
+    scratch = dask_settings.temporary_directory()
     if scratch and scratch.is_dir() and (problem := _unwritable(scratch, "choose a folder")):
         found.missing.append(f"Dask's temporary-directory {scratch} cannot be written: {problem}")
 

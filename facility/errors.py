@@ -113,7 +113,7 @@ class RunError(FacilityError, RuntimeError):
     results
         Sum of what was processed, None where there is nothing.
     report
-        A `facility.analysis.report.Report`.
+        A `facility.analysis.results.report.Report`.
     """
 
     def __init__(self, message: str, results: object, report: object) -> None:

@@ -9,12 +9,12 @@ import cloudpickle
 import numpy as np
 import uproot
 
-from facility.analysis.chunk import ChunkError, process_chunk
-from facility.analysis.fileset import Fileset
-from facility.analysis.openfile import Settings
-from facility.analysis.physlite import PhysliteSchema
-from facility.analysis.plan import plan
-from facility.analysis.zpeak import ZPeak
+from facility.analysis.inputs.fileset import Fileset
+from facility.analysis.inputs.plan import plan
+from facility.analysis.reading.file_cache import Settings
+from facility.analysis.reading.physlite import PhysliteSchema
+from facility.analysis.runner.process_chunk import ChunkError, process_chunk
+from facility.analysis.samples.zpeak import ZPeak
 
 HEADER = 100
 """Bytes of a ROOT file before its first key."""

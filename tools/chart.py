@@ -16,7 +16,7 @@ from typing import Any
 import yaml
 
 from facility.config import json_schema, load
-from facility.hub.kubernetes.values import Values
+from facility.hub.kubernetes.values.model import Values
 from facility.kubernetes.tenant import Release, SharedVolume, release_set
 
 CHART = Path(__file__).resolve().parents[1] / "helm" / "facility"

@@ -1,4 +1,6 @@
-"""Columnar analysis of ATLAS files with coffea: filesets, reading, a Z peak, synthetic samples.
+"""Columnar analysis of ATLAS files with coffea: what users import.
+
+    inputs/ -> runner/ (with reading/ on the workers) -> results/
 
 Nothing is imported here before it is asked for, so that a program pays only for what it uses.
 """
@@ -7,17 +9,49 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from facility.analysis.background import start
-    from facility.analysis.comparison import compare
-    from facility.analysis.goodruns import good_runs
-    from facility.analysis.skim import Skim
+    from facility.analysis.inputs.fileset import fileset
+    from facility.analysis.inputs.good_runs import good_runs
+    from facility.analysis.reading.physlite import PhysliteSchema
+    from facility.analysis.results.comparison import compare
+    from facility.analysis.results.skim import Skim
+    from facility.analysis.samples.kinematics import pair_mass
+    from facility.analysis.samples.peak_fit import fit_peak, plot_peak
+    from facility.analysis.samples.physlite_files import bring_examples, example_files
+    from facility.analysis.samples.search_files import bring_search_files, search_files
+    from facility.analysis.samples.zpeak import ZPeak
 
-__all__ = ["Skim", "compare", "good_runs", "start"]
+__all__ = [
+    "fileset",
+    "good_runs",
+    "start",
+    "Skim",
+    "compare",
+    "PhysliteSchema",
+    "pair_mass",
+    "fit_peak",
+    "plot_peak",
+    "ZPeak",
+    "bring_examples",
+    "example_files",
+    "bring_search_files",
+    "search_files",
+]
 
 _LATER = {
-    "Skim": "facility.analysis.skim",
-    "compare": "facility.analysis.comparison",
-    "good_runs": "facility.analysis.goodruns",
+    "fileset": "facility.analysis.inputs.fileset",
+    "good_runs": "facility.analysis.inputs.good_runs",
     "start": "facility.analysis.background",
+    "Skim": "facility.analysis.results.skim",
+    "compare": "facility.analysis.results.comparison",
+    "PhysliteSchema": "facility.analysis.reading.physlite",
+    "pair_mass": "facility.analysis.samples.kinematics",
+    "fit_peak": "facility.analysis.samples.peak_fit",
+    "plot_peak": "facility.analysis.samples.peak_fit",
+    "ZPeak": "facility.analysis.samples.zpeak",
+    "bring_examples": "facility.analysis.samples.physlite_files",
+    "example_files": "facility.analysis.samples.physlite_files",
+    "bring_search_files": "facility.analysis.samples.search_files",
+    "search_files": "facility.analysis.samples.search_files",
 }
 
 

@@ -9,11 +9,11 @@ from typing import Any
 from distributed import Client
 from distributed.deploy.cluster import Cluster
 
-from facility.analysis.asked import Asked
-from facility.analysis.fileset import Sources
-from facility.analysis.merge import MergeError
-from facility.analysis.report import Report
+from facility.analysis.inputs.fileset import Sources
+from facility.analysis.results.report import Report
 from facility.analysis.run import Prepared, Processor, prepared, run
+from facility.analysis.runner.control import Asked
+from facility.analysis.runner.reduction import MergeError
 from facility.errors import RunError
 
 LOOK = 0.2

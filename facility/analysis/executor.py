@@ -15,20 +15,21 @@ from distributed import Client
 from distributed.deploy.cluster import Cluster
 
 from facility import names
-from facility.analysis import chunk as chunks
-from facility.analysis.arguments import check_place
-from facility.analysis.chunk import ChunkError
-from facility.analysis.delivery import pickled
-from facility.analysis.diary import tell
-from facility.analysis.place import client_of
-from facility.analysis.plan import PARTS, Chunk, Plan
-from facility.analysis.record import Receipt
-from facility.analysis.report import Report
+from facility.analysis.files.chunk import PARTS, Chunk
+from facility.analysis.inputs.plan import Plan
+from facility.analysis.results.record import Receipt
+from facility.analysis.results.report import Report
 from facility.analysis.run import PartialResultsWarning
-from facility.analysis.sums import SumError
-from facility.analysis.tasks import SchedulerLostError
-from facility.analysis.unpickling import Scope
-from facility.analysis.window import Window
+from facility.analysis.runner import process_chunk as chunks
+from facility.analysis.runner.arguments import check_place
+from facility.analysis.runner.chunk_events import tell
+from facility.analysis.runner.client import client_of
+from facility.analysis.runner.distributed_reduction import SumError
+from facility.analysis.runner.loop import Window
+from facility.analysis.runner.process_chunk import ChunkError
+from facility.analysis.runner.tasks import SchedulerLostError
+from facility.analysis.serialization.pickling import pickled
+from facility.analysis.serialization.unpickling import Scope
 from facility.errors import RunError, one_line
 
 READERS = ("coffea.nanoevents", "uproot")

@@ -14,27 +14,29 @@ from coffea.processor import ProcessorABC
 from distributed import Client
 from distributed.deploy.cluster import Cluster
 
-from facility import credentials, names
-from facility.analysis.arguments import check_run
-from facility.analysis.asked import Asked
-from facility.analysis.checkpoint import Checkpoint, CheckpointWarning
-from facility.analysis.chunk import result_of
-from facility.analysis.delivery import pickled
-from facility.analysis.fileset import Fileset, Sources
-from facility.analysis.fileset import fileset as checked
-from facility.analysis.merge import merge_here
-from facility.analysis.openfile import Settings
-from facility.analysis.output import MissingSkimsError, Output
-from facility.analysis.physlite import PhysliteSchema
-from facility.analysis.place import check_paths, client_of
-from facility.analysis.plan import TOLD, Plan, plan
-from facility.analysis.report import Report
-from facility.analysis.rootfile import is_address
-from facility.analysis.sums import SumError
-from facility.analysis.tasks import SchedulerLostError
-from facility.analysis.window import Window
-from facility.analysis.xcache import Caches, caches
+from facility import names
+from facility.analysis.files.chunk import TOLD
+from facility.analysis.files.replicas import Caches, caches
+from facility.analysis.files.rootfile import is_address
+from facility.analysis.inputs.fileset import Fileset, Sources
+from facility.analysis.inputs.fileset import fileset as checked
+from facility.analysis.inputs.plan import Plan, plan
+from facility.analysis.reading.file_cache import Settings
+from facility.analysis.reading.physlite import PhysliteSchema
+from facility.analysis.results.report import Report
+from facility.analysis.runner.arguments import check_run
+from facility.analysis.runner.checkpoint import Checkpoint, CheckpointWarning
+from facility.analysis.runner.client import check_paths, client_of
+from facility.analysis.runner.control import Asked
+from facility.analysis.runner.distributed_reduction import SumError
+from facility.analysis.runner.loop import Window
+from facility.analysis.runner.process_chunk import result_of
+from facility.analysis.runner.reduction import merge_here
+from facility.analysis.runner.skim_folder import MissingSkimsError, Output
+from facility.analysis.runner.tasks import SchedulerLostError
+from facility.analysis.serialization.pickling import pickled
 from facility.errors import RunError, RunInterrupted
+from facility.security import credentials
 
 CHUNKSIZE = 200_000
 """Events of a chunk: reading one costs as much as some ten thousand events."""
@@ -85,7 +87,7 @@ def run(
         nothing that it keeps in itself, its class or globals of the notebook reaches another
         chunk. What workers import by name stays as it is between chunks.
     fileset
-        What `facility.analysis.fileset.fileset` takes or has returned.
+        What `facility.analysis.inputs.fileset.fileset` takes or has returned.
     cluster_or_client
         Where to run; without one a Dask cluster is started, and closed at the end.
     pool

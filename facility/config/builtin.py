@@ -2,7 +2,7 @@
 
 from facility.config.model import Config
 from facility.config.pool import MAX_WORKERS, MIN_MEMORY, Pool
-from facility.machine import Machine
+from facility.system.machine import Machine
 
 BUILTIN_SOURCE = "built-in pools of this machine"
 

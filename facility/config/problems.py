@@ -10,7 +10,7 @@ from pydantic_core import ErrorDetails
 
 from facility.config.shapes import OF_THE_WHOLE
 from facility.errors import nearest
-from facility.machine import architecture_name
+from facility.system.machine import architecture_name
 
 _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = 60

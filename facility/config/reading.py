@@ -13,7 +13,7 @@ from facility.config.model import Config, across_pools, name_problems
 from facility.config.problems import plain, sentences, show
 from facility.config.strict_yaml import MalformedYamlError, read_yaml
 from facility.errors import ConfigError, nearest
-from facility.machine import this_machine
+from facility.system.machine import this_machine
 
 _MAX_BYTES = 2**20
 

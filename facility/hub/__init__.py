@@ -1,1 +1,1 @@
-"""The hub on one machine: JupyterHub, its proxy and notebook servers of one person."""
+"""The hub: JupyterHub on one machine or on Kubernetes, and what runs in users' servers."""

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from facility.backend import LOCAL, choose_backend, runs_in_pod
-from facility.counts import parse
-from facility.jobs.submission import RETRIES, Jobs, submission
+from facility.jobs.request import RETRIES, Jobs, submission
+from facility.request.worker_counts import parse
 
 GOOD, FAILED = 0, 1
 Command = Callable[..., argparse.ArgumentParser]
@@ -61,7 +61,7 @@ def jobs_here() -> Jobs:
     """Return where jobs run: on Kubernetes in a pod, else on this machine."""
     chosen, _ = choose_backend(None, os.environ, runs_in_pod())
     if chosen == LOCAL:
-        from facility.jobs.machine import MachineJobs
+        from facility.jobs.local import MachineJobs
 
         return MachineJobs()
     from facility.jobs.kubernetes import KubernetesJobs
@@ -80,7 +80,7 @@ def _submit(arguments: argparse.Namespace) -> int:
     )
     if pools:
         # Dask takes half a second to import, which only its pools are worth.
-        from facility import launch
+        from facility.deploy import launch
 
         launch.check(pools)
     jobs = jobs_here()

@@ -7,17 +7,19 @@ import re
 import time
 from collections.abc import Iterator
 
-from facility import credentials, names
+from facility import names
 from facility.errors import FacilityError, KubernetesError, RequestError, nearest
 from facility.jobs.manifests import LARGEST, SCRIPT, is_kept, job, job_secret
-from facility.jobs.submission import Submission
-from facility.kubernetes import explain, logs
-from facility.kubernetes.account import pod_account
-from facility.kubernetes.api import Api
-from facility.kubernetes.calls import Call, Object, deletion
-from facility.kubernetes.kinds import EVENT, JOB, POD, SECRET, Kind
-from facility.kubernetes.place import own_pod, read_own_pod
-from facility.logs import LIMIT
+from facility.jobs.request import Submission
+from facility.kubernetes import explain
+from facility.kubernetes.client import pod_logs
+from facility.kubernetes.client.account import pod_account
+from facility.kubernetes.client.api import Api
+from facility.kubernetes.client.calls import Call, Object, deletion
+from facility.kubernetes.client.kinds import EVENT, JOB, POD, SECRET, Kind
+from facility.kubernetes.pod_template import own_pod, read_own_pod
+from facility.security import credentials
+from facility.system.logs import LIMIT
 from facility.table import Table
 from facility.wording import counted
 
@@ -207,7 +209,7 @@ class KubernetesJobs:
         params: dict[str, str | int] = {"timestamps": "true"}
         try:
             if not since:
-                return logs.end(self.api, pod, LIMIT, LINES, **params), False
+                return pod_logs.end(self.api, pod, LIMIT, LINES, **params), False
             params |= {"sinceTime": since, "limitBytes": LIMIT}
             text = str(self.api.now(self.api.reading(POD, pod, "log", **params)))
             return text, len(text.encode()) >= LIMIT

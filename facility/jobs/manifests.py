@@ -5,11 +5,12 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from facility import counts, names
-from facility.jobs.running import GRACE, environment
-from facility.jobs.submission import Submission
+from facility import names
+from facility.jobs.request import Submission
+from facility.jobs.script import GRACE, environment
 from facility.kubernetes.manifests import PYTHON
-from facility.kubernetes.place import Place
+from facility.kubernetes.pod_template import Place
+from facility.request import worker_counts
 
 Manifest = dict[str, Any]
 FOLDER = "/etc/facility/job"
@@ -78,7 +79,7 @@ def job(
     }
     variables = {
         **_variables(own),
-        **environment(submission.name, counts.text(submission.pools)),
+        **environment(submission.name, worker_counts.text(submission.pools)),
         **_credentials(files),
         names.JOB_SETTINGS_VARIABLE: json.dumps(settings),
     }

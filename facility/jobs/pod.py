@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from facility import names
-from facility.jobs.running import Running
+from facility.jobs.script import Running
 
 
 def main() -> int:

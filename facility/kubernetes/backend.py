@@ -9,29 +9,24 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from facility import names
-from facility.certificates import Authority, authority
 from facility.config import Config, Pool
 from facility.errors import ClusterFailedError, KubernetesError, RequestError
-from facility.kubernetes import ends, explain, logs, manifests
-from facility.kubernetes.api import Api
-from facility.kubernetes.belongings import Belongings
-from facility.kubernetes.calls import Call, Object
-from facility.kubernetes.forward import Forward
-from facility.kubernetes.hurry import LOOK, Hurry
-from facility.kubernetes.kinds import (
-    DASK_CLUSTER,
-    EVENT,
-    POD,
-    SECRET,
-    SERVICE,
-)
-from facility.kubernetes.listening import until_it_listens
-from facility.kubernetes.outside import Lease
-from facility.kubernetes.place import Place
-from facility.kubernetes.pods import SETTLE_SECONDS, WorkerPods, is_worker, trimmed
-from facility.kubernetes.software import software
-from facility.logs import SHOWN
-from facility.request import Ended, PoolRequest
+from facility.kubernetes import deletion, explain, manifests
+from facility.kubernetes.client import pod_logs
+from facility.kubernetes.client.api import Api
+from facility.kubernetes.client.calls import Call, Object
+from facility.kubernetes.client.interruptible import LOOK, Hurry
+from facility.kubernetes.client.kinds import DASK_CLUSTER, EVENT, POD, SECRET, SERVICE
+from facility.kubernetes.client.port_forward import Forward
+from facility.kubernetes.lease import Lease
+from facility.kubernetes.pod_template import Place
+from facility.kubernetes.readiness import until_it_listens
+from facility.kubernetes.secret_sync import Belongings
+from facility.kubernetes.worker_pods import SETTLE_SECONDS, WorkerPods, is_worker, trimmed
+from facility.request.checked_request import Ended, PoolRequest
+from facility.security.certificates import Authority, authority
+from facility.system.logs import SHOWN
+from facility.worker.software import software
 
 if TYPE_CHECKING:
     from distributed.security import Security
@@ -139,7 +134,7 @@ class KubernetesBackend:
     async def _make(self, settings: Mapping[str, Any]) -> None:
         if self.lease is not None:
             self._belongs_to(await self.lease.take())
-        objects = ends.as_settings(self._deletions())
+        objects = deletion.as_settings(self._deletions())
         body = manifests.dask_cluster(self.cluster, {**settings, "objects": objects})
         self._resource = await self.api.create(DASK_CLUSTER, body)
         self._created = time.monotonic()
@@ -153,7 +148,7 @@ class KubernetesBackend:
 
     def _deletions(self) -> list[Call]:
         lease = self.lease.deletions() if self.lease is not None else []
-        return [*lease, *ends.deletions(self.api.namespace, self.name)]
+        return [*lease, *deletion.deletions(self.api.namespace, self.name)]
 
     async def _forwarded(self) -> dict[str, Any]:
         """Open ways from outside to the scheduler and its dashboard."""
@@ -267,7 +262,7 @@ class KubernetesBackend:
         pod = self.pods.pod_of(member) if member else next(iter(self._schedulers), None)
         if pod is not None:
             with contextlib.suppress(KubernetesError):
-                return logs.end(self.api, pod, most)
+                return pod_logs.end(self.api, pod, most)
         return self.pods.tail(member or "")
 
     # What is seen.
@@ -341,16 +336,16 @@ class KubernetesBackend:
         if self._created is None:
             # Nothing of that name is ours, but for what was to own it.
             for call in self.lease.deletions() if self.lease is not None else ():
-                await ends.asked(self.api, call)
+                await deletion.asked(self.api, call)
             await self.api.aclose()
             return
         try:
-            asked = asyncio.gather(*(ends.asked(self.api, call) for call in self._deletions()))
+            asked = asyncio.gather(*(deletion.asked(self.api, call) for call in self._deletions()))
             await self._hurry.unless(asked, HURRIED_SECONDS)
             # Only now: where this is cut off, the next call begins again.
             self._created = None
             lease = self.lease.name if self.lease is not None else None
-            await self._hurry.unless(ends.until_gone(self.api, self.cluster, lease))
+            await self._hurry.unless(deletion.until_gone(self.api, self.cluster, lease))
         except KubernetesError as error:
             logger.warning("%s", error)
         finally:
@@ -365,7 +360,7 @@ class KubernetesBackend:
             return
         self._created = None
         try:
-            ends.end_now(self.api, self._deletions())
+            deletion.end_now(self.api, self._deletions())
         except KubernetesError as error:
             logger.warning("%s", error)
 

@@ -8,13 +8,13 @@ from typing import Any
 
 from facility import names
 from facility.config import Pool
-from facility.kubernetes import mounts
-from facility.kubernetes.place import Place
-from facility.kubernetes.received import BELONGINGS_FOLDER
-from facility.outfit import library_settings, resources, spilling
+from facility.kubernetes import volumes as mounts
+from facility.kubernetes.mounted_secret import BELONGINGS_FOLDER
+from facility.kubernetes.pod_template import Place
 from facility.quantity import format_cores, format_memory
-from facility.request import PoolRequest
+from facility.request.checked_request import PoolRequest
 from facility.scheduler import SETTINGS_VARIABLE
+from facility.worker.settings import library_settings, resources, spilling
 
 TLS_FOLDER = "/etc/facility/tls"
 SCRATCH = "/tmp"  # of a container whose other folders are read-only
@@ -108,7 +108,7 @@ def belongings_secret(cluster: DaskCluster, files: Mapping[str, bytes]) -> Manif
     Parameters
     ----------
     files
-        As `facility.kubernetes.belongings` has found them.
+        As `facility.kubernetes.secret_sync` has found them.
     """
     return {
         "apiVersion": "v1",

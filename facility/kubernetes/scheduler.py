@@ -10,8 +10,8 @@ import dask
 from distributed.scheduler import Scheduler
 
 from facility import names
-from facility.daskconfig import OURS
-from facility.serving import look_seldom, serve_scheduler
+from facility.dask_process.dask_settings import OURS
+from facility.dask_process.serving import look_seldom, serve_scheduler
 
 WORKER_TTL = "5 minutes"
 """After which a worker counts as lost whose pod is there and says nothing."""

@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from facility import names
-from facility.kubernetes.listening import until_it_listens
-from facility.kubernetes.received import BELONGINGS_FOLDER, Received
-from facility.kubernetes.software import differences, software
-from facility.processes import started_by
-from facility.signals import keep_signals_from_forks
+from facility.kubernetes.mounted_secret import BELONGINGS_FOLDER, Received
+from facility.kubernetes.readiness import until_it_listens
+from facility.system.processes import started_by
+from facility.system.signals import keep_signals_from_forks
+from facility.worker.software import differences, software
 
 MEMBER_VARIABLE = "FACILITY_MEMBER"
 OTHER_SOFTWARE = 78
@@ -32,14 +32,14 @@ async def serve(
     settings: dict[str, Any], name: str, remarks: list[str], received: Received
 ) -> None:
     """Run a worker until its scheduler is gone or it is asked to leave."""
-    from facility.serving import (
+    from facility.dask_process.serving import (
         WORKER_DASHBOARD,
         asked_to_close,
         close_when_asked,
         dashboard,
         look_seldom,
     )
-    from facility.worker import PoolWorker, leave
+    from facility.worker.pool_worker import PoolWorker, leave
 
     look_seldom()
     worker = PoolWorker(
@@ -94,7 +94,7 @@ def main() -> int:
     received.take()
     import dask
 
-    from facility.daskconfig import OURS
+    from facility.dask_process.dask_settings import OURS
 
     with dask.config.set({**OURS, **settings["dask"]}):
         try:

@@ -12,19 +12,21 @@ from typing import TYPE_CHECKING, Any
 
 from dask.utils import format_bytes
 
-from facility import daskconfig, logs, names
-from facility.certificates import Authority, authority, server_files
+from facility import names
 from facility.config import Pool
+from facility.dask_process import dask_settings
 from facility.errors import ClusterFailedError
-from facility.files import trouble
-from facility.local import family, registry
-from facility.local.child import Child
-from facility.machine import Machine, this_machine
-from facility.outfit import library_settings, resources, spilling
-from facility.processes import end
+from facility.local import process_tree, registry
+from facility.local.process import Child
 from facility.quantity import format_memory
-from facility.request import Ended, PoolRequest
+from facility.request.checked_request import Ended, PoolRequest
+from facility.security.certificates import Authority, authority, server_files
+from facility.system import logs
+from facility.system.machine import Machine, this_machine
+from facility.system.private_files import trouble
+from facility.system.processes import end
 from facility.wording import counted
+from facility.worker.settings import library_settings, resources, spilling
 
 if TYPE_CHECKING:
     from distributed.security import Security
@@ -61,7 +63,7 @@ class LocalBackend:
         self.name = name
         self.machine = machine or this_machine()
         self.authority: Authority = authority()
-        self.folder = registry.create(name, daskconfig.temporary_directory())
+        self.folder = registry.create(name, dask_settings.temporary_directory())
         self.members: dict[str, Member] = {}
         self._scheduler: Child | None = None
         self._address: str | None = None
@@ -99,7 +101,7 @@ class LocalBackend:
             await asyncio.to_thread(child.wait, CLOSE_SECONDS)
             raise ClusterFailedError(
                 f"The scheduler of Dask cluster {self.name!r} did not start: it "
-                f"{child.ended() or 'does not answer'}. {daskconfig.suspects()} "
+                f"{child.ended() or 'does not answer'}. {dask_settings.suspects()} "
                 f"Its log ends with:\n{child.tail()}"
             )
         self._address = answer["address"]
@@ -221,7 +223,7 @@ class LocalBackend:
             if how is not None:
                 del self.members[name]
                 # They have its connections too, without whose end its scheduler misses nothing.
-                end(family.of_worker(self.folder, name, member.child.pid), 0)
+                end(process_tree.of_worker(self.folder, name, member.child.pid), 0)
                 orderly = member.child.closed_orderly
                 found.append(Ended(name, how, "" if orderly else member.child.tail(), orderly))
         return found
@@ -233,7 +235,7 @@ class LocalBackend:
         def stop() -> None:
             self._end(found.values())
             for name, child in found.items():
-                end(family.of_worker(self.folder, name, child.pid), 0)
+                end(process_tree.of_worker(self.folder, name, child.pid), 0)
 
         await asyncio.to_thread(stop)
 
@@ -267,7 +269,7 @@ class LocalBackend:
             self.members.clear()
             if not self.scheduler_closed_orderly():
                 # Else it has seen to what tasks had started.
-                end(family.of_cluster(self.folder), 0)
+                end(process_tree.of_cluster(self.folder), 0)
             if not keep_logs:
                 registry.remove(self.folder)
                 return
@@ -310,7 +312,7 @@ class LocalBackend:
 
     def _child(self, module: str, name: str, environment: Mapping[str, str]) -> Child:
         log = self.folder / registry.LOGS / f"{name}.log"
-        return Child(module, log, {**environment, **family.environment(self.folder, name)})
+        return Child(module, log, {**environment, **process_tree.environment(self.folder, name)})
 
     def _common(self) -> dict[str, Any]:
         return {
@@ -323,7 +325,7 @@ class LocalBackend:
                 **server_files(self.folder),
             },
             "dask": {
-                **daskconfig.OURS,
+                **dask_settings.OURS,
                 **self.authority.configuration(),
                 "temporary-directory": str(self.folder / registry.SCRATCH),
                 # Processes are watched as such. A time to live would take a worker for

@@ -17,7 +17,13 @@ import psutil
 
 from facility import names
 from facility.errors import ClusterFailedError, FacilityError, RequestError, nearest
-from facility.files import PRIVATE_FILE, check_room, make_private, refusal, write_private
+from facility.system.private_files import (
+    PRIVATE_FILE,
+    check_room,
+    make_private,
+    refusal,
+    write_private,
+)
 
 RECORD = "cluster.json"
 LOGS = "logs"

@@ -10,13 +10,14 @@ import dask
 from distributed.scheduler import Scheduler
 from distributed.security import Security
 
-from facility import logs, names
+from facility import names
+from facility.dask_process.serving import leave_at_once, look_seldom, serve_scheduler
 from facility.local import registry
-from facility.local.child import read_settings, write_answer
-from facility.local.family import of_cluster
-from facility.processes import end, wait
+from facility.local.process import read_settings, write_answer
+from facility.local.process_tree import of_cluster
 from facility.scheduler import SETTINGS_VARIABLE
-from facility.serving import leave_at_once, look_seldom, serve_scheduler
+from facility.system import logs
+from facility.system.processes import end, wait
 
 WORKERS_CLOSE = 3.0
 """Seconds in which workers end after their scheduler, with what their tasks have started."""

@@ -8,11 +8,8 @@ from typing import Any, NoReturn
 import dask
 from distributed.security import Security
 
-from facility import logs, names
-from facility.files import private_umask
-from facility.local import family, registry
-from facility.local.child import leave_pipe, read_settings
-from facility.serving import (
+from facility import names
+from facility.dask_process.serving import (
     WORKER_DASHBOARD,
     asked_to_close,
     close_when_asked,
@@ -20,7 +17,11 @@ from facility.serving import (
     leave_at_once,
     look_seldom,
 )
-from facility.worker import PoolWorker, leave
+from facility.local import process_tree, registry
+from facility.local.process import leave_pipe, read_settings
+from facility.system import logs
+from facility.system.private_files import private_umask
+from facility.worker.pool_worker import PoolWorker, leave
 
 
 async def serve(settings: dict[str, Any]) -> None:
@@ -47,7 +48,7 @@ async def serve(settings: dict[str, Any]) -> None:
             await close_when_asked(worker, asked_to_close())
             keep.cancel()
     finally:
-        leave(family.of_worker(folder, settings["name"], os.getpid()))
+        leave(process_tree.of_worker(folder, settings["name"], os.getpid()))
 
 
 def main() -> NoReturn:

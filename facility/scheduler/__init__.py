@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 
 import dask
 
-from facility.placing import Placed
+from facility.module_path import Placed
 from facility.scheduler.demand import demand
-from facility.scheduler.drain import Drain
-from facility.scheduler.presence import Presence
+from facility.scheduler.lifetime import Presence
+from facility.scheduler.retire import Drain
 from facility.scheduler.routing import RoutedScheduler, Routes
 
 if TYPE_CHECKING:

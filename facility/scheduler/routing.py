@@ -26,8 +26,8 @@ from distributed.metrics import time
 from distributed.scheduler import Scheduler, WorkerState
 
 from facility import names
-from facility.placing import Placed
-from facility.scheduler.replacing import ReplacingScheduler, rebind
+from facility.module_path import Placed
+from facility.scheduler.replacement import ReplacingScheduler, rebind
 
 if TYPE_CHECKING:
     from dask.typing import Key

@@ -13,9 +13,9 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from facility.hub.kubernetes.site import read_values
-from facility.hub.kubernetes.tenancy import Site
-from facility.hub.kubernetes.values import Values
+from facility.hub.kubernetes.release import read_values
+from facility.hub.kubernetes.values.model import Values
+from facility.hub.kubernetes.values.tenant_model import Site
 from facility.kubernetes.tenant import release_set
 from tools import chart as generated
 

@@ -15,9 +15,9 @@ from distributed import Client
 
 from facility import cluster
 from facility.analysis import compare
-from facility.analysis.kinematics import pair_mass
-from facility.machine import this_machine
-from facility.pooled import PooledCluster
+from facility.analysis.samples.kinematics import pair_mass
+from facility.deploy.cluster import PooledCluster
+from facility.system.machine import this_machine
 from tests.local.pools import where
 
 pytestmark = [

@@ -16,7 +16,7 @@ import yaml
 
 from facility import names
 from facility.kubernetes.tenant import slug
-from facility.kubernetes.tenant.settings import NAME_LENGTH
+from facility.kubernetes.tenant.model import NAME_LENGTH
 from tests.kube.bringup import site
 from tests.kube.conftest import Kubernetes, until
 from tests.kube.tenancy import SCOPED, with_token

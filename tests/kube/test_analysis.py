@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from facility.analysis.sample import write_files
-from facility.analysis.search import TOP_EXCESS
+from facility.analysis.samples.physlite_files import write_files
+from facility.analysis.samples.search_files import TOP_EXCESS
 from facility.config import Config
 from facility.config.shapes import ClaimSource, Volume
 from tests.kube.notebooks import POOLS, Notebook, facility_of

@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 
 from facility.errors import KubernetesError
-from facility.kubernetes import api as asking
-from facility.kubernetes.account import Account
-from facility.kubernetes.api import Api
-from facility.kubernetes.calls import deletion
+from facility.kubernetes.client import api as asking
+from facility.kubernetes.client.account import Account
+from facility.kubernetes.client.api import Api
+from facility.kubernetes.client.calls import deletion
+from facility.kubernetes.client.kinds import DEPLOYMENT, POD, SECRET
 from facility.kubernetes.explain import refused
-from facility.kubernetes.kinds import DEPLOYMENT, POD, SECRET
 from tests.kube.tenancy import Space, tenant_space
 
 __all__ = ["tenant_space"]

@@ -15,10 +15,11 @@ pytestmark = [pytest.mark.kube, pytest.mark.timeout(500)]
 
 COMPARED = """
     from facility import cluster, run
-    from facility.analysis import compare, physlite
-    from facility.analysis.fileset import fileset
-    from facility.analysis.peak import fit_peak
-    from facility.analysis.zpeak import ZPeak
+    from facility.analysis import compare
+    from facility.analysis.reading import physlite
+    from facility.analysis.inputs.fileset import fileset
+    from facility.analysis.samples.peak_fit import fit_peak
+    from facility.analysis.samples.zpeak import ZPeak
 
     files = fileset("/data/*.root*")
     found = {}

@@ -160,7 +160,7 @@ def test_what_is_partly_granted_says_what_it_got(
             import time
             from facility import cluster
             from facility.errors import ClusterTimeoutError
-            from facility.pooled import PooledCluster
+            from facility.deploy.cluster import PooledCluster
             said = []
             PooledCluster.say = staticmethod(said.append)
             with cluster(gpu=3, name="less", wait=1) as c:
@@ -406,7 +406,7 @@ def test_only_certificates_open_a_scheduler(notebook: Notebook) -> None:
         f"""
         import socket, ssl, tempfile
         from distributed import Client
-        from facility.certificates import authority
+        from facility.security.certificates import authority
         from pathlib import Path
         address = "{address}"
         def refused(address, **how):
@@ -479,7 +479,7 @@ def test_another_software_is_refused_with_the_list(notebook: Notebook) -> None:
         from facility import cluster
         from facility.errors import ClusterFailedError
         from facility.kubernetes import backend
-        from facility.kubernetes.software import software
+        from facility.worker.software import software
         def changed(**packages):
             found = software()
             return {**found, "packages": found["packages"] | packages}

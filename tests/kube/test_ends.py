@@ -62,8 +62,9 @@ def test_ends_without_an_operator(
     started = source.start(
         f"""
     import os, time
-    from facility import cluster, fleet
-    fleet.OWNER_SECONDS = 20.0
+    from facility import cluster
+    from facility.deploy import controller
+    controller.OWNER_SECONDS = 20.0
     {WAIT.format(name=how)}
     c = cluster(cpu=1, name="{how}", wait=1, idle_timeout={idle})
     print("here", flush=True)
@@ -126,8 +127,9 @@ def test_an_evicted_notebook_leaves_nothing(
     started = source.start(
         f"""
     import os, time
-    from facility import cluster, fleet
-    fleet.OWNER_SECONDS = 20.0
+    from facility import cluster
+    from facility.deploy import controller
+    controller.OWNER_SECONDS = 20.0
     {WAIT.format(name=name)}
     c = cluster(cpu=1, name="{name}", wait=1)
     print("here", flush=True)

@@ -15,7 +15,7 @@ pytestmark = [pytest.mark.kube, pytest.mark.timeout(300)]
 WATCHED = """
     import time
     from facility import cluster
-    from facility.pooled import PooledCluster
+    from facility.deploy.cluster import PooledCluster
     said = []
     PooledCluster.say = staticmethod(said.append)
     def until(check):
@@ -129,8 +129,9 @@ def test_a_killed_kernel_leaves_nothing(notebook: Notebook) -> None:
     started = notebook.start(
         """
     import os
-    from facility import cluster, fleet
-    fleet.OWNER_SECONDS = 20.0
+    from facility import cluster
+    from facility.deploy import controller
+    controller.OWNER_SECONDS = 20.0
     c = cluster(cpu=2, name="orphan", wait=2)
     print("here", flush=True)
     os.kill(os.getpid(), 9)

@@ -169,10 +169,10 @@ Z_PEAK = """
 import json
 from coffea import processor
 from dask.distributed import Client
-from facility.analysis import physlite
-from facility.analysis.fileset import fileset
-from facility.analysis.peak import fit_peak
-from facility.analysis.zpeak import ZPeak
+from facility.analysis.reading import physlite
+from facility.analysis.inputs.fileset import fileset
+from facility.analysis.samples.peak_fit import fit_peak
+from facility.analysis.samples.zpeak import ZPeak
 
 def done(dask_worker):
     return dask_worker.state.executed_count
@@ -196,9 +196,9 @@ print(json.dumps(found))
 HERE_ALONE = """
 import json, sys
 from coffea import processor
-from facility.analysis import physlite
-from facility.analysis.fileset import fileset
-from facility.analysis.zpeak import ZPeak
+from facility.analysis.reading import physlite
+from facility.analysis.inputs.fileset import fileset
+from facility.analysis.samples.zpeak import ZPeak
 files = fileset(sys.argv[1] + "/*.root*")
 executor = processor.IterativeExecutor(status=False)
 runner = processor.Runner(executor=executor, schema=physlite.PhysliteSchema, chunksize=5_000)

@@ -7,7 +7,7 @@ import pytest
 
 from facility import names
 from facility.kubernetes.manifests import DaskCluster, dask_cluster
-from facility.kubernetes.place import Place
+from facility.kubernetes.pod_template import Place
 from tests.kube.conftest import Kubernetes, until
 from tests.kube.notebooks import Notebook, notebook
 

@@ -17,9 +17,9 @@ from typing import Any
 import pytest
 
 from facility import names
-from facility.hub.kubernetes.sweep import sweep
-from facility.kubernetes.api import Api
-from facility.kubernetes.kubeconfig import kubeconfig_account
+from facility.hub.kubernetes.tenants.leftovers import sweep
+from facility.kubernetes.client.api import Api
+from facility.kubernetes.client.kubeconfig import kubeconfig_account
 from tests.kube.conftest import until
 from tests.kube.notebooks import KINDS, POOLS, QUOTA
 from tests.kube.tenancy import Space, installed, operator, release, space
@@ -123,8 +123,8 @@ def test_a_lease_owns_everything_and_is_renewed(user: Space, tmp_path: Path) -> 
         """
         import time
         from facility import cluster
-        from facility.kubernetes import outside
-        outside.RENEW_EVERY = 1.0
+        from facility.kubernetes import lease
+        lease.RENEW_EVERY = 1.0
         with cluster(cpu=1, name="leased", wait=1) as c:
             print("here", flush=True)
             time.sleep(15)
@@ -166,8 +166,9 @@ def test_it_ends(user: Space, tmp_path: Path, how: str) -> None:
         tmp_path,
         f"""
         import time
-        from facility import cluster, fleet
-        fleet.OWNER_SECONDS = 15.0
+        from facility import cluster
+        from facility.deploy import controller
+        controller.OWNER_SECONDS = 15.0
         c = cluster(cpu=1, name="ends-{how}", wait=1)
         print("here", flush=True)
         while c.status.name == "running":

@@ -152,7 +152,7 @@ def test_pip_install_user_adds_and_does_not_replace(notebook: Notebook) -> None:
     said = notebook.python(
         """
         import importlib.metadata as metadata
-        from facility.kubernetes.software import software
+        from facility.worker.software import software
         found = software()["packages"]
         print(found["mplhep"] == metadata.version("mplhep") != "99.0")
         print(found["new-of-the-user"], metadata.version("new_of_the_user"))

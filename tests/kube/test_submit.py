@@ -108,7 +108,7 @@ def test_a_script_is_sent_with_its_credentials_and_has_a_dask_cluster_of_its_own
 RESUMED = """
 import glob, json, os, signal, threading, time
 import facility
-from facility.analysis.sample import bring_examples, example_files
+from facility.analysis.samples.physlite_files import bring_examples, example_files
 import cuts_beside
 
 def slow(events):
@@ -155,7 +155,7 @@ def test_a_try_that_is_killed_is_followed_by_one_that_goes_on(notebook: Notebook
 
 STOPPED = """
 import facility, os
-from facility.analysis.sample import bring_examples, example_files
+from facility.analysis.samples.physlite_files import bring_examples, example_files
 
 def slow(events):
     import time

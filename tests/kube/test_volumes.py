@@ -18,12 +18,12 @@ import yaml
 
 from facility import names
 from facility.errors import KubernetesError
-from facility.hub.kubernetes.login import Identity
-from facility.hub.kubernetes.tenants import MANAGER
-from facility.hub.kubernetes.volumes import VolumeError, keep_volumes
-from facility.kubernetes.api import Api
-from facility.kubernetes.kubeconfig import kubeconfig_account
-from facility.kubernetes.place import identity_of
+from facility.hub.kubernetes.pod_identity import Identity
+from facility.hub.kubernetes.tenants.tenants import MANAGER
+from facility.hub.kubernetes.tenants.volumes import VolumeError, keep_volumes
+from facility.kubernetes.client.api import Api
+from facility.kubernetes.client.kubeconfig import kubeconfig_account
+from facility.kubernetes.pod_template import identity_of
 from facility.kubernetes.tenant import SharedVolume, release_set, volume_set
 from tests.kube import tenancy
 from tests.kube.conftest import Kubernetes, until

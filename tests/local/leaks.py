@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 import psutil
 import pytest
 
-from facility.processes import runs
+from facility.system.processes import runs
 
 GRACE = 10.0
 """Seconds in which processes that were told to end may do so."""

@@ -12,16 +12,16 @@ from coffea import processor
 from distributed import Client
 
 from facility import cluster
-from facility.analysis.fileset import Fileset, fileset
-from facility.analysis.physlite import GC_THRESHOLD, PhysliteSchema, prepare
-from facility.analysis.sample import bring_examples, example_files, write_files
-from facility.analysis.zpeak import ZPeak
-from facility.pooled import PooledCluster
+from facility.analysis.inputs.fileset import Fileset, fileset
+from facility.analysis.reading.physlite import GC_THRESHOLD, PhysliteSchema, prepare
+from facility.analysis.samples.physlite_files import bring_examples, example_files, write_files
+from facility.analysis.samples.zpeak import ZPeak
+from facility.deploy.cluster import PooledCluster
 from tests.local.pools import until
 
 SMALL = {"cpu": "500m", "memory": "800Mi", "maxWorkers": 2, "default": True}
 OWN_PROCESSOR = """
-from facility.analysis.zpeak import ZPeak
+from facility.analysis.samples.zpeak import ZPeak
 
 class Higher(ZPeak):
     def __init__(self):

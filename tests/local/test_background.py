@@ -11,9 +11,9 @@ from coffea.processor import ProcessorABC
 import facility
 from facility import RequestError, RunError, RunInterrupted, cluster
 from facility.analysis import start
-from facility.analysis.fileset import Fileset, fileset
-from facility.analysis.sample import write_files
-from facility.pooled import PooledCluster
+from facility.analysis.inputs.fileset import Fileset, fileset
+from facility.analysis.samples.physlite_files import write_files
+from facility.deploy.cluster import PooledCluster
 from tests.local.pools import POOLS, until
 
 EVENTS, CHUNK = 6_000, 200

@@ -15,11 +15,11 @@ from coffea.processor import ProcessorABC
 
 import facility
 from facility import FilesetError, RunError, cluster
-from facility.analysis.fileset import Fileset, SkippedFilesWarning, fileset
+from facility.analysis.inputs.fileset import Fileset, SkippedFilesWarning, fileset
 from facility.analysis.run import PartialResultsWarning
-from facility.analysis.sample import write_files
-from facility.analysis.zpeak import ZPeak
-from facility.pooled import PooledCluster
+from facility.analysis.samples.physlite_files import write_files
+from facility.analysis.samples.zpeak import ZPeak
+from facility.deploy.cluster import PooledCluster
 from tests.truncation import forty
 
 SMALL = {"cpu": "100m", "memory": "600Mi", "maxWorkers": 4}

@@ -17,10 +17,10 @@ import rucio.common.config
 
 import facility
 from facility import FilesetError, names
-from facility.analysis import fileset as filesets
-from facility.analysis.dids import is_did
-from facility.analysis.fileset import fileset
-from facility.analysis.sample import write_files
+from facility.analysis.inputs import fileset as filesets
+from facility.analysis.inputs.fileset import fileset
+from facility.analysis.inputs.rucio_dids import is_did
+from facility.analysis.samples.physlite_files import write_files
 from tests.local.recorded import Answer, Recorded, recorded
 from tests.local.xrootd_servers import ORIGIN, Server
 
@@ -244,7 +244,7 @@ def test_without_a_configuration_servers_of_atlas_are_asked(
         monkeypatch.delenv(name, raising=False)
     rucio.common.config.clean_cached_config()
     ours = {"rucio_host": rucio_server.address, "auth_host": rucio_server.address}
-    monkeypatch.setattr("facility.analysis.dids.ATLAS", ours)
+    monkeypatch.setattr("facility.analysis.inputs.rucio_dids.ATLAS", ours)
     monkeypatch.setattr("rucio.client.baseclient.BaseClient.TOKEN_PATH_PREFIX", f"{tmp_path}/t-")
     assert fileset(DID).total == 3 * EVENTS
     # Where there is a token alone, Rucio gets that.

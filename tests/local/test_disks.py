@@ -12,12 +12,13 @@ from pathlib import Path
 import pytest
 from distributed import Client, get_worker
 
-from facility import cluster, logs, names
+from facility import cluster, names
 from facility.cli import main
-from facility.hub.settings import prepare_folder
-from facility.jobs import machine
+from facility.deploy.cluster import PooledCluster
+from facility.hub.local.settings import prepare_folder
+from facility.jobs import local
 from facility.local import registry
-from facility.pooled import PooledCluster
+from facility.system import logs
 from tests.disks import run_on_small_disk
 from tests.local.pools import POOLS, until
 
@@ -41,7 +42,7 @@ BEGIN = """
 import sys
 from contextlib import redirect_stderr
 from facility import cluster
-from facility.certificates import authority
+from facility.security.certificates import authority
 from facility.cli import main
 from facility.errors import FacilityError
 from facility.names import certificates_folder, data_folder
@@ -219,7 +220,7 @@ def test_a_jobs_log_is_followed_though_it_is_shortened(
     assert main(["submit", str(script), "--name", "long", "--follow"]) == 0
     followed = capfd.readouterr().out
     assert followed.endswith("the end\n")
-    assert (names.jobs_folder() / "long" / machine.LOG).stat().st_size <= logs.LIMIT
+    assert (names.jobs_folder() / "long" / local.LOG).stat().st_size <= logs.LIMIT
     assert main(["jobs", "log", "long"]) == 0
     told = capfd.readouterr().out
     assert told.startswith("facility: the first ")
@@ -243,7 +244,7 @@ import os
 os.umask(0)
 import facility
 from facility.analysis import Skim
-from facility.analysis.sample import write_files
+from facility.analysis.samples.physlite_files import write_files
 from facility.cli import main
 from tests.local.pools import POOLS
 

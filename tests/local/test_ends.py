@@ -21,18 +21,12 @@ from distributed.core import Status
 from distributed.diagnostics.plugin import Environ, PipInstall, UploadDirectory
 
 import facility
-from facility import (
-    ClusterFailedError,
-    ClusterTimeoutError,
-    FacilityError,
-    RequestError,
-    cluster,
-    fleet,
-)
-from facility.launch import stop
+from facility import ClusterFailedError, ClusterTimeoutError, FacilityError, RequestError, cluster
+from facility.deploy import controller
+from facility.deploy.cluster import PooledCluster
+from facility.deploy.launch import stop
 from facility.local import registry
-from facility.local.child import Child
-from facility.pooled import PooledCluster
+from facility.local.process import Child
 from tests.local.leaks import ended
 from tests.local.pools import POOLS, SMALL, count_and_sleep, executions, until, where
 
@@ -97,9 +91,9 @@ def unowned(dask_scheduler: Any) -> float:
 OWNER_SECONDS = 2
 BODY = """
     import os, time
-    import facility.fleet
+    import facility.deploy.controller
     from facility import cluster
-    facility.fleet.OWNER_SECONDS = 2
+    facility.deploy.controller.OWNER_SECONDS = 2
     if __name__ == "__main__":
         c = cluster(1)
         client = c.get_client() if CLIENT else None
@@ -139,7 +133,7 @@ def test_a_client_keeps_what_its_owner_left(tmp_path: Path) -> None:
     process = script(tmp_path, body(client=False, seconds=1000))
     found = pids(process)
     record = registry.records()[0]
-    from facility.certificates import authority
+    from facility.security.certificates import authority
 
     with Client(record.address, security=authority().security()) as client:
         process.kill()
@@ -319,7 +313,7 @@ def test_workers_that_come_too_late_leave_nothing(tmp_path: Path) -> None:
 @pytest.fixture
 def patient(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """What asks a scheduler that has ended would ask for longer than a test may take."""
-    monkeypatch.setattr(fleet, "ANSWER_SECONDS", 1000.0)
+    monkeypatch.setattr(controller, "ANSWER_SECONDS", 1000.0)
     with dask.config.set({"distributed.comm.timeouts.connect": "1000s"}):
         yield
 
@@ -342,14 +336,14 @@ def test_an_end_while_workers_are_awaited_is_told(tmp_path: Path, patient: None)
 
 
 def test_an_end_between_the_first_calls_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    connect = fleet.Fleet._connect
+    connect = controller.Fleet._connect
 
-    async def connect_and_end(self: fleet.Fleet, address: str) -> None:
+    async def connect_and_end(self: controller.Fleet, address: str) -> None:
         await connect(self, address)
         await asyncio.to_thread(stop, "brief")
 
-    monkeypatch.setattr(fleet.Fleet, "_connect", connect_and_end)
-    monkeypatch.setattr(fleet, "ANSWER_SECONDS", 2.0)
+    monkeypatch.setattr(controller.Fleet, "_connect", connect_and_end)
+    monkeypatch.setattr(controller, "ANSWER_SECONDS", 2.0)
     with pytest.raises(ClusterFailedError, match="It ended while it started: .*asked to close"):
         cluster(1, config=POOLS, name="brief")
     assert not registry.records()

@@ -13,10 +13,10 @@ from coffea import processor
 
 import facility
 from facility import RequestError, RunError, cluster
-from facility.analysis.physlite import PhysliteSchema
+from facility.analysis.reading.physlite import PhysliteSchema
 from facility.analysis.run import PartialResultsWarning
-from facility.analysis.sample import write_files
-from facility.pooled import PooledCluster
+from facility.analysis.samples.physlite_files import write_files
+from facility.deploy.cluster import PooledCluster
 
 SMALL = {"cpu": "100m", "memory": "600Mi", "maxWorkers": 2}
 POOLS = {"pools": {"cpu": {**SMALL, "default": True}}}

@@ -15,12 +15,13 @@ import pytest
 from distributed import Client
 from distributed.core import Status
 
-from facility import adaptive, cluster
-from facility.adaptive import Bounds
+from facility import cluster
+from facility.deploy import adaptive
+from facility.deploy.cluster import PooledCluster
 from facility.errors import ClusterFailedError, RequestError
-from facility.hub.panel import described
-from facility.machine import this_machine
-from facility.pooled import PooledCluster
+from facility.hub.user_server.dask_panel import described
+from facility.request.bounds import Bounds
+from facility.system.machine import this_machine
 from tests.local.pools import POOLS, SMALL, until, where
 
 

@@ -12,11 +12,11 @@ import pytest
 
 from benchmarks import _processes
 from facility.cli import main
-from facility.hub import stopping
-from facility.hub.lock import only_one
-from facility.jobs import machine
+from facility.hub.local import stopping
+from facility.hub.local.lock import only_one
+from facility.jobs import local
 from facility.local.registry import Record
-from facility.processes import with_environment
+from facility.system.processes import with_environment
 from tests.kube.bringup.process import Process, start_time
 from tests.local import leaks
 from tests.local.pools import until
@@ -99,10 +99,10 @@ def test_a_job_that_is_stopped(
     monkeypatch.chdir(tmp_path)
     Path("script.py").write_text("import time; print('here', flush=True); time.sleep(600)")
     assert main(["submit", "script.py", "--name", "mine"]) == 0
-    jobs = machine.MachineJobs()
+    jobs = local.MachineJobs()
     folder = jobs._find("mine")
-    until(lambda: "here" in (folder / machine.LOG).read_text())
-    watcher, terminate = machine._read(folder).pid, psutil.Process.terminate
+    until(lambda: "here" in (folder / local.LOG).read_text())
+    watcher, terminate = local._read(folder).pid, psutil.Process.terminate
 
     def late(process: psutil.Process) -> None:
         if process.pid == watcher:
@@ -113,7 +113,7 @@ def test_a_job_that_is_stopped(
     monkeypatch.setattr(psutil.Process, "terminate", late)
     assert main(["jobs", "stop", "mine"]) == 0
     assert "Traceback" not in capfd.readouterr().err
-    left = with_environment(lambda found: found.get(machine.FOLDER_VARIABLE) == str(folder))
+    left = with_environment(lambda found: found.get(local.FOLDER_VARIABLE) == str(folder))
     assert left == []
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import psutil
 import pytest
 
-from facility.logs import LIMIT
+from facility.system.logs import LIMIT
 from tests.local.hub_driver import COMMAND, ROOT, Hub, Visitor, wait_for
 
 pytestmark = pytest.mark.timeout(400)

@@ -12,9 +12,9 @@ import pytest
 import websocket
 
 from facility.errors import HubError
-from facility.hub import launcher, settings
-from facility.hub.settings import HubSettings
-from facility.hub.stopping import StopRequest
+from facility.hub.local import launcher, settings
+from facility.hub.local.settings import HubSettings
+from facility.hub.local.stopping import StopRequest
 from tests.local.conftest import PORT
 from tests.local.hub_driver import Hub, Visitor, wait_for
 from tests.local.leaks import command, ended

@@ -17,7 +17,7 @@ import psutil
 import pytest
 
 from facility import names
-from facility.processes import runs
+from facility.system.processes import runs
 from tests.local.pools import until
 
 BEGIN = """
@@ -138,7 +138,7 @@ def test_ctrl_c_again_cuts_no_end_off(tmp_path: Path, code: str) -> None:
 STARTING = """
     if __name__ == "__main__":
         def tell():
-            from facility import exits
+            from facility.deploy import exits
             while not (left := [fleet.backend for fleet in exits._living if fleet.backend.members]):
                 time.sleep(0.01)
             pids = [m.child.pid for m in left[0].members.values()]

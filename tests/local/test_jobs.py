@@ -12,10 +12,10 @@ import psutil
 import pytest
 
 from facility import names
-from facility.analysis.sample import write_files
+from facility.analysis.samples.physlite_files import write_files
 from facility.cli import main
-from facility.jobs import machine
-from facility.processes import with_environment
+from facility.jobs import local
+from facility.system.processes import with_environment
 from tests.local.pools import until
 
 POOLS = json.dumps(
@@ -38,17 +38,17 @@ def script(text: str) -> str:
 
 
 def state(name: str) -> Any:
-    return json.loads((names.jobs_folder() / name / machine.STATE).read_text())
+    return json.loads((names.jobs_folder() / name / local.STATE).read_text())
 
 
 def of_job(name: str) -> list[psutil.Process]:
     """What runs of a job."""
     folder = str(names.jobs_folder() / name)
-    return with_environment(lambda found: found.get(machine.FOLDER_VARIABLE) == folder)
+    return with_environment(lambda found: found.get(local.FOLDER_VARIABLE) == folder)
 
 
 def log(name: str) -> str:
-    return (names.jobs_folder() / name / machine.LOG).read_text()
+    return (names.jobs_folder() / name / local.LOG).read_text()
 
 
 def test_it_runs_with_the_workers_that_the_command_names(
@@ -161,7 +161,7 @@ def test_a_job_that_nobody_watches_any_more_is_told_and_can_be_ended(
     assert main(["submit", "script.py", "--name", "lost"]) == 0
     until(lambda: "here" in log("lost"))
     psutil.Process(state("lost")["pid"]).kill()
-    until(lambda: "lost with its process" in str(machine.MachineJobs().table()))
+    until(lambda: "lost with its process" in str(local.MachineJobs().table()))
     assert len(of_job("lost")) == 1
     assert main(["jobs", "stop", "lost"]) == 0
     until(lambda: not of_job("lost"))
@@ -174,7 +174,7 @@ def test_ctrl_c_while_it_is_followed_leaves_it_alone(
     script("import time\nfor i in range(40):\n    print('line', i)\n    time.sleep(0.1)")
 
     def interrupt() -> None:
-        until(lambda: (names.jobs_folder() / "on" / machine.LOG).exists() and "line 3" in log("on"))
+        until(lambda: (names.jobs_folder() / "on" / local.LOG).exists() and "line 3" in log("on"))
         os.kill(os.getpid(), signal.SIGINT)
 
     killer = threading.Thread(target=interrupt)
@@ -182,7 +182,7 @@ def test_ctrl_c_while_it_is_followed_leaves_it_alone(
     assert main(["submit", "script.py", "--name", "on", "--follow"]) == 0
     killer.join()
     assert "job on goes on" in capfd.readouterr().err
-    until(lambda: machine.MachineJobs().succeeded("on") is True)
+    until(lambda: local.MachineJobs().succeeded("on") is True)
     assert "line 39" in log("on")
 
 
@@ -200,6 +200,6 @@ def test_what_cannot_begin_is_told_at_once(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     script("print()")
-    monkeypatch.setattr(machine, "STATE", "other.json")  # which its watcher does not look for
+    monkeypatch.setattr(local, "STATE", "other.json")  # which its watcher does not look for
     assert main(["submit", "script.py", "--name", "early"]) == 1
     assert "could not begin" in capfd.readouterr().err

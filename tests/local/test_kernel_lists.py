@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import requests
 
-from facility.hub.environment import jupyter
+from facility.hub.user_server.environment import jupyter
 from tests.local.hub_driver import ROOT, wait_for
 
 CONFIGURATION = """

@@ -12,10 +12,10 @@ import pytest
 
 import facility
 from facility import RunError, cluster
-from facility.analysis.fileset import Fileset, fileset
+from facility.analysis.inputs.fileset import Fileset, fileset
 from facility.analysis.run import PartialResultsWarning
-from facility.analysis.sample import write_files
-from facility.pooled import PooledCluster
+from facility.analysis.samples.physlite_files import write_files
+from facility.deploy.cluster import PooledCluster
 
 SMALL = {"cpu": "100m", "memory": "600Mi", "maxWorkers": 2}
 POOLS = {"pools": {"cpu": {**SMALL, "default": True}}}

@@ -10,8 +10,8 @@ import pytest
 from nbclient import NotebookClient
 from nbformat import NotebookNode
 
-from facility.analysis.sample import write_files
-from facility.analysis.search import TOP_EXCESS
+from facility.analysis.samples.physlite_files import write_files
+from facility.analysis.samples.search_files import TOP_EXCESS
 
 NOTEBOOKS = sorted((Path(__file__).parents[2] / "notebooks").glob("*.ipynb"))
 MOST_LINES = 12
@@ -137,7 +137,7 @@ def test_small_search(tmp_path: Path) -> None:
 
 
 METER = """
-from facility.analysis.progress import Meter
+from facility.analysis.run_progress import Meter
 meter = Meter(1_000)
 meter.line.began -= 10
 meter.tell(100, 100, 10**9, 0, 4)

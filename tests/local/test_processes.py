@@ -16,8 +16,8 @@ from distributed import Client
 from distributed.core import Status
 
 from facility import cluster
-from facility.pooled import PooledCluster
-from facility.processes import runs
+from facility.deploy.cluster import PooledCluster
+from facility.system.processes import runs
 from tests.local.pools import POOLS, until
 
 

@@ -10,7 +10,7 @@ import pytest
 from distributed import Client, wait
 
 from facility import RequestError, cluster
-from facility.pooled import PooledCluster, RoutingWarning
+from facility.deploy.cluster import PooledCluster, RoutingWarning
 from tests.local.pools import POOLS, count_and_sleep, executions, until, where
 
 

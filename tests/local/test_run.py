@@ -27,14 +27,14 @@ from hist import axis as axes
 
 import facility
 from facility import FilesetError, RequestError, RunError, cluster
-from facility.analysis.checkpoint import CheckpointWarning
-from facility.analysis.fileset import Fileset, SkippedFilesWarning, fileset
-from facility.analysis.physlite import PhysliteSchema
-from facility.analysis.plan import TOLD
+from facility.analysis.files.chunk import TOLD
+from facility.analysis.inputs.fileset import Fileset, SkippedFilesWarning, fileset
+from facility.analysis.reading.physlite import PhysliteSchema
 from facility.analysis.run import MetadataWarning, PartialResultsWarning, PlainReadingWarning
-from facility.analysis.sample import write_files
-from facility.analysis.zpeak import ZPeak
-from facility.pooled import PooledCluster
+from facility.analysis.runner.checkpoint import CheckpointWarning
+from facility.analysis.samples.physlite_files import write_files
+from facility.analysis.samples.zpeak import ZPeak
+from facility.deploy.cluster import PooledCluster
 from tests.local.pools import executions, until
 
 SMALL = {"cpu": "100m", "memory": "600Mi", "maxWorkers": 4}
@@ -611,7 +611,7 @@ def test_a_checkpoint_on_a_disk_that_fills_up(
 STOPPED = """
 import sys, time, warnings
 import facility
-from facility.analysis.fileset import fileset
+from facility.analysis.inputs.fileset import fileset
 
 def slow(events):
     import time

@@ -11,8 +11,9 @@ import pytest
 from dask import dataframe as dd
 from distributed import Client, wait
 
-from facility import RequestError, adaptive, cluster
-from facility.pooled import PooledCluster
+from facility import RequestError, cluster
+from facility.deploy import adaptive
+from facility.deploy.cluster import PooledCluster
 from tests.local.pools import (
     POOLS,
     SMALL,

@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 
 from facility import cluster
-from facility.analysis.search import bring_search_files, search_files
+from facility.analysis.samples.search_files import bring_search_files, search_files
 from tests.local.pools import POOLS
 
 SCALE = 0.01

@@ -13,7 +13,7 @@ import pytest
 from distributed import Client
 
 from facility import ClusterFailedError, cluster, names
-from facility.certificates import authority, server_files
+from facility.security.certificates import authority, server_files
 from tests.local.pools import POOLS
 
 THEIRS = {

@@ -21,10 +21,10 @@ from distributed import Client, LocalCluster
 import facility
 from facility import RequestError, RunError, RunInterrupted, cluster
 from facility.analysis import Skim
-from facility.analysis.fileset import Fileset, fileset
+from facility.analysis.inputs.fileset import Fileset, fileset
 from facility.analysis.run import PartialResultsWarning
-from facility.analysis.sample import write_files
-from facility.pooled import PooledCluster
+from facility.analysis.samples.physlite_files import write_files
+from facility.deploy.cluster import PooledCluster
 from tests.local.pools import until
 
 POOLS = {"pools": {"cpu": {"cpu": "100m", "memory": "900Mi", "maxWorkers": 4, "default": True}}}

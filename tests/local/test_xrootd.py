@@ -19,12 +19,12 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 import facility
 from facility import FilesetError, RequestError, RunError, cluster, names
-from facility.analysis import fileset as filesets
-from facility.analysis.fileset import fileset
-from facility.analysis.sample import write_files
-from facility.analysis.xcache import caches, places
-from facility.analysis.zpeak import ZPeak
-from facility.pooled import PooledCluster
+from facility.analysis.files.replicas import caches, places
+from facility.analysis.inputs import fileset as filesets
+from facility.analysis.inputs.fileset import fileset
+from facility.analysis.samples.physlite_files import write_files
+from facility.analysis.samples.zpeak import ZPeak
+from facility.deploy.cluster import PooledCluster
 from tests.local.pools import until
 from tests.local.xrootd_servers import CACHE, ORIGIN, Server, free_port
 

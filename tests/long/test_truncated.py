@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from facility.analysis.fileset import fileset
-from facility.analysis.rootfile import inspect
+from facility.analysis.files.rootfile import inspect
+from facility.analysis.inputs.fileset import fileset
 from tests.truncation import around, baskets, keys, read, told_or_whole
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(3600)]

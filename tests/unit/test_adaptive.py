@@ -1,6 +1,7 @@
 """Demand of a pool -> target of a pool."""
 
-from facility.adaptive import DOWN_AFTER, Bounds, Demand, Follower, desired
+from facility.deploy.adaptive import Demand, Follower, desired
+from facility.request.bounds import DOWN_AFTER, Bounds
 
 
 def test_nothing_to_do():

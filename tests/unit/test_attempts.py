@@ -22,12 +22,12 @@ from coffea.nanoevents import BaseSchema
 from hist import Hist
 from hist import axis as axes
 
-from facility.analysis import chunk as chunks
-from facility.analysis import lazytree, openfile
-from facility.analysis.chunk import ChunkError, process_chunk, result_of
-from facility.analysis.openfile import Settings, open_file
-from facility.analysis.plan import Chunk
-from facility.analysis.unpickling import LITTER, Litter, Scope
+from facility.analysis.files.chunk import Chunk
+from facility.analysis.reading import file_cache, lazy_tree
+from facility.analysis.reading.file_cache import Settings, open_file
+from facility.analysis.runner import process_chunk as chunks
+from facility.analysis.runner.process_chunk import ChunkError, process_chunk, result_of
+from facility.analysis.serialization.unpickling import LITTER, Litter, Scope
 
 EVENTS, CHUNKS = 100, 4
 SETTINGS = bytes(cloudpickle.dumps(Settings(BaseSchema)))
@@ -36,7 +36,7 @@ SETTINGS = bytes(cloudpickle.dumps(Settings(BaseSchema)))
 @pytest.fixture(autouse=True)
 def no_file_stays_open() -> Iterator[None]:
     yield
-    openfile.close_files()
+    file_cache.close_files()
 
 
 @pytest.fixture
@@ -159,7 +159,7 @@ def test_each_attempt_begins_anew(parts: list[Chunk], code: str) -> None:
         try:
             return [processed(run, part)["n"] for _ in range(3)]
         finally:
-            openfile.close_files()
+            file_cache.close_files()
 
     with ThreadPoolExecutor(CHUNKS) as threads:
         assert list(threads.map(work, parts)) == [[25] * 3] * CHUNKS
@@ -167,7 +167,7 @@ def test_each_attempt_begins_anew(parts: list[Chunk], code: str) -> None:
 
 def test_the_plain_way_begins_anew_too(parts: list[Chunk], monkeypatch: pytest.MonkeyPatch) -> None:
     """A processor has begun when its chunk is found not to be read well."""
-    read = lazytree.read_object_any
+    read = lazy_tree.read_object_any
 
     def wrongly(chunk: Any, cursor: Any, *more: Any) -> Any:
         found = read(chunk, cursor, *more)
@@ -187,8 +187,8 @@ analysis = Counting()
 """
     run = bytes(cloudpickle.dumps(notebook(code).analysis))
     processed(run, parts[1], {"list": []})
-    openfile.close_files()
-    monkeypatch.setattr(lazytree, "read_object_any", wrongly)
+    file_cache.close_files()
+    monkeypatch.setattr(lazy_tree, "read_object_any", wrongly)
     packed, receipt = process_chunk(parts[0], {"list": []}, run, SETTINGS, "none")
     assert receipt.plainly == "x was not read where it is"
     assert result_of(packed) == {"n": 3, "x": 300.0}

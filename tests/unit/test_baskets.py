@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import uproot
 
-from facility.analysis.baskets import VECTOR, Baskets, _Basket, _Kind, _lists
+from facility.analysis.reading.baskets import VECTOR, Baskets, _Basket, _Kind, _lists
 
 NUMBERS = ("i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8", "f4", "f8", "?")
 CODECS = {

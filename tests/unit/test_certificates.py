@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
-from facility.certificates import CERTIFICATE_DAYS, authority
 from facility.errors import FacilityError
+from facility.security.certificates import CERTIFICATE_DAYS, authority
 
 
 def test_made_once_and_for_the_user_alone(tmp_path: Path):

@@ -16,7 +16,7 @@ from facility import cli, doctor, names
 from facility.backend import choose_backend, runs_in_pod
 from facility.cli import main
 from facility.errors import FacilityError, RequestError
-from facility.machine import Machine
+from facility.system.machine import Machine
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = str(ROOT / "examples/pools.yaml")
@@ -142,7 +142,7 @@ def test_schema(capsys):
 def test_clusters(module, capsys):
     ended = []
     module(
-        "facility.launch",
+        "facility.deploy.launch",
         clusters=lambda: [{"name": "one"}, {"name": "two"}],
         stop=ended.append,
     )
@@ -155,7 +155,7 @@ def test_clusters(module, capsys):
 
 
 def test_no_clusters_to_stop(module, capsys):
-    module("facility.launch", clusters=list, stop=None)
+    module("facility.deploy.launch", clusters=list, stop=None)
     assert main(["clusters", "stop", "--all"]) == 0
     assert capsys.readouterr().out == "There is no Dask cluster to end.\n"
 
@@ -172,7 +172,7 @@ def test_sample(module, capsys, tmp_path):
         path.write_bytes(b"x" * 1_500_000)
         return [path]
 
-    module("facility.analysis.sample", write_files=write_files)
+    module("facility.analysis.samples.physlite_files", write_files=write_files)
     assert main(["sample", str(tmp_path), "--files", "1", "--events", "7", "--seed", "3"]) == 0
     assert asked == [(tmp_path, 1, 7, {"seed": 3, "codec": "ZSTD", "level": 5})]
     assert "1 of 7 events each" in capsys.readouterr().out
@@ -182,7 +182,7 @@ def test_a_missing_package(module, capsys, tmp_path):
     def write_files(*_, **__):
         import nosuchpackage.part  # noqa: F401
 
-    module("facility.analysis.sample", write_files=write_files)
+    module("facility.analysis.samples.physlite_files", write_files=write_files)
     assert main(["sample", str(tmp_path)]) == 1
     assert capsys.readouterr().err == (
         "facility: the package 'nosuchpackage' is missing; "
@@ -194,7 +194,7 @@ def test_a_missing_module_of_its_own_is_no_advice_to_install(module, tmp_path):
     def write_files(*_, **__):
         import facility.nosuchmodule  # noqa: F401
 
-    module("facility.analysis.sample", write_files=write_files)
+    module("facility.analysis.samples.physlite_files", write_files=write_files)
     with pytest.raises(ModuleNotFoundError):
         main(["sample", str(tmp_path)])
 
@@ -205,7 +205,7 @@ def test_a_folder_that_cannot_be_written(module, capsys, tmp_path):
     def write_files(folder, *_, **__):
         folder.mkdir()
 
-    module("facility.analysis.sample", write_files=write_files)
+    module("facility.analysis.samples.physlite_files", write_files=write_files)
     assert main(["sample", str(tmp_path / "file" / "out")]) == 1
     assert capsys.readouterr().err == f"facility: {tmp_path}/file/out: Not a directory\n"
 
@@ -214,7 +214,7 @@ def test_interrupted(module, capsys, tmp_path):
     def write_files(*_, **__):
         raise KeyboardInterrupt
 
-    module("facility.analysis.sample", write_files=write_files)
+    module("facility.analysis.samples.physlite_files", write_files=write_files)
     assert main(["sample", str(tmp_path)]) == 130
     assert capsys.readouterr().err == "facility: interrupted\n"
 
@@ -241,7 +241,7 @@ def test_hub(module):
         given.append(arguments.port)
         return 1
 
-    module("facility.hub.launcher", add_arguments=add_arguments, run=run)
+    module("facility.hub.local.launcher", add_arguments=add_arguments, run=run)
     assert main(["hub", "--port", "8123"]) == 1
     assert given == [8123]
 
@@ -250,7 +250,7 @@ def test_hub_without_its_packages(monkeypatch, capsys):
     real = builtins.__import__
 
     def without_jupyterhub(name, *rest):
-        if name == "facility.hub" and rest[2] == ("launcher",):
+        if name == "facility.hub.local" and rest[2] == ("launcher",):
             return real("jupyterhub_that_is_not_there", *rest)
         return real(name, *rest)
 
@@ -260,7 +260,7 @@ def test_hub_without_its_packages(monkeypatch, capsys):
 
 
 def test_other_commands_do_not_import_the_hub(monkeypatch):
-    monkeypatch.setitem(sys.modules, "facility.hub.launcher", None)
+    monkeypatch.setitem(sys.modules, "facility.hub.local.launcher", None)
     assert cli.build_parser(["pools"]).parse_args(["pools"]).run is not None
 
 

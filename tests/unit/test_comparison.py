@@ -12,7 +12,7 @@ from scipy import stats
 
 from facility import RequestError
 from facility.analysis import compare
-from facility.analysis.comparison import ks_test
+from facility.analysis.results.comparison import ks_test
 
 
 def filled(values: list[float], weight: float | None = None, bins: int = 3) -> Any:

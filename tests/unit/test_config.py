@@ -25,7 +25,7 @@ from facility.config import (
 )
 from facility.config.problems import sentences
 from facility.errors import ConfigError
-from facility.machine import Machine
+from facility.system.machine import Machine
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "examples/pools.yaml"
@@ -533,7 +533,7 @@ def test_keywords(name):
 
 def test_arguments_of_the_calls_are_reserved():
     from facility import cluster
-    from facility.pooled import PooledCluster
+    from facility.deploy.cluster import PooledCluster
 
     calls = (cluster, PooledCluster.scale, PooledCluster.adapt)
     arguments = {

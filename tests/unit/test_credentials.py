@@ -13,11 +13,11 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from facility import credentials
 from facility.config import Pool
-from facility.credentials import PROXY, TOKEN, Credential, find
-from facility.kubernetes.belongings import belongings
-from facility.kubernetes.received import Received
+from facility.kubernetes.mounted_secret import Received
+from facility.kubernetes.secret_sync import belongings
+from facility.security import credentials
+from facility.security.credentials import PROXY, TOKEN, Credential, find
 
 NOON = 1_800_000_000.0
 

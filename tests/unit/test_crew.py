@@ -2,9 +2,10 @@
 
 import pytest
 
-from facility.adaptive import Bounds, Demand
 from facility.config import load
-from facility.crew import (
+from facility.deploy.adaptive import Demand
+from facility.deploy.explain import explain, table
+from facility.deploy.pool_state import (
     ABSENT_SECONDS,
     FAILED_STARTS,
     JOIN_SECONDS,
@@ -13,8 +14,8 @@ from facility.crew import (
     Crew,
     Plan,
 )
-from facility.explain import explain, table
-from facility.request import Ended, PoolRequest
+from facility.request.bounds import Bounds
+from facility.request.checked_request import Ended, PoolRequest
 
 POOL = {"cpu": 1, "memory": "1Gi", "maxWorkers": 99}
 CONFIG = load({"pools": {"cpu": {**POOL, "default": True}, "pairs": {**POOL, "processes": 2}}})

@@ -6,9 +6,9 @@ from itertools import pairwise
 import cloudpickle
 import pytest
 
-from facility.analysis.cuts import Cuts
-from facility.analysis.merge import MergeError
-from facility.analysis.plan import PARTS, SMALLEST_PART, Chunk, halves
+from facility.analysis.files.chunk import PARTS, SMALLEST_PART, Chunk, halves
+from facility.analysis.runner.chunk_splits import Cuts
+from facility.analysis.runner.reduction import MergeError
 
 
 def chunk(index: int, events: int = 100_000, **more: int) -> Chunk:

@@ -6,11 +6,12 @@ import dask
 import pytest
 import yaml
 
-from facility import daskconfig, names
-from facility.certificates import authority
+from facility import names
 from facility.cli import main
+from facility.dask_process import dask_settings
+from facility.deploy.launch import cluster
 from facility.errors import RequestError
-from facility.launch import cluster
+from facility.security.certificates import authority
 
 
 def write(folder: Path, content: object) -> str:
@@ -22,7 +23,7 @@ def write(folder: Path, content: object) -> str:
 
 
 def test_settings_are_told_with_their_origin(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert daskconfig.settings() == []
+    assert dask_settings.settings() == []
     path = write(
         home,
         {
@@ -38,7 +39,7 @@ def test_settings_are_told_with_their_origin(home: Path, monkeypatch: pytest.Mon
     monkeypatch.setenv("DASK_DISTRIBUTED__WORKER__MEMORY", "{'target': False}")
     monkeypatch.setenv("DASK_GATEWAY__PASSWORD", "secret")
     with dask.config.set({"distributed.comm.timeouts.connect": "45s"}):
-        found = daskconfig.settings()
+        found = dask_settings.settings()
     assert list(map(str, found)) == [
         f"distributed.client = None ({path})",
         "distributed.comm.timeouts.connect = '45s' (dask.config.set)",
@@ -46,16 +47,16 @@ def test_settings_are_told_with_their_origin(home: Path, monkeypatch: pytest.Mon
         f"distributed.worker.lifetime.duration = '1h' ({path})",
         "distributed.worker.memory.target = False (DASK_DISTRIBUTED__WORKER__MEMORY)",
     ]
-    assert daskconfig.problems(found) == []
-    said = daskconfig.overridden(found)
+    assert dask_settings.problems(found) == []
+    said = dask_settings.overridden(found)
     assert len(said) == 2
     assert "`idle_timeout=` of cluster() says when it ends" in said[0]
     assert "workers leave by c.scale and c.adapt" in said[1]
 
 
 def test_what_is_ours_is_always_explained() -> None:
-    for key in daskconfig.OURS:
-        assert any(key.startswith(known) for known in daskconfig.INSTEAD), key
+    for key in dask_settings.OURS:
+        assert any(key.startswith(known) for known in dask_settings.INSTEAD), key
 
 
 def test_the_doctor_names_what_has_no_effect(
@@ -77,10 +78,10 @@ def test_the_certificates_of_the_hub_are_no_settings_of_the_user(
 ) -> None:
     for name, value in authority().environment().items():
         monkeypatch.setenv(name, value)
-    assert str(names.certificates_folder()) in str(daskconfig.settings()[0])
-    assert daskconfig.overridden(daskconfig.settings()) == []
+    assert str(names.certificates_folder()) in str(dask_settings.settings()[0])
+    assert dask_settings.overridden(dask_settings.settings()) == []
     monkeypatch.setenv("DASK_DISTRIBUTED__COMM__TLS__CLIENT__KEY", "/other/key")
-    assert "certificates of its own" in daskconfig.overridden(daskconfig.settings())[0]
+    assert "certificates of its own" in dask_settings.overridden(dask_settings.settings())[0]
 
 
 @pytest.mark.parametrize(
@@ -135,11 +136,11 @@ def test_what_cannot_work_is_refused_before_anything_starts(
 )
 def test_what_works_is_the_users(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
     monkeypatch.setenv(f"DASK_{name}", value)
-    daskconfig.check()
+    dask_settings.check()
 
 
 def test_several_are_told_together(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(home, {"temporary-directory": "/nowhere", "distributed": {"comm": {"shard": "x"}}})
     with pytest.raises(RequestError) as caught:
-        daskconfig.check()
+        dask_settings.check()
     assert len(caught.value.problems) == 2

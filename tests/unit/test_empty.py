@@ -15,22 +15,23 @@ from coffea.nanoevents import BaseSchema, NanoAODSchema
 from hist import Hist
 from hist import axis as axes
 
-from facility.analysis import openfile
-from facility.analysis.chunk import ChunkError, process_chunk
-from facility.analysis.fileset import fileset
-from facility.analysis.openfile import ChangedFileError, Settings
-from facility.analysis.physlite import PhysliteSchema
-from facility.analysis.plan import Chunk, plan
-from facility.analysis.record import Receipt
-from facility.analysis.report import Report
-from facility.analysis.rootfile import inspect
-from facility.analysis.sample import write_files
+from facility.analysis.files.chunk import Chunk
+from facility.analysis.files.rootfile import inspect
+from facility.analysis.inputs.fileset import fileset
+from facility.analysis.inputs.plan import plan
+from facility.analysis.reading import file_cache
+from facility.analysis.reading.file_cache import ChangedFileError, Settings
+from facility.analysis.reading.physlite import PhysliteSchema
+from facility.analysis.results.record import Receipt
+from facility.analysis.results.report import Report
+from facility.analysis.runner.process_chunk import ChunkError, process_chunk
+from facility.analysis.samples.physlite_files import write_files
 
 
 @pytest.fixture(autouse=True)
 def no_file_stays_open() -> Iterator[None]:
     yield
-    openfile.close_files()
+    file_cache.close_files()
 
 
 def tree(path: Path, events: int = 0) -> Path:

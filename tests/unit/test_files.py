@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from facility import files, names
+from facility import names
 from facility.errors import FacilityError
-from facility.hub.environment import certificates_environment
-from facility.hub.notebooks import copy_notebooks_if_room
+from facility.hub.user_server.environment import certificates_environment
+from facility.hub.user_server.notebooks import copy_notebooks_if_room
+from facility.system import private_files
 
 
 def mode(path: Path) -> int:
@@ -39,11 +40,11 @@ def no_room() -> Iterator[None]:
 
 @pytest.mark.usefixtures("open_umask")
 def test_modes_do_not_follow_the_umask(tmp_path: Path) -> None:
-    files.make_folder(tmp_path / "a" / "b")
-    files.make_folder(tmp_path / "c" / "d", files.READABLE_FOLDER)
-    files.write_private(tmp_path / "private", b"x")
-    files.write_readable(tmp_path / "readable", b"x")
-    os.close(files.open_private(tmp_path / "opened", os.O_WRONLY))
+    private_files.make_folder(tmp_path / "a" / "b")
+    private_files.make_folder(tmp_path / "c" / "d", private_files.READABLE_FOLDER)
+    private_files.write_private(tmp_path / "private", b"x")
+    private_files.write_readable(tmp_path / "readable", b"x")
+    os.close(private_files.open_private(tmp_path / "opened", os.O_WRONLY))
     found = {path.relative_to(tmp_path).as_posix(): mode(path) for path in tmp_path.rglob("*")}
     assert found == {
         "a": 0o700,
@@ -55,9 +56,9 @@ def test_modes_do_not_follow_the_umask(tmp_path: Path) -> None:
         "opened": 0o600,
     }
     (tmp_path / "library").touch()
-    files.keep_from_others(tmp_path / "library")
+    private_files.keep_from_others(tmp_path / "library")
     assert mode(tmp_path / "library") == 0o644
-    with files.private_umask():
+    with private_files.private_umask():
         (tmp_path / "its own").touch()
     (tmp_path / "ours").touch()
     assert (mode(tmp_path / "its own"), mode(tmp_path / "ours")) == (0o600, 0o666)
@@ -68,7 +69,7 @@ def test_a_folder_of_the_users_is_closed_to_others_and_its_parents_stay(home: Pa
     own.mkdir(parents=True)
     for path in (own, names.data_folder(), home / "data"):
         path.chmod(0o777)
-    files.make_private(own)
+    private_files.make_private(own)
     assert [mode(path) for path in (own, names.data_folder(), home / "data")] == [
         0o700,
         0o700,
@@ -79,18 +80,18 @@ def test_a_folder_of_the_users_is_closed_to_others_and_its_parents_stay(home: Pa
 def test_a_file_in_the_way_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(NotADirectoryError, match="file"):
-        files.make_folder(tmp_path / "file" / "below")
+        private_files.make_folder(tmp_path / "file" / "below")
 
 
 @pytest.mark.usefixtures("no_room")
 def test_nothing_is_left_of_what_cannot_be_written(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="File too large") as caught:
-        files.write_private(tmp_path / "name", b"xy")
+        private_files.write_private(tmp_path / "name", b"xy")
     assert caught.value.filename == str(tmp_path / "name")
     with pytest.raises(OSError, match="File too large"):
-        files.check_room(tmp_path)
-    files.check_room(tmp_path, 1)
-    told = files.trouble(tmp_path)
+        private_files.check_room(tmp_path)
+    private_files.check_room(tmp_path, 1)
+    told = private_files.trouble(tmp_path)
     assert told is not None
     assert told.startswith(f"{tmp_path} takes nothing more: File too large (")
     assert list(tmp_path.iterdir()) == []
@@ -107,10 +108,10 @@ def test_nothing_is_left_of_what_cannot_be_written(tmp_path: Path) -> None:
 )
 def test_what_to_do_depends_on_why(tmp_path: Path, number: int, told: str) -> None:
     error = OSError(number, os.strerror(number))
-    assert told in files.refusal(error, tmp_path / "missing" / "folder", "choose a folder")
+    assert told in private_files.refusal(error, tmp_path / "missing" / "folder", "choose a folder")
     cause = FacilityError("told")
     cause.__cause__ = error
-    assert files.is_full(cause) is (number in (errno.ENOSPC, errno.EDQUOT))
+    assert private_files.is_full(cause) is (number in (errno.ENOSPC, errno.EDQUOT))
 
 
 @pytest.mark.usefixtures("no_room")

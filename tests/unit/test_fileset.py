@@ -11,9 +11,9 @@ import pytest
 import uproot
 from coffea import processor
 
-from facility.analysis.fileset import Fileset, SkippedFilesWarning, fileset
-from facility.analysis.rootfile import inspect
-from facility.analysis.sample import write_files
+from facility.analysis.files.rootfile import inspect
+from facility.analysis.inputs.fileset import Fileset, SkippedFilesWarning, fileset
+from facility.analysis.samples.physlite_files import write_files
 from facility.errors import FilesetError
 
 TREE = "CollectionTree"

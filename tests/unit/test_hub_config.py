@@ -15,11 +15,12 @@ from traitlets.config import Config
 
 from facility import names
 from facility.errors import HubError
-from facility.hub import jupyterhub_config as hub_config
-from facility.hub import launcher, notebooks, processes, settings, user_server
-from facility.hub.lock import holder, only_one
-from facility.hub.login import OwnerAuthenticator
-from facility.hub.settings import HubSettings
+from facility.hub.local import hub_processes, launcher, settings
+from facility.hub.local import jupyterhub_config as hub_config
+from facility.hub.local.lock import holder, only_one
+from facility.hub.local.login import OwnerAuthenticator
+from facility.hub.local.settings import HubSettings
+from facility.hub.user_server import extension, notebooks
 from facility.local import registry
 
 
@@ -344,10 +345,10 @@ def test_wrong_times(text: str):
 
 
 def test_a_process_is_known_by_its_start_too():
-    start = processes.started(os.getpid())
-    assert processes.same(os.getpid(), start)
-    assert not processes.same(os.getpid(), start - 60)
-    assert not processes.same(0, 0.0)
+    start = hub_processes.started(os.getpid())
+    assert hub_processes.same(os.getpid(), start)
+    assert not hub_processes.same(os.getpid(), start - 60)
+    assert not hub_processes.same(0, 0.0)
 
 
 @pytest.mark.parametrize(
@@ -356,10 +357,10 @@ def test_a_process_is_known_by_its_start_too():
 def test_a_busy_kernel_is_activity(states: list[str | None], noted: bool):
     kernels = SimpleNamespace(list_kernels=lambda: [{"execution_state": s} for s in states])
     found: dict[str, datetime.datetime] = {}
-    user_server.note_work(kernels, found, within=30.0)
-    assert (user_server.ACTIVITY_SETTING in found) is noted
+    extension.note_work(kernels, found, within=30.0)
+    assert (extension.ACTIVITY_SETTING in found) is noted
     # The ending by which Jupyter finds it.
-    assert user_server.ACTIVITY_SETTING.endswith("_last_activity")
+    assert extension.ACTIVITY_SETTING.endswith("_last_activity")
 
 
 def test_a_dask_cluster_that_works_is_activity():
@@ -367,10 +368,10 @@ def test_a_dask_cluster_that_works_is_activity():
     folder.mkdir(parents=True)
     kernels = SimpleNamespace(list_kernels=list)
     found: dict[str, datetime.datetime] = {}
-    user_server.note_work(kernels, found, within=30.0)
+    extension.note_work(kernels, found, within=30.0)
     assert not found
     registry.note_work(folder)
-    user_server.note_work(kernels, found, within=-30.0)
+    extension.note_work(kernels, found, within=-30.0)
     assert not found
-    user_server.note_work(kernels, found, within=30.0)
-    assert user_server.ACTIVITY_SETTING in found
+    extension.note_work(kernels, found, within=30.0)
+    assert extension.ACTIVITY_SETTING in found

@@ -10,8 +10,8 @@ from kubernetes_asyncio.client import ApiException
 from kubespawner import reflector
 from kubespawner.spawner import PodReflector
 
+from facility.hub.kubernetes.reflector import LastingPods
 from facility.hub.kubernetes.spawner import refused
-from facility.hub.kubernetes.watch import LastingPods
 
 POD = {"metadata": {"namespace": "af-ada", "name": "notebook"}}
 

@@ -15,16 +15,18 @@ import pytest
 import uproot
 from coffea.nanoevents import BaseSchema
 
-from facility.analysis import openfile, versions
-from facility.analysis.checkpoint import Checkpoint
-from facility.analysis.chunk import ChunkError, process_chunk, result_of
-from facility.analysis.dids import _version
-from facility.analysis.fileset import Fileset, fileset
-from facility.analysis.openfile import Settings
-from facility.analysis.plan import Plan, plan
-from facility.analysis.record import Receipt
-from facility.analysis.rootfile import Inspection
-from facility.analysis.versions import NO_UUID, Names, is_changed
+from facility.analysis.files import identity
+from facility.analysis.files.identity import NO_UUID, Names
+from facility.analysis.files.rootfile import Inspection
+from facility.analysis.files.version import is_changed
+from facility.analysis.inputs.fileset import Fileset, fileset
+from facility.analysis.inputs.plan import Plan, plan
+from facility.analysis.inputs.rucio_dids import _version
+from facility.analysis.reading import file_cache
+from facility.analysis.reading.file_cache import Settings
+from facility.analysis.results.record import Receipt
+from facility.analysis.runner.checkpoint import Checkpoint
+from facility.analysis.runner.process_chunk import ChunkError, process_chunk, result_of
 
 ZERO, COPIED = uuid.UUID(int=0), uuid.UUID(int=7)
 SUM = bytes(cloudpickle.dumps(lambda events: {"x": float(np.sum(events.x))}))
@@ -36,7 +38,7 @@ OLD = 1_700_000_000
 def alone(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: Any) -> Iterator[None]:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
     yield
-    openfile.close_files()
+    file_cache.close_files()
 
 
 def write(path: Path, value: float, identity: uuid.UUID, at: float | None = None) -> Path:
@@ -147,7 +149,7 @@ def test_a_link_and_another_mount_are_the_same_file(
     shutil.copytree(tmp_path / "disk" / "data", copy)
     disk = next(
         line.split()[2]
-        for line in versions.MOUNTS.read_text().splitlines()
+        for line in identity.MOUNTS.read_text().splitlines()
         if line.split()[4] == "/"
     )
     mounts, escaped = tmp_path / "mountinfo", str(copy).replace(" ", "\\040")
@@ -156,7 +158,7 @@ def test_a_link_and_another_mount_are_the_same_file(
         f"23 22 {disk} {path.parent} {escaped} rw - ext4 /dev/a rw\n"
         f"24 22 0:99 /exports/ada {tmp_path}/homes rw - nfs server:/ rw\n"
     )
-    monkeypatch.setattr(versions, "MOUNTS", mounts)
+    monkeypatch.setattr(identity, "MOUNTS", mounts)
     assert planned(copy / "a.root").hash == planned(path).hash
     assert Names().of(f"{tmp_path}/homes/x.root") == "/exports/ada/x.root"
     # Not so a copy, of which nobody says that it is one.

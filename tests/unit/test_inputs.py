@@ -12,16 +12,16 @@ from typing import Any
 import pytest
 
 from facility import names
-from facility.analysis import fileset as filesets
-from facility.analysis import known as remembered
-from facility.analysis import xcache
-from facility.analysis.fileset import fileset
-from facility.analysis.known import KEPT_SECONDS, LAYOUT, Known
-from facility.analysis.plan import plan
-from facility.analysis.rootfile import Inspection
-from facility.analysis.sample import write_files
-from facility.analysis.versions import version_of
-from facility.analysis.xcache import Shunned, caches, places
+from facility.analysis.files import replicas
+from facility.analysis.files.replicas import Shunned, caches, places
+from facility.analysis.files.rootfile import Inspection
+from facility.analysis.files.version import version_of
+from facility.analysis.inputs import fileset as filesets
+from facility.analysis.inputs import known_files as remembered
+from facility.analysis.inputs.fileset import fileset
+from facility.analysis.inputs.known_files import KEPT_SECONDS, LAYOUT, Known
+from facility.analysis.inputs.plan import plan
+from facility.analysis.samples.physlite_files import write_files
 from facility.errors import FilesetError
 
 HOSTS = tuple(f"root://cache-{number}:1094" for number in range(5))
@@ -199,9 +199,8 @@ def test_replicas_are_in_the_plan(tmp_path: Path) -> None:
     assert plan(found, 100).chunks[0].replicas == ("root://b//x.root",)
     assert plan(found, 100).hash == plan(fileset(paths[0]), 100).hash
     [chunk] = plan(found, 100).chunks
-    assert [xcache.routed(replace(chunk, turn=turn), ("root://c",)).place for turn in range(2)] == [
-        str(paths[0]), "root://b//x.root"
-    ]  # fmt: skip
+    routed = [replicas.routed(replace(chunk, turn=turn), ("root://c",)) for turn in range(2)]
+    assert [part.place for part in routed] == [str(paths[0]), "root://b//x.root"]
 
 
 # Files on the web.

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 
 from facility.cli import main
-from facility.counts import over, parse, standing, text
 from facility.errors import RequestError
-from facility.jobs.running import told
-from facility.jobs.submission import LARGEST, submission
+from facility.jobs.request import LARGEST, submission
+from facility.jobs.script import told
+from facility.request.worker_counts import over, parse, standing, text
 
 
 def test_counts_are_read_and_written() -> None:

@@ -14,8 +14,8 @@ import yaml
 
 from facility.jobs.kubernetes import _Tail
 from facility.jobs.manifests import is_kept, job, job_secret
-from facility.jobs.submission import Submission
-from facility.kubernetes.place import place_of
+from facility.jobs.request import Submission
+from facility.kubernetes.pod_template import place_of
 
 GOLDEN = Path(__file__).resolve().parents[1] / "data/jobs"
 MOUNTS = [

@@ -6,7 +6,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import pytest
 
-from facility.hub.kernel_lists import Turns
+from facility.hub.user_server.kernel_lists import Turns
 
 LONG = 60.0
 SHORT = 0.05

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 import yaml
 
-from facility.certificates import authority
 from facility.errors import FacilityError
-from facility.kubernetes.kubeconfig import PluginAccount, kubeconfig_account
-from facility.kubernetes.outside import holder
+from facility.kubernetes.client.kubeconfig import PluginAccount, kubeconfig_account
+from facility.kubernetes.lease import holder
+from facility.security.certificates import authority
 
 PLUGIN = """#!{python}
 import json, os, pathlib, sys

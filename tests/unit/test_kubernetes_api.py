@@ -7,12 +7,12 @@ import pytest
 
 from facility.config import Config, Pool
 from facility.errors import ClusterFailedError, FacilityError, KubernetesError, RequestError
-from facility.kubernetes.account import Account, pod_account
-from facility.kubernetes.api import Api
 from facility.kubernetes.backend import KubernetesBackend
-from facility.kubernetes.calls import Call, worth_repeating
-from facility.kubernetes.kinds import DASK_CLUSTER, POD, SECRET, Kind
-from facility.kubernetes.place import Place
+from facility.kubernetes.client.account import Account, pod_account
+from facility.kubernetes.client.api import Api
+from facility.kubernetes.client.calls import Call, worth_repeating
+from facility.kubernetes.client.kinds import DASK_CLUSTER, POD, SECRET, Kind
+from facility.kubernetes.pod_template import Place
 
 FULL = '"x" is forbidden: exceeded quota: all, requested: pods=1, used: pods=4, limited: pods=4'
 UNKNOWN = 'pods "x" is forbidden: status unknown for quota: all, resources: pods'

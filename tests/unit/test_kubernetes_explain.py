@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from facility.kubernetes import explain
-from facility.kubernetes.software import differences, packages
+from facility.worker.software import differences, packages
 
 NODES = "0/2 nodes are available: "
 

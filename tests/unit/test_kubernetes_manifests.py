@@ -11,14 +11,15 @@ import jsonschema
 import pytest
 import yaml
 
-from facility.adaptive import Bounds
 from facility.config import load
-from facility.kubernetes import manifests, room
-from facility.kubernetes.ends import as_settings, deletions
+from facility.kubernetes import manifests
+from facility.kubernetes import quota as namespace_quota
+from facility.kubernetes.deletion import as_settings, deletions
 from facility.kubernetes.manifests import DaskCluster, dask_cluster, tls_secret, worker_pod
-from facility.kubernetes.place import ClaimMount, Place, by_digest, place_of
-from facility.kubernetes.site import folders
-from facility.request import PoolRequest
+from facility.kubernetes.namespace import folders
+from facility.kubernetes.pod_template import ClaimMount, Place, by_digest, place_of
+from facility.request.bounds import Bounds
+from facility.request.checked_request import PoolRequest
 
 GOLDEN = Path(__file__).resolve().parents[1] / "data/kubernetes"
 DIGEST = "sha256:" + "0" * 64
@@ -275,12 +276,12 @@ def quota(hard: dict[str, str], *classes: str, operator: str = "In") -> dict[str
     ],
 )
 def test_quotas_limit_pools(quotas: list[dict[str, Any]], workers: dict[str, int]) -> None:
-    found = room.limits(CONFIG, quotas)
+    found = namespace_quota.limits(CONFIG, quotas)
     assert {name: limit.workers for name, limit in found.items()} == workers
 
 
 def test_a_quota_is_told() -> None:
-    reason = room.limits(CONFIG, [quota({"limits.memory": "40Gi"})])["gpu"].reason
+    reason = namespace_quota.limits(CONFIG, [quota({"limits.memory": "40Gi"})])["gpu"].reason
     assert reason == "the quota q allows 40Gi of limits.memory, and a pod takes 32Gi"
 
 
@@ -296,8 +297,8 @@ def test_a_scheduler_ends_its_workers_before_itself() -> None:
 
 
 def test_no_deletion_is_without_bounds() -> None:
-    from facility.kubernetes.calls import deletion
-    from facility.kubernetes.kinds import POD
+    from facility.kubernetes.client.calls import deletion
+    from facility.kubernetes.client.kinds import POD
 
     with pytest.raises(AssertionError):
         deletion("af-ada", POD)

@@ -7,13 +7,13 @@ import asyncio
 import time
 from typing import Any
 
-from facility.adaptive import Bounds
 from facility.config import Pool
-from facility.kubernetes.kinds import Kind
+from facility.kubernetes.client.kinds import Kind
 from facility.kubernetes.manifests import DaskCluster
-from facility.kubernetes.place import Place
-from facility.kubernetes.pods import EARLY, WorkerPods
-from facility.request import PoolRequest
+from facility.kubernetes.pod_template import Place
+from facility.kubernetes.worker_pods import EARLY, WorkerPods
+from facility.request.bounds import Bounds
+from facility.request.checked_request import PoolRequest
 
 POOL = Pool(name="cpu", default=True, cpu=1, memory=2**30, max_workers=2)
 

@@ -5,7 +5,7 @@ import contextlib
 import socket
 
 from facility import names
-from facility.kubernetes import listening
+from facility.kubernetes import readiness
 
 
 async def test_a_try_without_an_answer_is_given_up(monkeypatch):
@@ -27,7 +27,7 @@ async def test_a_try_without_an_answer_is_given_up(monkeypatch):
                 queued.append(stack.enter_context(way))
         monkeypatch.setattr(names, "DASHBOARD_PORT", port)
         monkeypatch.setattr(asyncio, "open_connection", counted)
-        waiting = asyncio.ensure_future(listening.until_it_listens(f"tls://{names.LOOPBACK}:1"))
+        waiting = asyncio.ensure_future(readiness.until_it_listens(f"tls://{names.LOOPBACK}:1"))
         while len(tries) < 3:
             await asyncio.sleep(0.01)
         assert not waiting.done()

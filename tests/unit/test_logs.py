@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from facility.kubernetes import logs as pods
-from facility.logs import LOST, MARK, Follower, LogStream, end, shorten
+from facility.kubernetes.client import pod_logs as pods
+from facility.system.logs import LOST, MARK, Follower, LogStream, end, shorten
 
 LINES = [f"line {number:04d} {'x' * (number % 7)}\n" for number in range(1000)]
 WHOLE = "".join(LINES)

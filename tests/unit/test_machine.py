@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from facility import machine
-from facility.machine import (
+from facility.system import machine
+from facility.system.machine import (
     architecture_name,
     available_cores,
     available_memory,

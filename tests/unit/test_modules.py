@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from facility import modules
-from facility.placing import Placed
+from facility.module_path import Placed
+from facility.worker import user_modules
 
 
 def write(folder: Path, **files: str) -> None:
@@ -23,7 +23,7 @@ def test_modules_and_packages_are_found(tmp_path: Path) -> None:
     (tmp_path / "cuts" / "data.root").write_bytes(b"x" * 99)
     (tmp_path / "cuts" / ".hidden.py").touch()
     (tmp_path / "not-a-name.py").touch()
-    found = modules.find(tmp_path)
+    found = user_modules.find(tmp_path)
     assert set(found.files) == {
         "mine.py",
         "cuts/__init__.py",
@@ -35,7 +35,7 @@ def test_modules_and_packages_are_found(tmp_path: Path) -> None:
 
 def test_what_stands_for_an_installed_module_is_left_out(tmp_path: Path) -> None:
     write(tmp_path, random="", dask="", facility="", mine="")
-    found = modules.find(tmp_path)
+    found = user_modules.find(tmp_path)
     assert set(found.files) == {"mine.py"}
     assert [each.partition(" ")[0] for each in found.left_out] == ["dask", "facility", "random"]
     assert "dask is left out: an installed module has this name" in str(found)
@@ -44,17 +44,17 @@ def test_what_stands_for_an_installed_module_is_left_out(tmp_path: Path) -> None
 def test_what_cannot_be_read_is_left_out_and_told(tmp_path: Path) -> None:
     write(tmp_path, mine="a = 1")
     (tmp_path / "broken.py").symlink_to("/proc/self/mem")
-    found = modules.find(tmp_path)
+    found = user_modules.find(tmp_path)
     assert set(found.files) == {"mine.py"}
     assert found.left_out == ("broken is left out: Input/output error",)
-    gone = modules.find(tmp_path / "gone")
+    gone = user_modules.find(tmp_path / "gone")
     assert gone.left_out == ("nothing is sent: No such file or directory",)
 
 
 def test_too_much_is_not_sent_and_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(modules, "MOST", 2**20)
+    monkeypatch.setattr(user_modules, "MOST", 2**20)
     write(tmp_path, small="a = 1", large="#" * 3 * 2**20)
-    found = modules.find(tmp_path)
+    found = user_modules.find(tmp_path)
     assert not found.files
     assert "nothing is sent: they have 3 MiB of the 1 that code may have, large.py most" in str(
         found
@@ -66,13 +66,13 @@ def test_the_folder_is_the_scripts_or_the_notebooks(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", ["", *sys.path])
-    assert modules.users_folder() == tmp_path.resolve()
+    assert user_modules.users_folder() == tmp_path.resolve()
     (tmp_path / "scripts").mkdir()
     monkeypatch.setattr(sys, "path", [str(tmp_path / "scripts"), *sys.path])
-    assert modules.users_folder() == (tmp_path / "scripts").resolve()
+    assert user_modules.users_folder() == (tmp_path / "scripts").resolve()
     # An installed program, such as `pytest`.
     monkeypatch.setattr(sys, "path", [str(Path(sys.executable).parent), *sys.path])
-    assert modules.users_folder() == tmp_path.resolve()
+    assert user_modules.users_folder() == tmp_path.resolve()
 
 
 def test_placed_modules_are_imported_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

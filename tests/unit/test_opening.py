@@ -8,11 +8,11 @@ import pytest
 import uproot
 from coffea.nanoevents import BaseSchema
 
-from facility.analysis.fileset import fileset
-from facility.analysis.openfile import OpenFile, Settings
-from facility.analysis.opening import find, held, open_root, split
-from facility.analysis.plan import plan
-from facility.analysis.rootfile import inspect
+from facility.analysis.files.open_file import find, held, open_root, split
+from facility.analysis.files.rootfile import inspect
+from facility.analysis.inputs.fileset import fileset
+from facility.analysis.inputs.plan import plan
+from facility.analysis.reading.file_cache import OpenFile, Settings
 
 NAMES = [
     "plain.root", "a.root:b.root", "a.root:Events", "trailing.root ", " leading.root", " ",

@@ -11,11 +11,12 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
 
-from facility.analysis.comparison import compare
-from facility.analysis.peak import fit_peak, plot_peak
-from facility.analysis.plan import Chunk, Plan
-from facility.analysis.record import Receipt
-from facility.analysis.report import Report
+from facility.analysis.files.chunk import Chunk
+from facility.analysis.inputs.plan import Plan
+from facility.analysis.results.comparison import compare
+from facility.analysis.results.record import Receipt
+from facility.analysis.results.report import Report
+from facility.analysis.samples.peak_fit import fit_peak, plot_peak
 from facility.wording import shortened
 
 LONG = "mc20_13TeV.700320.Sh_2211_Zee_maxHTpTV2_BFilter_{}.deriv.DAOD_PHYSLITE.e8351_s3681_p6026"

@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 
-from facility import display
-from facility.analysis import progress
-from facility.analysis.progress import Meter, track
-from facility.analysis.record import Receipt
-from facility.analysis.report import Report
-from facility.display import Line
+from facility import progress
+from facility.analysis import run_progress
+from facility.analysis.results.record import Receipt
+from facility.analysis.results.report import Report
+from facility.analysis.run_progress import Meter, track
+from facility.progress import Line
 from tests.unit.test_run_parts import files, plan
 
 
@@ -34,8 +34,8 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     made = Clock()
-    monkeypatch.setattr(display, "time", made)
     monkeypatch.setattr(progress, "time", made)
+    monkeypatch.setattr(run_progress, "time", made)
     return made
 
 

@@ -4,13 +4,7 @@ import random
 
 import pytest
 
-from facility.quantity import (
-    format_cores,
-    format_memory,
-    parse_cores,
-    parse_memory,
-    parse_seconds,
-)
+from facility.quantity import format_cores, format_memory, parse_cores, parse_memory, parse_seconds
 
 
 @pytest.mark.parametrize(

@@ -22,13 +22,13 @@ from coffea.nanoevents import (
     TreeMakerSchema,
 )
 
-from facility.analysis import chunk as chunks
-from facility.analysis import forms, layout, lazytree, openfile
-from facility.analysis.lazytree import LazyTree
-from facility.analysis.openfile import OpenFile, Settings
-from facility.analysis.physlite import PhysliteSchema, quiet
-from facility.analysis.plan import Chunk
-from facility.analysis.sample import write_files
+from facility.analysis.files.chunk import Chunk
+from facility.analysis.reading import file_cache, forms, lazy_tree, tree_layout
+from facility.analysis.reading.file_cache import OpenFile, Settings
+from facility.analysis.reading.lazy_tree import LazyTree
+from facility.analysis.reading.physlite import PhysliteSchema, quiet
+from facility.analysis.runner import process_chunk as chunks
+from facility.analysis.samples.physlite_files import write_files
 
 PHYSLITE = "CollectionTree"
 FILES = Path(__file__).parents[1] / "data" / "layouts"
@@ -49,7 +49,7 @@ def tidy(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         quiet()
         warnings.filterwarnings("ignore", "Missing cross-reference", RuntimeWarning)
         yield
-    openfile.close_files()
+    file_cache.close_files()
     for file in opened:
         file.close()
 
@@ -303,19 +303,19 @@ def test_a_branch_is_read_when_it_is_asked_for(real_physlite: Path) -> None:
 
 
 def test_files_stay_open_but_not_for_ever(tmp_path: Path) -> None:
-    paths = write_files(tmp_path, openfile.MOST + 1, 100, progress=False)
+    paths = write_files(tmp_path, file_cache.MOST + 1, 100, progress=False)
     settings = Settings(PhysliteSchema)
     parts = [chunk(path, PHYSLITE) for path in paths]
-    files = [openfile.open_file(part, settings) for part in parts[:-1]]
-    assert openfile.open_file(parts[0], settings) is files[0]
-    openfile.open_file(parts[-1], settings)
+    files = [file_cache.open_file(part, settings) for part in parts[:-1]]
+    assert file_cache.open_file(parts[0], settings) is files[0]
+    file_cache.open_file(parts[-1], settings)
     assert [file.directory.closed for file in files] == [False, True, False, False]
     # A file that was replaced is another one.
     replaced = write_files(tmp_path / "new", 1, 100, seed=7, progress=False)[0].replace(paths[0])
-    fresh = openfile.open_file(chunk(replaced, PHYSLITE), settings)
+    fresh = file_cache.open_file(chunk(replaced, PHYSLITE), settings)
     assert fresh is not files[0]
-    assert openfile.open_file(chunk(replaced, PHYSLITE), Settings(BaseSchema)) is not fresh
-    openfile.close_files()
+    assert file_cache.open_file(chunk(replaced, PHYSLITE), Settings(BaseSchema)) is not fresh
+    file_cache.close_files()
     assert fresh.directory.closed
 
 
@@ -380,7 +380,7 @@ def test_a_layout_that_is_not_known_is_read_plainly(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     part = chunk(uncompressed(tmp_path / "a.root"), "tree")
-    monkeypatch.setattr(layout, "BRANCHES", (12,))
+    monkeypatch.setattr(tree_layout, "BRANCHES", (12,))
     file = OpenFile(part, Settings(BaseSchema))
     assert file.plainly == "a branch is of version 13"
     assert ak.to_list(file.events(part, {}).x) == list(range(10))
@@ -435,7 +435,10 @@ def test_what_is_inside_something_ends_no_later_than_that(tmp_path: Path) -> Non
     count = int.from_bytes(content[at : at + 4], "big")
     content[at : at + 4] = (count + 1_000).to_bytes(4, "big")
     path.write_bytes(content)
-    with lazytree.open_lazily(str(path), {}) as file, pytest.raises(layout.LayoutError) as raised:
+    with (
+        lazy_tree.open_lazily(str(path), {}) as file,
+        pytest.raises(tree_layout.LayoutError) as raised,
+    ):
         file["tree"]
     assert str(raised.value) == "a branch ends behind its list"
 
@@ -443,7 +446,7 @@ def test_what_is_inside_something_ends_no_later_than_that(tmp_path: Path) -> Non
 def test_a_column_of_another_type_is_read_plainly(tmp_path: Path) -> None:
     part = chunk(uncompressed(tmp_path / "a.root"), "tree")
     settings = Settings(BaseSchema)
-    file = openfile.open_file(part, settings)
+    file = file_cache.open_file(part, settings)
     object.__setattr__(file._form, "types", {**file._form.types, "y": "float"})
 
     def process(events: Any) -> float:
@@ -453,7 +456,7 @@ def test_a_column_of_another_type_is_read_plainly(tmp_path: Path) -> None:
     assert result == 90.0
     assert read.plainly == "y is a int64_t, not a float"
     # The others of this file follow.
-    assert openfile.open_file(part, settings) is read
+    assert file_cache.open_file(part, settings) is read
     object.__setattr__(file._form, "types", {**file._form.types, "y": "int64_t"})
 
 
@@ -463,14 +466,14 @@ def test_a_branch_that_cannot_be_read_is_left_to_uproot(
     part = chunk(uncompressed(tmp_path / "a.root"), "tree")
     settings = Settings(BaseSchema)
     OpenFile(part, settings).close()
-    read = lazytree.read_object_any
+    read = lazy_tree.read_object_any
 
     def wrongly(chunk: Any, cursor: Any, *more: Any) -> Any:
         found = read(chunk, cursor, *more)
         cursor.skip(1)
         return found
 
-    monkeypatch.setattr(lazytree, "read_object_any", wrongly)
+    monkeypatch.setattr(lazy_tree, "read_object_any", wrongly)
     process = cloudpickle.dumps(lambda events: int(np.sum(events.y)))
     result, file, *_ = chunks._processed(process, part, {}, settings)
     assert result == 45
@@ -495,7 +498,7 @@ def test_weights_of_a_tree_that_cannot_be_read_lazily(
     assert expected is not None
     assert expected.events == 100
     file = OpenFile(part, Settings(BaseSchema))
-    monkeypatch.setattr(layout, "BRANCHES", (12,))
+    monkeypatch.setattr(tree_layout, "BRANCHES", (12,))
     assert file.sums_of_weights() == expected
     assert file.plainly is None
     assert str(file.weights_plainly).startswith("its sums of weights: ")

@@ -5,12 +5,12 @@ import math
 import numpy as np
 import pytest
 
-from facility.adaptive import Bounds
 from facility.config import load
 from facility.errors import RequestError
-from facility.request import Limit, rescaled
-from facility.request import request as checked
-from facility.spoken import understand
+from facility.request.bounds import Bounds
+from facility.request.call_words import understand
+from facility.request.checked_request import Limit, rescaled
+from facility.request.checked_request import request as checked
 
 CONFIG = load(
     {

@@ -13,16 +13,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from facility.analysis.checkpoint import Checkpoint
-from facility.analysis.fileset import Fileset
-from facility.analysis.fingerprint import UnknownContentError, fingerprint
-from facility.analysis.lineup import LONGEST_PAUSE, Lineup
-from facility.analysis.merge import FAN, MergeError, Node, Tree, add, merge_here
-from facility.analysis.plan import Plan, plan, ranges
-from facility.analysis.record import Receipt
-from facility.analysis.report import Report
-from facility.analysis.rootfile import Inspection
-from facility.analysis.sums import Here, SumError, Sums
+from facility.analysis.files.rootfile import Inspection
+from facility.analysis.inputs.fileset import Fileset
+from facility.analysis.inputs.plan import Plan, plan, ranges
+from facility.analysis.results.record import Receipt
+from facility.analysis.results.report import Report
+from facility.analysis.runner.checkpoint import Checkpoint
+from facility.analysis.runner.distributed_reduction import Here, SumError, Sums
+from facility.analysis.runner.reduction import FAN, MergeError, Node, Tree, add, merge_here
+from facility.analysis.runner.retry_queue import LONGEST_PAUSE, Lineup
+from facility.analysis.serialization.fingerprint import UnknownContentError, fingerprint
 from facility.errors import RequestError
 
 
@@ -326,7 +326,7 @@ CODE = """
 import functools, sys
 import numpy as np
 sys.path.insert(0, "{root}")
-from facility.analysis.fingerprint import fingerprint
+from facility.analysis.serialization.fingerprint import fingerprint
 LIMIT = 20
 def cut(pt):  {comment}
     return pt > LIMIT and pt not in {{"a", "b", "c"}}

@@ -11,9 +11,9 @@ import pytest
 import uproot
 from coffea.nanoevents import NanoEventsFactory
 
-from facility.analysis.kinematics import MUON_MASS, Z_MASS, Momenta, decay, pair_mass
-from facility.analysis.physlite import PhysliteSchema
-from facility.analysis.sample import CODECS, TREE, example_files, write_files
+from facility.analysis.reading.physlite import PhysliteSchema
+from facility.analysis.samples.kinematics import MUON_MASS, Z_MASS, Momenta, decay, pair_mass
+from facility.analysis.samples.physlite_files import CODECS, TREE, example_files, write_files
 from facility.errors import SampleError
 
 
@@ -178,6 +178,6 @@ def test_files_that_are_there_are_used_again(home: Path) -> None:
 def test_in_a_pod_they_are_where_all_pods_of_a_user_can_have_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("facility.analysis.sample.runs_in_pod", lambda: True)
+    monkeypatch.setattr("facility.analysis.samples.physlite_files.runs_in_pod", lambda: True)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     assert example_files(1, 100)[0].is_relative_to(tmp_path)

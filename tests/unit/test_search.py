@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import uproot
 
-from facility.analysis.fileset import fileset
-from facility.analysis.kinematics import pair_mass
-from facility.analysis.sample import TREE
-from facility.analysis.search import PROCESSES, search_files
+from facility.analysis.inputs.fileset import fileset
+from facility.analysis.samples.kinematics import pair_mass
+from facility.analysis.samples.physlite_files import TREE
+from facility.analysis.samples.search_files import PROCESSES, search_files
 
 SCALE = 0.1
 

@@ -8,10 +8,10 @@ import awkward as ak
 import pytest
 
 from facility.analysis import Skim
-from facility.analysis.merge import add
-from facility.analysis.plan import Chunk
-from facility.analysis.report import Report
-from facility.analysis.skim import SkimFile, Written, folder_of, stem, store, written
+from facility.analysis.files.chunk import Chunk
+from facility.analysis.results.report import Report
+from facility.analysis.results.skim import SkimFile, Written, folder_of, stem, store, written
+from facility.analysis.runner.reduction import add
 
 CHUNK = Chunk(3, "mc", "/data/DAOD.x._01.pool.root.1", "tree", 0, 10, "uuid", 100, 10)
 EVENTS = ak.Array(

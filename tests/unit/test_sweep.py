@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import uproot
 
-from facility.analysis.baskets import Baskets
+from facility.analysis.reading.baskets import Baskets
 from tools.sweep.__main__ import died, main, root_files, tell
 from tools.sweep.compare import Account, compare_file
 from tools.sweep.processes import side_by_side
@@ -83,7 +83,7 @@ def test_what_only_we_refuse_is_a_difference(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write(path := tmp_path / "a.root", 8)
-    monkeypatch.setattr("facility.analysis.chunk._packed", lambda _: 1 / 0)
+    monkeypatch.setattr("facility.analysis.runner.process_chunk._packed", lambda _: 1 / 0)
     account = compare_file(path)
     assert account.refused_by_us > 0
     assert "coffea reads it, we do not" in account.different[0]

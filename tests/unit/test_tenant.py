@@ -33,7 +33,7 @@ from facility.kubernetes.tenant import (
     tenant_set,
     volume_set,
 )
-from facility.kubernetes.tenant.rules import images
+from facility.kubernetes.tenant.cel_rules import images
 
 GOLDEN = Path(__file__).resolve().parents[1] / "data/tenant"
 GIB = 2**30

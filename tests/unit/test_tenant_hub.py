@@ -10,15 +10,21 @@ from traitlets.config import Config as Traits
 
 from facility import names
 from facility.errors import ConfigError, ProblemsError
-from facility.hub.dashboards import is_dashboard, own_namespace
-from facility.hub.jupyterhub_config import configure as configure_machine
-from facility.hub.kubernetes import login, progress, room, sweep
-from facility.hub.kubernetes.compare import is_as_made
+from facility.hub.kubernetes import pod_identity, progress, quota
 from facility.hub.kubernetes.configuration import configure, database, profiles
-from facility.hub.kubernetes.site import read_values
-from facility.hub.kubernetes.tenancy import Site, api_server, manifests, permitted_images
-from facility.hub.settings import HubSettings
-from facility.kubernetes import ends
+from facility.hub.kubernetes.release import read_values
+from facility.hub.kubernetes.tenants import leftovers
+from facility.hub.kubernetes.tenants.difference import is_as_made
+from facility.hub.kubernetes.values.tenant_model import (
+    Site,
+    api_server,
+    manifests,
+    permitted_images,
+)
+from facility.hub.local.jupyterhub_config import configure as configure_machine
+from facility.hub.local.settings import HubSettings
+from facility.hub.user_server.dashboards import is_dashboard, own_namespace
+from facility.kubernetes import deletion
 from facility.kubernetes.manifests import SCHEDULER_RESOURCES
 from facility.kubernetes.tenant import Tenant
 
@@ -225,9 +231,9 @@ def test_shared_volumes_that_cannot_be(name: str, shared: dict[str, Any], told: 
 KEYS = {"uid": "oauth_user.uidNumber", "gid": "oauth_user.gid", "groups": "oauth_user.gids"}
 
 
-def who(state: Any, **keys: str) -> login.Identity:
+def who(state: Any, **keys: str) -> pod_identity.Identity:
     servers = site(singleuser={"identity": keys or KEYS, "fsGid": "none"}).values.singleuser
-    return login.identity(servers, "ada", state)
+    return pod_identity.identity(servers, "ada", state)
 
 
 def test_the_login_says_as_whom_pods_run() -> None:
@@ -267,17 +273,17 @@ def test_keys_may_count_lists_and_hold_dots() -> None:
     ],
 )
 def test_a_login_that_does_not_say_it_is_refused(state: Any, told: list[str]) -> None:
-    with pytest.raises(login.LoginError) as caught:
+    with pytest.raises(pod_identity.LoginError) as caught:
         who(state)
     for each in (*told, "The login of 'ada'", "Log out and in again", "singleuser.identity"):
         assert each in str(caught.value)
 
 
 def test_without_keys_all_users_are_one_and_it_is_told_to_their_namespaces() -> None:
-    found = login.identity(site().values.singleuser, "ada", None)
+    found = pod_identity.identity(site().values.singleuser, "ada", None)
     assert found.notes == {"facility/uid": "1000", "facility/gids": "100"}
     openshift = site(singleuser={"uid": "none", "fsGid": "none"}).values.singleuser
-    assert login.identity(openshift, "ada", None).notes == {}
+    assert pod_identity.identity(openshift, "ada", None).notes == {}
     spawner = configured(site(singleuser={"uid": "none", "fsGid": "none"})).KubeSpawner
     assert spawner.uid is None
     assert spawner.fs_gid is None
@@ -397,12 +403,12 @@ def test_a_server_that_fits() -> None:
         scoped("NotIn", "af-notebook", hard="0", used="0"),
         scoped("In", "af-notebook", hard="2", used="1"),
     ]
-    assert room.shortage([ALL, *others], room.Wanted(1.5, 2**30, {}, "af-notebook")) is None
+    assert quota.shortage([ALL, *others], quota.Wanted(1.5, 2**30, {}, "af-notebook")) is None
 
 
 def test_all_that_is_short_is_told() -> None:
     quotas = [ALL, scoped("In", "af-notebook", hard="2", used="2")]
-    told = room.shortage(quotas, room.Wanted(2, 2**33, {"nvidia.com/gpu": 1}, "af-notebook"))
+    told = quota.shortage(quotas, quota.Wanted(2, 2**33, {"nvidia.com/gpu": 1}, "af-notebook"))
     assert told is not None
     assert "2 cores asked, 8.5 of 10 in use" in told
     assert "8Gi memory asked, 1Gi of 8Gi in use" in told
@@ -479,11 +485,11 @@ def test_what_is_being_deleted_is_made_again() -> None:
 
 
 def test_what_is_swept() -> None:
-    assert sweep.ended(pod(phase="Failed"))
-    assert not sweep.ended(pod(phase="Running"))
+    assert leftovers.ended(pod(phase="Failed"))
+    assert not leftovers.ended(pod(phase="Running"))
     leaving = pod(phase="Failed")
     leaving["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
-    assert not sweep.ended(leaving)
+    assert not leftovers.ended(leaving)
 
 
 @pytest.mark.parametrize(
@@ -497,17 +503,17 @@ def test_what_is_swept() -> None:
 )
 def test_what_an_operator_holds(metadata: dict[str, Any], expected: bool) -> None:
     now = datetime.datetime(2026, 1, 1, 0, 2, tzinfo=datetime.UTC)
-    assert sweep.held({"metadata": metadata}, now) is expected
+    assert leftovers.held({"metadata": metadata}, now) is expected
 
 
 @pytest.mark.parametrize(("minutes", "expected"), [(4, False), (9, False), (11, True)])
 def test_whose_client_has_gone(minutes: int, expected: bool) -> None:
     now = datetime.datetime(2026, 1, 1, 0, minutes, tzinfo=datetime.UTC)
     spec = {"renewTime": "2026-01-01T00:00:00.000000Z", "leaseDurationSeconds": 300}
-    assert sweep.run_out({"spec": spec}, now) is expected
+    assert leftovers.run_out({"spec": spec}, now) is expected
     owners = [{"kind": "Pod", "name": "notebook"}, {"kind": "Lease", "name": "mine-abc"}]
-    assert ends.owning_lease({"metadata": {"ownerReferences": owners}}) == "mine-abc"
-    assert ends.owning_lease({"metadata": {"ownerReferences": owners[:1]}}) is None
+    assert deletion.owning_lease({"metadata": {"ownerReferences": owners}}) == "mine-abc"
+    assert deletion.owning_lease({"metadata": {"ownerReferences": owners[:1]}}) is None
 
 
 # Dashboards.
@@ -530,9 +536,9 @@ def test_whose_client_has_gone(minutes: int, expected: bool) -> None:
 def test_dashboards_of_the_own_namespace_alone(
     monkeypatch: pytest.MonkeyPatch, host: str, expected: bool
 ) -> None:
-    monkeypatch.setattr("facility.hub.dashboards.own_namespace", lambda: "af-ada")
+    monkeypatch.setattr("facility.hub.user_server.dashboards.own_namespace", lambda: "af-ada")
     numbers = {"10.0.0.2", "fd00::2"}
-    monkeypatch.setattr("facility.hub.dashboards.scheduler_numbers", lambda: numbers)
+    monkeypatch.setattr("facility.hub.user_server.dashboards.scheduler_numbers", lambda: numbers)
     assert is_dashboard(None, host) is expected
 
 

@@ -4,9 +4,9 @@ import pytest
 
 from facility.config import load
 from facility.config.builtin import builtin
-from facility.machine import Machine
-from facility.spoken import Asked, understand
-from facility.vocabulary import no_method, no_pool
+from facility.request.call_words import Asked, understand
+from facility.request.dask_words import no_method, no_pool
+from facility.system.machine import Machine
 
 POOL = {"cpu": 2, "memory": "4Gi", "memoryMax": "8Gi", "maxWorkers": 200}
 CONFIG = load({"pools": {"cpu": {**POOL, "default": True}, "big": POOL}})

@@ -9,10 +9,11 @@ import uproot
 
 from facility import RequestError
 from facility.analysis import good_runs
-from facility.analysis.bookkeepers import Weights, total, weights
-from facility.analysis.plan import Chunk, Plan
-from facility.analysis.record import Receipt
-from facility.analysis.report import Report
+from facility.analysis.files.chunk import Chunk
+from facility.analysis.inputs.cut_bookkeepers import Weights, total, weights
+from facility.analysis.inputs.plan import Plan
+from facility.analysis.results.record import Receipt
+from facility.analysis.results.report import Report
 
 
 def test_the_sums_of_a_real_file_are_those_that_it_holds(

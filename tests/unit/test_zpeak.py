@@ -13,11 +13,11 @@ from coffea.nanoevents import PHYSLITESchema
 from hist import Hist
 from matplotlib.figure import Figure
 
-from facility.analysis.fileset import fileset
-from facility.analysis.peak import FIT_RANGE, PeakFit, fit_peak, peak_shape, plot_peak
-from facility.analysis.physlite import PhysliteSchema, quiet
-from facility.analysis.sample import write_files
-from facility.analysis.zpeak import ZPeak
+from facility.analysis.inputs.fileset import fileset
+from facility.analysis.reading.physlite import PhysliteSchema, quiet
+from facility.analysis.samples.peak_fit import FIT_RANGE, PeakFit, fit_peak, peak_shape, plot_peak
+from facility.analysis.samples.physlite_files import write_files
+from facility.analysis.samples.zpeak import ZPeak
 from facility.errors import FitError
 
 

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import count, takewhile
 from pathlib import Path
 
-from facility.analysis.progress import track
+from facility.analysis.run_progress import track
 from tools.sweep.compare import Account, compare_file
 from tools.sweep.processes import side_by_side
 from tools.sweep.random_trees import compare_random

@@ -14,10 +14,11 @@ import uproot
 from coffea.nanoevents import BaseSchema
 from coffea.processor import IterativeExecutor, Runner, accumulate
 
-from facility.analysis.chunk import ChunkError, process_chunk
-from facility.analysis.fileset import fileset
-from facility.analysis.openfile import OpenFile, Settings, close_files
-from facility.analysis.plan import Chunk, plan
+from facility.analysis.files.chunk import Chunk
+from facility.analysis.inputs.fileset import fileset
+from facility.analysis.inputs.plan import plan
+from facility.analysis.reading.file_cache import OpenFile, Settings, close_files
+from facility.analysis.runner.process_chunk import ChunkError, process_chunk
 from facility.errors import FilesetError
 from tools.sweep.columns import ERROR, FORM, Column, Columns, Told, content, described, shuffled
 from tools.sweep.trees import Tree, trees

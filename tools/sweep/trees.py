@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import uproot
 from coffea.nanoevents import schemas
 
-from facility.analysis.physlite import PhysliteSchema
+from facility.analysis.reading.physlite import PhysliteSchema
 
 NTUPLE = "ROOT::RNTuple"
 KINDS = ("TTree", "TNtuple", "TNtupleD", "TChain", NTUPLE)

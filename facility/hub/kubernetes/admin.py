@@ -9,12 +9,12 @@ from typing import Any
 
 from facility import names
 from facility.errors import FacilityError, KubernetesError, nearest
-from facility.hub.kubernetes.end import SERVERS, end
-from facility.hub.kubernetes.tenants import USED_ANNOTATION
-from facility.kubernetes import ends
-from facility.kubernetes.account import pod_account
-from facility.kubernetes.api import Api
-from facility.kubernetes.kinds import CLAIM, DASK_CLUSTER, NAMESPACE, POD
+from facility.hub.kubernetes.hooks.end import SERVERS, end
+from facility.hub.kubernetes.tenants.tenants import USED_ANNOTATION
+from facility.kubernetes import deletion
+from facility.kubernetes.client.account import pod_account
+from facility.kubernetes.client.api import Api
+from facility.kubernetes.client.kinds import CLAIM, DASK_CLUSTER, NAMESPACE, POD
 from facility.kubernetes.tenant import is_ours
 from facility.table import Table
 
@@ -116,7 +116,7 @@ class Administration:
         spaces = [each["metadata"]["name"] for each in found.values()]
         if name:
             for space in spaces:
-                ends.stop(self.api.within(space), name)
+                deletion.stop(self.api.within(space), name)
             return len(spaces)
         return asyncio.run(self._end_all(spaces))
 

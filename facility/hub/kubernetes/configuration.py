@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from facility import names
-from facility.hub.kubernetes import login
-from facility.hub.kubernetes.servers import Profile
+from facility.hub.kubernetes import pod_identity
 from facility.hub.kubernetes.spawner import TenantSpawner
-from facility.hub.kubernetes.tenancy import Site
-from facility.hub.kubernetes.values import Values
+from facility.hub.kubernetes.values.model import Values
+from facility.hub.kubernetes.values.servers import Profile
+from facility.hub.kubernetes.values.tenant_model import Site
 
 HUB_SERVICE, PROXY_API = "hub", "proxy-api"
 """Services of the release's namespace."""
@@ -124,7 +124,7 @@ def _spawner(c: Any, site: Site) -> None:
     spawner.image = servers.image.reference(version)
     spawner.image_pull_policy = servers.image.pull_policy
     spawner.image_pull_secrets = list(values.images.pull_secrets)
-    spawner.cmd = ["python", "-m", "facility.hub.kubernetes.server"]
+    spawner.cmd = ["python", "-m", "facility.hub.user_server.pod"]
     spawner.ip, spawner.port = "0.0.0.0", names.USER_SERVER_PORT
     spawner.start_timeout, spawner.http_timeout = servers.start_timeout, HTTP_TIMEOUT
     spawner.cpu_limit, spawner.cpu_guarantee = servers.cpu_limit, servers.cpu_guarantee
@@ -140,7 +140,7 @@ def _spawner(c: Any, site: Site) -> None:
         "JUPYTERHUB_ACTIVITY_INTERVAL": str(ACTIVITY_INTERVAL),
         **servers.extra_env,
     }
-    everybody = login.fixed(servers)
+    everybody = pod_identity.fixed(servers)
     spawner.uid, spawner.fs_gid = everybody.uid, everybody.volumes
     spawner.container_security_context = {
         "allowPrivilegeEscalation": False,
@@ -238,7 +238,7 @@ def services(values: Values) -> list[dict[str, Any]]:
     """Return what the hub runs beside itself: order in the namespaces, and the culler."""
     # A service inherits nothing of the hub's environment that is not named.
     environment = {name: os.environ[name] for name in INHERITED if name in os.environ}
-    command = [sys.executable, "-m", "facility.hub.kubernetes.keeper"]
+    command = [sys.executable, "-m", "facility.hub.kubernetes.tenants.keeper"]
     found: list[dict[str, Any]] = [
         {"name": "keeper", "command": command, "environment": environment}
     ]

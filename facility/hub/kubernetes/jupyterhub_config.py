@@ -1,11 +1,11 @@
 """Configuration of the hub on Kubernetes, which JupyterHub executes."""
 
 from facility.hub.kubernetes.configuration import configure
-from facility.hub.kubernetes.site import read_secrets, read_site
+from facility.hub.kubernetes.release import read_secrets, read_site
 from facility.hub.kubernetes.spawner import TenantSpawner
-from facility.hub.kubernetes.tenants import Tenants
-from facility.kubernetes.account import pod_account
-from facility.kubernetes.api import Api
+from facility.hub.kubernetes.tenants.tenants import Tenants
+from facility.kubernetes.client.account import pod_account
+from facility.kubernetes.client.api import Api
 
 if "get_config" in globals():
     _site = read_site()

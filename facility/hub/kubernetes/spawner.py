@@ -11,11 +11,11 @@ from kubernetes_asyncio.client import ApiException
 from kubespawner import KubeSpawner
 
 from facility.errors import FacilityError, KubernetesError
-from facility.hub.kubernetes import login, progress, room
-from facility.hub.kubernetes.tenants import Tenants
-from facility.hub.kubernetes.watch import LastingPods
+from facility.hub.kubernetes import pod_identity, progress, quota
+from facility.hub.kubernetes.reflector import LastingPods
+from facility.hub.kubernetes.tenants.tenants import Tenants
+from facility.kubernetes.client.kinds import EVENT, POD, QUOTA
 from facility.kubernetes.explain import placed
-from facility.kubernetes.kinds import EVENT, POD, QUOTA
 from facility.kubernetes.tenant import slug
 
 LOOK_INTERVAL = 1.0
@@ -83,7 +83,7 @@ class TenantSpawner(KubeSpawner):
         state = await self.user.get_auth_state() if servers.identity is not None else None
         self._preparing = True
         try:
-            who = login.identity(servers, self.user.name, state)
+            who = pod_identity.identity(servers, self.user.name, state)
             tenant = await self.tenants.ensure(self.user.name, groups, who)
             self.namespace = tenant.namespace
             quotas = (await self.tenants.api.within(self.namespace).list(QUOTA))["items"]
@@ -96,13 +96,13 @@ class TenantSpawner(KubeSpawner):
         finally:
             self._preparing = False
         self.uid, self.gid, self.supplemental_gids = who.uid, who.gid, list(who.groups)
-        problem = room.shortage(quotas, self.wanted())
+        problem = quota.shortage(quotas, self.wanted())
         if problem:
             raise SpawnException(problem, reason="quota")
 
-    def wanted(self) -> room.Wanted:
+    def wanted(self) -> quota.Wanted:
         """What the server asks for."""
-        return room.Wanted(
+        return quota.Wanted(
             cpu=float(self.cpu_limit or 0),
             memory=int(self.mem_limit or 0),
             gpus={name: int(count) for name, count in self.extra_resource_limits.items()},

@@ -8,17 +8,9 @@ Kubernetes by trying to get round it (tests/kube/test_tenant.py).
 """
 
 from facility.kubernetes.tenant.manifests import refusal, release_set, tenant_set
+from facility.kubernetes.tenant.model import Address, Network, Quota, Release, Shape, Tenant, slug
 from facility.kubernetes.tenant.quotas import is_counted
-from facility.kubernetes.tenant.settings import (
-    Address,
-    Network,
-    Quota,
-    Release,
-    Shape,
-    Tenant,
-    slug,
-)
-from facility.kubernetes.tenant.shared import SharedVolume
+from facility.kubernetes.tenant.shared_volumes import SharedVolume
 from facility.kubernetes.tenant.volumes import is_ours, volume_set
 
 __all__ = [

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from facility import names
-from facility.kubernetes.tenant.settings import Release, Tenant
+from facility.kubernetes.tenant.model import Release, Tenant
 
 Manifest = dict[str, Any]
 RBAC = "rbac.authorization.k8s.io"

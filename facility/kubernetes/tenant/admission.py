@@ -10,9 +10,9 @@ from collections.abc import Iterable
 from typing import Any
 
 from facility import names
-from facility.kubernetes.tenant import rules, volumes
+from facility.kubernetes.tenant import cel_rules, volumes
 from facility.kubernetes.tenant.accounts import BOUND, RBAC
-from facility.kubernetes.tenant.settings import Release
+from facility.kubernetes.tenant.model import Release
 
 Manifest = dict[str, Any]
 GROUP = "admissionregistration.k8s.io"
@@ -57,13 +57,13 @@ def _pods(release: Release) -> Manifest:
         "pods",
         _resources("", ["pods", "pods/ephemeralcontainers"]),
         [
-            *rules.variables(release, POD),
+            *cel_rules.variables(release, POD),
             {"name": "reserved", "expression": json.dumps(reserved)},
         ],
         [
-            *rules.pod_rules(POD),
-            rules.images_of(f"{POD}.?ephemeralContainers.orValue([])"),
-            rules.users_of(POD, f"{POD}.?ephemeralContainers.orValue([])"),
+            *cel_rules.pod_rules(POD),
+            cel_rules.images_of(f"{POD}.?ephemeralContainers.orValue([])"),
+            cel_rules.users_of(POD, f"{POD}.?ephemeralContainers.orValue([])"),
             {
                 # Later the scheduler of Kubernetes sets it, as is its task.
                 "expression": "request.operation != 'CREATE' || "
@@ -91,8 +91,8 @@ def _deployments(release: Release) -> Manifest:
         release,
         "deployments",
         _resources("apps", ["deployments"]),
-        rules.variables(release, TEMPLATE),
-        [*rules.pod_rules(TEMPLATE), *_alone(release.scheduler_class, TEMPLATE)],
+        cel_rules.variables(release, TEMPLATE),
+        [*cel_rules.pod_rules(TEMPLATE), *_alone(release.scheduler_class, TEMPLATE)],
     )
 
 
@@ -102,8 +102,8 @@ def _jobs(release: Release) -> Manifest:
         release,
         "jobs",
         _resources("batch", ["jobs"]),
-        rules.variables(release, TEMPLATE),
-        [*rules.pod_rules(TEMPLATE), *_alone(release.job_class, TEMPLATE)],
+        cel_rules.variables(release, TEMPLATE),
+        [*cel_rules.pod_rules(TEMPLATE), *_alone(release.job_class, TEMPLATE)],
     )
 
 
@@ -112,9 +112,9 @@ def _dask_clusters(release: Release) -> Manifest:
         release,
         "daskclusters",
         _resources("kubernetes.dask.org", ["daskclusters"]),
-        rules.variables(release, DASK_SCHEDULER),
+        cel_rules.variables(release, DASK_SCHEDULER),
         [
-            *rules.pod_rules(DASK_SCHEDULER),
+            *cel_rules.pod_rules(DASK_SCHEDULER),
             *_alone(release.scheduler_class, DASK_SCHEDULER),
             *_service_rules(DASK_SERVICE),
             {

@@ -8,7 +8,7 @@ import yaml
 
 from facility import names
 from facility.kubernetes.tenant import accounts, admission, network, quotas
-from facility.kubernetes.tenant.settings import Release, Shape, Tenant
+from facility.kubernetes.tenant.model import Release, Shape, Tenant
 
 Manifest = dict[str, Any]
 

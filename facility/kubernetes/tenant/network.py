@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from facility import names
-from facility.kubernetes.tenant.settings import Address, Tenant
+from facility.kubernetes.tenant.model import Address, Tenant
 
 Manifest = dict[str, Any]
 NOT_PUBLIC = {

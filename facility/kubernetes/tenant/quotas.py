@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from facility.kubernetes.tenant.settings import Release, Tenant
+from facility.kubernetes.tenant.model import Release, Tenant
 from facility.quantity import format_cores, format_memory
 
 Manifest = dict[str, Any]

@@ -9,8 +9,8 @@ import hashlib
 import json
 from typing import Any
 
-from facility.kubernetes.tenant.settings import Release, Tenant
-from facility.kubernetes.tenant.shared import PLACEHOLDER, SECRETS, SharedVolume, filled
+from facility.kubernetes.tenant.model import Release, Tenant
+from facility.kubernetes.tenant.shared_volumes import PLACEHOLDER, SECRETS, SharedVolume, filled
 from facility.quantity import format_memory
 
 Manifest = dict[str, Any]

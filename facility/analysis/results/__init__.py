@@ -1,0 +1,1 @@
+"""What comes of a run: the record of each chunk, the report, pictures, skims, comparisons."""

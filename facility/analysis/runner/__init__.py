@@ -1,0 +1,1 @@
+"""The run itself: chunks to workers, what fails tried again, results added up."""

@@ -1,0 +1,1 @@
+"""How a processor travels: pickled with the user's modules, and unpickled as new each time."""

@@ -1,0 +1,64 @@
+"""What becomes of this process's Dask clusters when the interpreter ends, and in forked children.
+
+Whatever ends something at an exit, or when nobody holds it any more, does so in the process that
+made it alone: a forked child has copies of all of it.
+"""
+
+import atexit
+import os
+import selectors
+import weakref
+from contextlib import suppress
+from typing import Any
+
+from distributed.core import Status
+
+from facility.deploy.clients import disown_clients
+from facility.deploy.controller import Fleet
+from facility.system.signals import carried_through
+
+_living: "weakref.WeakSet[Fleet]" = weakref.WeakSet()
+
+
+def watch(fleet: Fleet) -> None:
+    """Have a Dask cluster end with the interpreter."""
+    _living.add(fleet)
+
+
+@atexit.register
+def _close_all() -> None:
+    """End what the interpreter leaves behind at its exit."""
+    left = [fleet for fleet in _living if not fleet.over]
+
+    def hurry() -> None:
+        for fleet in left:
+            fleet.backend.hurry()
+
+    with suppress(KeyboardInterrupt), carried_through(hurry):
+        for fleet in left:
+            fleet.status = Status.closing
+            fleet.backend.abandon()
+        for fleet in left:
+            fleet.backend.close_now()
+            fleet.over = True
+
+
+def _disown_all() -> None:
+    """Have a forked child act on nothing that is its parent's."""
+    for fleet in list(_living):
+        fleet.disown()
+        _look_elsewhere(fleet.loop)
+    disown_clients()
+
+
+def _look_elsewhere(loop: Any) -> None:
+    """Give a copied event loop a list of its own of the connections to look at.
+
+    The kernel has one list for both processes: a connection that is closed here, be it by the
+    garbage collection, would be looked at no more over there.
+    """
+    if hasattr(loop, "_selector"):
+        loop._selector = selectors.DefaultSelector()
+
+
+os.register_at_fork(after_in_child=_disown_all)

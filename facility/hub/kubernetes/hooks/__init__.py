@@ -1,0 +1,1 @@
+"""What Helm runs before an installation or upgrade, and before the facility is taken away."""

@@ -1,0 +1,1 @@
+"""Users' namespaces: made, compared with what they should be, repaired, cleared."""

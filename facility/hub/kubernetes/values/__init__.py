@@ -1,0 +1,1 @@
+"""The chart's values: their model, which is their schema and documentation too."""

@@ -1,0 +1,204 @@
+"""The model of the chart's values.yaml. Descriptions here become its schema and documentation.
+
+Names are those of the chart zero-to-jupyterhub where they mean the same.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from facility.config import Config, load
+from facility.config.shapes import Strict, Toleration
+from facility.hub.kubernetes.values.servers import SingleUser
+from facility.hub.kubernetes.values.shapes import Image, Placed, Resources
+from facility.hub.kubernetes.values.storage import TAKEN, VOLUME_NAME, SharedVolumes
+from facility.hub.kubernetes.values.tenancy import Images, NetworkPolicy, Scheduler, Tenants
+from facility.kubernetes.tenant import SharedVolume
+
+
+class Database(Strict):
+    """Where the hub keeps its state."""
+
+    type: Literal["sqlite-pvc", "sqlite-memory", "postgres"] = Field(
+        "sqlite-pvc", description="A file on a volume of its own, nothing lasting, or Postgres."
+    )
+    url: str | None = Field(
+        None,
+        description="With postgres: postgresql+psycopg2://USER@HOST:5432/NAME; its password is "
+        "the key database-password of existingSecret.",
+    )
+    storage: str = Field("1Gi", description="Size of the volume of sqlite-pvc.")
+    storage_class_name: str | None = Field(
+        None, description="StorageClass of that volume; by default the cluster's own."
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Database":
+        if (self.type == "postgres") != (self.url is not None):
+            raise ValueError("url must be given with type: postgres, and with no other type")
+        return self
+
+
+class Hub(Placed):
+    """The hub."""
+
+    image: Image = Field(Image(name="facility/hub"), description="Its image.")
+    resources: Resources = Field(default_factory=Resources, description="Of its container.")
+    config: dict[str, dict[str, Any]] = Field(
+        default_factory=dict,
+        description="Settings of JupyterHub's classes, as "
+        "{GenericOAuthenticator: {client_id: ...}}. Without an authenticator_class one password, "
+        "made at the installation, lets everybody in.",
+    )
+    extra_config: dict[str, str] = Field(
+        default_factory=dict,
+        description="Python that runs after it, under names by which it is sorted; `c` is the "
+        "configuration.",
+    )
+    extra_env: dict[str, str] = Field(default_factory=dict, description="Variables of the hub.")
+    db: Database = Field(default_factory=Database, description="Where the hub keeps its state.")
+    existing_secret: str | None = Field(
+        None,
+        description="A Secret of the release's namespace with the keys proxy-token, cookie-secret, "
+        "crypt-key and password; by default one is made at the installation and kept.",
+    )
+    base_url: str = Field("/", pattern="^/(.*/)?$", description="Path below which all is.")
+    allow_named_servers: bool = Field(False, description="Whether users may have several servers.")
+    named_server_limit_per_user: int = Field(0, ge=0, description="How many; 0 for any number.")
+    concurrent_spawn_limit: int = Field(64, ge=0, description="Servers that may start at once.")
+    consecutive_failure_limit: int = Field(
+        5, ge=0, description="Failed starts in a row after which the hub starts anew; 0 for none."
+    )
+    active_server_limit: int = Field(0, ge=0, description="Servers at a time; 0 for any number.")
+
+
+class Service(Strict):
+    """The Service at which browsers arrive, directly or through an Ingress."""
+
+    type: Literal["ClusterIP", "NodePort", "LoadBalancer"] = Field(
+        "ClusterIP", description="As in Kubernetes."
+    )
+    port: int = Field(80, ge=1, le=65535, description="Its port.")
+    node_port: int | None = Field(None, description="With NodePort: the port of each node.")
+    annotations: dict[str, str] = Field(default_factory=dict, description="Of the Service.")
+    load_balancer_source_ranges: tuple[str, ...] = Field(
+        (), strict=False, description="With LoadBalancer: who may reach it."
+    )
+
+
+class Proxy(Placed):
+    """The proxy, which runs on while the hub starts anew."""
+
+    service: Service = Field(default_factory=Service, description="Where browsers arrive.")
+    resources: Resources = Field(default_factory=Resources, description="Of its container.")
+
+
+class IngressTLS(Strict):
+    """A certificate of an Ingress."""
+
+    hosts: tuple[str, ...] = Field(strict=False, description="Names that it is for.")
+    secret_name: str = Field(description="Secret with the certificate.")
+
+
+class Ingress(Strict):
+    """The way in from outside, where the cluster has a controller for it."""
+
+    enabled: bool = Field(False, description="Whether there is one.")
+    ingress_class_name: str | None = Field(None, description="Which controller.")
+    annotations: dict[str, str] = Field(default_factory=dict, description="Of the Ingress.")
+    hosts: tuple[str, ...] = Field((), strict=False, description="Names of the facility.")
+    tls: tuple[IngressTLS, ...] = Field((), strict=False, description="Certificates.")
+
+
+class Cull(Strict):
+    """Ends servers that nobody uses."""
+
+    enabled: bool = Field(True, description="Whether it does.")
+    timeout: int = Field(3600, ge=10, description="Seconds of idleness.")
+    every: int = Field(300, ge=5, description="Seconds between two looks.")
+    max_age: int = Field(0, ge=0, description="Seconds after which any server ends; 0 for never.")
+
+
+class Operator(Placed):
+    """dask-kubernetes' operator, which makes the schedulers."""
+
+    enabled: bool = Field(
+        True, description="Whether the chart brings it; false where the site has one."
+    )
+    image: Image = Field(Image(name="facility/operator"), description="Its image.")
+    resources: Resources = Field(default_factory=Resources, description="Of its container.")
+    namespace: str | None = Field(None, description="Where the site's own operator runs.")
+    account: str = Field("operator", description="ServiceAccount that it runs with.")
+
+
+class Values(Strict):
+    """All values of the chart."""
+
+    pools: dict[str, Any] = Field(description="The worker pools, each under its name.")
+    images: Images = Field(default_factory=Images, description="What users' pods may run.")
+    hub: Hub = Field(default_factory=Hub, description="The hub.")
+    proxy: Proxy = Field(default_factory=Proxy, description="The proxy.")
+    ingress: Ingress = Field(default_factory=Ingress, description="The way in from outside.")
+    singleuser: SingleUser = Field(default_factory=SingleUser, description="Users' servers.")
+    shared_volumes: SharedVolumes
+    scheduler: Scheduler = Field(default_factory=Scheduler, description="Dask's schedulers.")
+    tenants: Tenants = Field(default_factory=Tenants, description="Users' namespaces.")
+    cull: Cull = Field(default_factory=Cull, description="What ends idle servers.")
+    network_policy: NetworkPolicy = Field(
+        default_factory=NetworkPolicy, description="What may reach what."
+    )
+    operator: Operator = Field(default_factory=Operator, description="dask-kubernetes' operator.")
+    debug: bool = Field(False, description="Whether hub and proxy log all that they do.")
+
+    @property
+    def config(self) -> Config:
+        """The pools.
+
+        Raises
+        ------
+        ConfigError
+            With every mistake found.
+        """
+        return load({"pools": self.pools})
+
+    @property
+    def volumes(self) -> tuple[SharedVolume, ...]:
+        """What all users share.
+
+        Raises
+        ------
+        ProblemsError
+            Where one of them cannot be made.
+        """
+        return tuple(each.shared(name) for name, each in self.shared_volumes.items())
+
+    @model_validator(mode="after")
+    def _volumes_apart(self) -> "Values":
+        paths = {self.singleuser.storage.home_mount_path: "the home", "/tmp": "scratch"}
+        for name, volume in self.shared_volumes.items():
+            if not re.fullmatch(VOLUME_NAME, name) or name in TAKEN:
+                raise ValueError(
+                    f"cannot have the shared volume {name!r}: a name is of lower-case letters, "
+                    f"digits and '-', at most 63, and none of {', '.join(TAKEN)}"
+                )
+            if volume.mount_path in paths:
+                raise ValueError(
+                    f"mount both {paths[volume.mount_path]} and the shared volume {name!r} at "
+                    f"{volume.mount_path}; give one of them another path"
+                )
+            paths[volume.mount_path] = f"the shared volume {name!r}"
+        return self
+
+    @property
+    def node_shapes(self) -> Mapping[str, tuple[dict[str, str], tuple[Toleration, ...]]]:
+        """Where user servers and schedulers may run: labels of nodes, and taints."""
+        servers = self.singleuser
+        tolerated = [*servers.tolerations]
+        for profile in servers.profiles.values():
+            tolerated += [each for each in profile.tolerations if each not in tolerated]
+        return {
+            "notebook": (servers.node_selector, tuple(tolerated)),
+            "scheduler": (self.scheduler.node_selector, self.scheduler.tolerations),
+        }

@@ -1,0 +1,1 @@
+"""The hub on one machine: JupyterHub, its proxy and notebook servers of one person."""

@@ -1,0 +1,119 @@
+"""The user's copies of the notebooks that come with the facility."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+from facility.errors import HubError
+from facility.system.private_files import (
+    READABLE_FOLDER,
+    is_full,
+    make_folder,
+    refusal,
+    write_readable,
+)
+
+RECORD = ".facility.json"
+"""In the user's folder: what each copy was when it was made, as a hash."""
+
+
+def shipped_folder() -> Path | None:
+    """Folder of the notebooks as they were installed, or those of a checkout."""
+    package = Path(__file__).resolve().parents[2]
+    for folder in (package / "notebooks", package.parent / "notebooks"):
+        if folder.is_dir():
+            return folder
+    return None
+
+
+def copy_notebooks(target: Path, source: Path | None = None) -> list[str]:
+    """Copy the notebooks that are not there, and those that the user never changed.
+
+    Parameters
+    ----------
+    target
+        The user's folder, made where it is missing.
+    source
+        Where to copy from, by default `shipped_folder`.
+
+    Returns
+    -------
+    list of str
+        Names of what was copied.
+
+    Raises
+    ------
+    HubError
+        Where the folder cannot be written.
+    """
+    source = source or shipped_folder()
+    try:
+        make_folder(target, READABLE_FOLDER)
+        if source is None:
+            return []
+        return _copy(target, source)
+    except OSError as error:
+        raise HubError(
+            f"The notebooks cannot be copied to {target}: "
+            f"{refusal(error, target, 'choose one with --notebooks')}"
+        ) from error
+
+
+def copy_notebooks_if_room(target: Path, say: Callable[[str], object]) -> list[str]:
+    """Copy them as far as the disk has room: who clears it up needs a server.
+
+    Returns
+    -------
+    list of str
+        Names of what was copied.
+
+    Raises
+    ------
+    HubError
+        Where the folder cannot be written.
+    """
+    try:
+        return copy_notebooks(target)
+    except HubError as error:
+        if not is_full(error):
+            raise
+        say(str(error))
+        return []
+
+
+def _copy(target: Path, source: Path) -> list[str]:
+    record_file = target / RECORD
+    try:
+        record = json.loads(record_file.read_text())
+    except (FileNotFoundError, ValueError):
+        record = {}
+    copied = []
+    for shipped in sorted(source.iterdir()):
+        if not shipped.is_file() or shipped.name.startswith("."):
+            continue
+        own, new = target / shipped.name, _hash(shipped)
+        if own.exists() and (_hash(own) != record.get(shipped.name) or _hash(own) == new):
+            continue
+        write_readable(own, shipped.read_bytes())
+        record[shipped.name] = new
+        copied.append(shipped.name)
+        write_readable(record_file, json.dumps(record, indent=1).encode())
+    return copied
+
+
+def _hash(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def first_page(folder: Path, within: str = "") -> str:
+    """Path at which JupyterLab opens: the first notebook of the folder.
+
+    Parameters
+    ----------
+    within
+        Path of the folder in what JupyterLab shows.
+    """
+    notebooks = sorted(path.name for path in folder.glob("*.ipynb"))
+    path = "/".join(part for part in (within, notebooks[0]) if part) if notebooks else ""
+    return f"/lab/tree/{path}" if path else "/lab"

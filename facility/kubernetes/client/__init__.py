@@ -1,0 +1,1 @@
+"""Requests to the API server of Kubernetes: with which account, of which object, how it answers."""

@@ -1,0 +1,1 @@
+"""What a user asks of a Dask cluster: the words of a call -> a checked request."""

@@ -1,0 +1,1 @@
+"""Certificates of Dask clusters, and the user's credentials on the grid."""

@@ -1,0 +1,1 @@
+"""What a worker process is given and does, wherever it runs."""
