@@ -10,6 +10,7 @@ import os
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
+from types import FrameType
 from typing import Any, NoReturn
 
 import dask
@@ -46,12 +47,21 @@ def look_seldom() -> None:
 
 
 def asked_to_close() -> asyncio.Event:
-    """Return what SIGTERM and Ctrl-C set, in the running event loop."""
+    """Return what SIGTERM and Ctrl-C set, in the running event loop.
+
+    asyncio's own handlers go with its loop. These stay: who asks once more does not cut off what
+    this process has to tidy up after its loop.
+    """
     loop = asyncio.get_running_loop()
     asked = asyncio.Event()
     keep_signals_from_forks(signal.SIGTERM, signal.SIGINT)
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        with suppress(RuntimeError):  # the loop has ended
+            loop.call_soon_threadsafe(asked.set)
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, asked.set)
+        signal.signal(number, ask)
     return asked
 
 

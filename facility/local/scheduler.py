@@ -51,9 +51,11 @@ def main() -> NoReturn:
     os.umask(0o077)
     settings = read_settings()
     look_seldom()
-    with dask.config.set(settings["dask"]):
-        asyncio.run(serve(settings))
-    finish(Path(settings["folder"]))
+    try:
+        with dask.config.set(settings["dask"]):
+            asyncio.run(serve(settings))
+    finally:
+        finish(Path(settings["folder"]))
     leave_at_once()
 
 

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -170,3 +170,18 @@ def test_a_script_that_is_killed_while_it_ends_leaves_nothing(tmp_path: Path) ->
         process.kill()
         process.wait()
         until(lambda: nothing_is_left(found))
+
+
+def test_a_scheduler_that_is_asked_again_and_again_tidies_up_all_the_same(tmp_path: Path) -> None:
+    with script(tmp_path, BLOCK) as process:
+        found = stopped(process)
+        process.kill()
+        process.wait()
+
+        def ask_again() -> bool:
+            with suppress(psutil.NoSuchProcess):
+                found[0].terminate()
+            return not runs(found[0])
+
+        until(ask_again)
+        assert nothing_is_left(found)
