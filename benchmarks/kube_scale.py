@@ -42,7 +42,7 @@ from facility import cluster
 from facility.kubernetes.client.kinds import POD
 COUNT, ROUNDS = {count}, {rounds}
 c = cluster(cpu=0, nowhere=(0, COUNT), name="scale", timeout=300)
-backend = c._fleet.backend
+backend = c._controller.backend
 api, found = backend.api, {{}}
 
 def run(work):
@@ -75,7 +75,8 @@ def scaled(count):
 
 def bare(index):
     from facility.kubernetes.manifests import worker_pod
-    body = worker_pod(backend.cluster, f"bare-{{index}}", ["x"], c._fleet.crews["nowhere"].request)
+    request = c._controller.pools["nowhere"].request
+    body = worker_pod(backend.cluster, f"bare-{{index}}", ["x"], request)
     body["metadata"]["labels"] = {{"bare": "yes"}}
     return body
 

@@ -14,7 +14,7 @@ def top_names(files: Iterable[str]) -> set[str]:
     return {Path(name).parts[0].removesuffix(".py") for name in files}
 
 
-class Placed:
+class ModulePath:
     """Files below a folder of this process's own, from which Python imports first.
 
     Parameters

@@ -12,7 +12,7 @@ from distributed.deploy.cluster import Cluster
 from facility.analysis.inputs.fileset import Sources
 from facility.analysis.results.report import Report
 from facility.analysis.run import Prepared, Processor, prepared, run
-from facility.analysis.runner.control import Asked
+from facility.analysis.runner.control import Control
 from facility.analysis.runner.reduction import MergeError
 from facility.errors import RunError
 
@@ -60,7 +60,7 @@ class BackgroundRun:
 
     def __init__(self, work: Prepared) -> None:
         self.report: Report = work.report
-        self._work, self._asked = work, Asked()
+        self._work, self._asked = work, Control()
         self._results: Any = None
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="facility-run", daemon=True)

@@ -24,8 +24,8 @@ from facility.analysis.runner import process_chunk as chunks
 from facility.analysis.runner.arguments import check_place
 from facility.analysis.runner.chunk_events import tell
 from facility.analysis.runner.client import client_of
-from facility.analysis.runner.distributed_reduction import SumError
-from facility.analysis.runner.loop import Window
+from facility.analysis.runner.distributed_reduction import ReductionError
+from facility.analysis.runner.loop import RunLoop
 from facility.analysis.runner.process_chunk import ChunkError
 from facility.analysis.runner.tasks import SchedulerLostError
 from facility.analysis.serialization.pickling import pickled
@@ -105,7 +105,7 @@ class Executor(ExecutorBase):
         self.reports.append(report)
         resources = {"resources": {names.pool_tag(self.pool): 1}} if self.pool else {}
         with client_of(self.cluster_or_client, self.pool, len(work.chunks)) as client:
-            window = Window(
+            window = RunLoop(
                 client, work, pickled(function), b"", report,
                 resources=resources, retries=self.retries, checkpoint=None,
                 stop_if_hopeless=True, progress=self.status, task=process_item,
@@ -114,7 +114,7 @@ class Executor(ExecutorBase):
             try:
                 window.run()
                 results = window.sums.collect()
-            except (SchedulerLostError, SumError) as error:
+            except (SchedulerLostError, ReductionError) as error:
                 reason = str(error) or "the Dask cluster was lost"
                 raise RunError(f"{reason}: {report.summary()}", None, report) from error
             finally:

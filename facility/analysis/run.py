@@ -27,12 +27,12 @@ from facility.analysis.results.report import Report
 from facility.analysis.runner.arguments import check_run
 from facility.analysis.runner.checkpoint import Checkpoint, CheckpointWarning
 from facility.analysis.runner.client import check_paths, client_of
-from facility.analysis.runner.control import Asked
-from facility.analysis.runner.distributed_reduction import SumError
-from facility.analysis.runner.loop import Window
+from facility.analysis.runner.control import Control
+from facility.analysis.runner.distributed_reduction import ReductionError
+from facility.analysis.runner.loop import RunLoop
 from facility.analysis.runner.process_chunk import result_of
 from facility.analysis.runner.reduction import merge_here
-from facility.analysis.runner.skim_folder import MissingSkimsError, Output
+from facility.analysis.runner.skim_folder import MissingSkimsError, SkimFolder
 from facility.analysis.runner.tasks import SchedulerLostError
 from facility.analysis.serialization.pickling import pickled
 from facility.errors import RunError, RunInterrupted
@@ -198,7 +198,7 @@ def prepared(
     work = plan(files, int(chunksize), None if maxchunks is None else int(maxchunks))
     _tell_shadows(work)
     code = pickled(processor)
-    target = None if output is None else Output(output, work)
+    target = None if output is None else SkimFolder(output, work)
     folder = None if target is None else str(target.folder)
     settings = Settings(schema, dict(uproot_options or {}), weights, caches(xcache), folder)
     kept = None
@@ -246,11 +246,11 @@ class Prepared:
     pool: str | None
     retries: int
     kept: Checkpoint | None
-    target: Output | None
+    target: SkimFolder | None
     on_error: str
     progress: bool
 
-    def finish(self, asked: Asked | None = None) -> Any:
+    def finish(self, asked: Control | None = None) -> Any:
         """Run it; the results, or what `run` raises.
 
         Parameters
@@ -264,7 +264,7 @@ class Prepared:
             check_paths(client, self.plan, resources)
             if target is not None:
                 target.check_workers(client, resources)
-            window = Window(
+            window = RunLoop(
                 client, self.plan, self.code, self.settings, report,
                 resources=resources, retries=self.retries, checkpoint=self.kept,
                 stop_if_hopeless=self.on_error == "raise", progress=self.progress, asked=asked,
@@ -288,7 +288,7 @@ class Prepared:
         return results if found is None else found
 
 
-def _finish(window: Window, work: Prepared) -> Any:
+def _finish(window: RunLoop, work: Prepared) -> Any:
     """Run the window to its end, whichever it is, and tell which it was."""
     try:
         return _ended(window, work)
@@ -296,7 +296,7 @@ def _finish(window: Window, work: Prepared) -> Any:
         window.tell_end()
 
 
-def _ended(window: Window, work: Prepared) -> Any:
+def _ended(window: RunLoop, work: Prepared) -> Any:
     kept = work.kept
     report, clock = window.report, time.perf_counter()
     try:
@@ -329,7 +329,7 @@ def _ended(window: Window, work: Prepared) -> Any:
             _last_word(work, results, window),
             report,
         ) from error
-    except SumError as error:
+    except ReductionError as error:
         report.seconds = time.perf_counter() - clock
         window.close()
         _last_word(work, None, window)
@@ -342,7 +342,7 @@ def _ended(window: Window, work: Prepared) -> Any:
     return _last_word(work, results, window)
 
 
-def _last_word(work: Prepared, results: Any, window: Window) -> Any:
+def _last_word(work: Prepared, results: Any, window: RunLoop) -> Any:
     """Complete the skims, and let the processor postprocess."""
     target = work.target
     if target is not None:
@@ -354,7 +354,7 @@ def _last_word(work: Prepared, results: Any, window: Window) -> Any:
     return work.postprocessed(results)
 
 
-def _saved(window: Window, report: Report, kept: Checkpoint | None) -> Any:
+def _saved(window: RunLoop, report: Report, kept: Checkpoint | None) -> Any:
     """Add up what the checkpoint holds, and take the rest off the account."""
     found = {}
     for record in report.records:

@@ -1,8 +1,8 @@
 """The object that `cluster` returns: what the user holds of a Dask cluster.
 
 A subclass of distributed's `Cluster`: `SpecCluster` drops the last spec
-of any pool and retires workers by address only. It holds the `Fleet`; the
-fleet, which the event loop keeps alive, does not hold it, so that losing the
+of any pool and retires workers by address only. It holds the `Controller`; the
+controller, which the event loop keeps alive, does not hold it, so that losing the
 last reference ends the Dask cluster.
 """
 
@@ -21,8 +21,8 @@ from distributed.utils import NoOpAwaitable, sync
 
 from facility import names
 from facility.deploy import exits, explain
-from facility.deploy.controller import Fleet
-from facility.deploy.pool_state import Crew
+from facility.deploy.controller import Controller
+from facility.deploy.pool_state import PoolState
 from facility.deploy.widget import DrawnCluster
 from facility.errors import ClusterFailedError, RequestError
 from facility.request.bounds import Bounds
@@ -70,56 +70,56 @@ class PooledCluster(DrawnCluster):
 
     def __init__(
         self,
-        fleet: Fleet,
+        controller: Controller,
         limits: Mapping[str, Limit],
         *,
         asynchronous: bool = False,
     ) -> None:
-        self._fleet = fleet
+        self._controller = controller
         self._limits = limits
-        super().__init__(asynchronous=asynchronous, quiet=True, name=fleet.name)
-        default = fleet.crews[fleet.request.config.default.name]
+        super().__init__(asynchronous=asynchronous, quiet=True, name=controller.name)
+        default = controller.pools[controller.request.config.default.name]
         if default.adapting:
             self._adaptive = Adapting(default.bounds.minimum, default.bounds.maximum)
-        exits.watch(fleet)
-        weakref.finalize(self, fleet.abandon).atexit = False
+        exits.watch(controller)
+        weakref.finalize(self, controller.abandon).atexit = False
 
     @staticmethod
     def say(sentence: str) -> None:
         """Tell the user something that no exception tells."""
         logger.warning(sentence)
 
-    # What distributed's base class keeps as attributes stands in the fleet.
+    # What distributed's base class keeps as attributes stands in the controller.
 
     @property
     def security(self) -> "Security":
         """What a client needs to connect; `Client(c)` takes it from here."""
-        return self._fleet.backend.security
+        return self._controller.backend.security
 
     @property
     def status(self) -> Status:
         """Whether the Dask cluster runs, is closed or has failed."""
-        return self._fleet.status
+        return self._controller.status
 
     @status.setter
     def status(self, status: Status) -> None:
-        """Ignore what the base class sets: the fleet knows."""
+        """Ignore what the base class sets: the controller knows."""
 
     @property
     def scheduler_info(self) -> Any:
         """The scheduler's description of itself and its workers."""
-        return self._fleet.roster.info
+        return self._controller.roster.info
 
     @scheduler_info.setter
     def scheduler_info(self, info: Any) -> None:
         """Take what the base class has asked for; at first there is nothing to ask."""
         if info.get("address"):
-            self._fleet.roster.info = info
+            self._controller.roster.info = info
 
     @property
     def scheduler_comm(self) -> Any:
         """Connection to the scheduler, None before the start."""
-        return self._fleet.scheduler
+        return self._controller.scheduler
 
     @scheduler_comm.setter
     def scheduler_comm(self, comm: None) -> None:
@@ -132,8 +132,8 @@ class PooledCluster(DrawnCluster):
             return {}
         return {
             member: name
-            for name, crew in self._fleet.crews.items()
-            for group in crew.groups.values()
+            for name, pool_state in self._controller.pools.items()
+            for group in pool_state.groups.values()
             for member in group.members
         }
 
@@ -143,11 +143,11 @@ class PooledCluster(DrawnCluster):
         """Start in another thread's event loop, and wait for it."""
         self._loop_runner.start()
         try:
-            self.sync(self._fleet.start)
+            self.sync(self._controller.start)
         except BaseException:
             # Ctrl-C too: what has been started must not stay.
-            with carried_through(self._fleet.backend.hurry):
-                self.sync(self._fleet.close)
+            with carried_through(self._controller.backend.hurry):
+                self.sync(self._controller.close)
                 self._loop_runner.stop()
             raise
 
@@ -156,21 +156,21 @@ class PooledCluster(DrawnCluster):
         connecting = sys._getframe(1).f_globals.get("__name__") == "distributed.client"
 
         async def started() -> Self:
-            await self._fleet.start()
+            await self._controller.start()
             if not connecting:
-                await self._fleet.settle()
+                await self._controller.settle()
             return self
 
         return started().__await__()
 
     async def __aenter__(self) -> Self:
-        await self._fleet.start()
+        await self._controller.start()
         return self
 
     async def _close(self) -> None:
         for callback in self.periodic_callbacks.values():
             callback.stop()
-        await self._fleet.close()
+        await self._controller.close()
         self._draw_anew()
 
     def close(self, timeout: float | None = None) -> Any:
@@ -178,9 +178,9 @@ class PooledCluster(DrawnCluster):
 
         Ctrl-C hastens it, and counts when it is done.
         """
-        if self.asynchronous or self._fleet.over:
+        if self.asynchronous or self._controller.over:
             return super().close(timeout)
-        with carried_through(self._fleet.backend.hurry):
+        with carried_through(self._controller.backend.hurry):
             super().close(timeout)
             self._loop_runner.stop()
         return None
@@ -224,12 +224,12 @@ class PooledCluster(DrawnCluster):
         self._check_route(pool, "route")
         return {"resources": {names.pool_tag(pool): 1}}
 
-    def _crew(self, pool: object, call: str, goal: str) -> Crew:
-        crew = self._fleet.crews.get(pool) if isinstance(pool, str) else None
-        if crew is None:
-            unknown = no_pool(pool, self._fleet.request.config)
+    def _crew(self, pool: object, call: str, goal: str) -> PoolState:
+        pool_state = self._controller.pools.get(pool) if isinstance(pool, str) else None
+        if pool_state is None:
+            unknown = no_pool(pool, self._controller.request.config)
             raise RequestError(f"{call}({shown(pool)}) cannot {goal}", [unknown])
-        return crew
+        return pool_state
 
     def _check_route(self, pool: str, call: str) -> None:
         if not self._crew(pool, call, "route").bounds.maximum:
@@ -293,7 +293,7 @@ class PooledCluster(DrawnCluster):
             With everything that is wrong with the call.
         """
         bounds = self._rescale((minimum, maximum, *more), pools, "adapt")
-        default = self._fleet.request.config.default
+        default = self._controller.request.config.default
         return Adapting(*_ends(bounds.get(default.name) or next(iter(bounds.values()))))
 
     def _rescale(
@@ -307,7 +307,7 @@ class PooledCluster(DrawnCluster):
     ) -> dict[str, Bounds]:
         if self.status not in (Status.starting, Status.running):
             raise ClusterFailedError(f"{call} comes too late: {self.explain()}")
-        config = self._fleet.request.config
+        config = self._controller.request.config
         bounds, notes = rescaled(config, self._limits, numbers, words, call=call)
         for note in notes:
             (say or self.say)(note)
@@ -318,10 +318,10 @@ class PooledCluster(DrawnCluster):
             self._adaptive = Adapting(*_ends(new)) if new.adapts else None
 
         async def rescale() -> None:
-            self._fleet.rescale(bounds, force=force)
+            self._controller.rescale(bounds, force=force)
 
         if self.called_from_running_loop:
-            self._fleet.rescale(bounds, force=force)
+            self._controller.rescale(bounds, force=force)
         else:
             assert self.loop is not None
             sync(self.loop, rescale)
@@ -350,7 +350,7 @@ class PooledCluster(DrawnCluster):
             raise ClusterFailedError(f"send_code comes too late: {self.explain()}")
 
         async def send() -> Text:
-            return Text(f"sent: {await user_modules.send(self._fleet.scheduler)}")
+            return Text(f"sent: {await user_modules.send(self._controller.scheduler)}")
 
         return self.sync(send)
 
@@ -359,11 +359,11 @@ class PooledCluster(DrawnCluster):
     @property
     def pools(self) -> Table:
         """The pools of this Dask cluster, what each has, and which of your folders it has not."""
-        return explain.table(self._fleet.crews.values(), self._fleet.backend.absent)
+        return explain.table(self._controller.pools.values(), self._controller.backend.absent)
 
     def explain(self) -> Text:
         """Say what runs, what is missing, why, and what to do."""
-        return self._fleet.explain()
+        return self._controller.explain()
 
     def logs(self, pool: str | None = None) -> Text:
         """Return the end of what the workers of a pool have printed, lost ones included.
@@ -379,13 +379,13 @@ class PooledCluster(DrawnCluster):
             Where there is no such pool.
         """
         if pool is None:
-            return Text(self._fleet.backend.logs())
-        crew = self._crew(pool, "logs", "be shown")
-        members = sorted({name for group in crew.groups.values() for name in group.members})
-        if crew.last_loss is not None:
-            members.append(crew.last_loss.name)
+            return Text(self._controller.backend.logs())
+        pool_state = self._crew(pool, "logs", "be shown")
+        members = sorted({name for group in pool_state.groups.values() for name in group.members})
+        if pool_state.last_loss is not None:
+            members.append(pool_state.last_loss.name)
         most = max(LEAST_LOG, min(SHOWN, MOST_LOGS // max(1, len(members))))
-        parts = [f"--- {name}\n{self._fleet.backend.logs(name, most)}" for name in members]
+        parts = [f"--- {name}\n{self._controller.backend.logs(name, most)}" for name in members]
         return Text("\n".join(parts) or f"pool {pool} has had no workers yet")
 
 

@@ -19,8 +19,8 @@ from facility.backend import Backend
 from facility.deploy import explain, waiting
 from facility.deploy.adaptive import Demand
 from facility.deploy.clients import close_clients
-from facility.deploy.pool_state import Crew, crews, routes
-from facility.deploy.roster import Roster
+from facility.deploy.pool_state import PoolState, pool_states, routes
+from facility.deploy.roster import WorkerList
 from facility.errors import ClusterFailedError
 from facility.request.bounds import Bounds
 from facility.request.checked_request import Ended, Request
@@ -37,7 +37,7 @@ OWNER_SECONDS = 120.0
 FAREWELL_SECONDS = 1.0
 
 
-class Fleet:
+class Controller:
     """The scheduler and the workers of one Dask cluster.
 
     Parameters
@@ -61,7 +61,7 @@ class Fleet:
         self.backend = backend
         self.say = say
         self.owner = uuid.uuid4().hex
-        self.crews: dict[str, Crew] = crews(request.pools)
+        self.pools: dict[str, PoolState] = pool_states(request.pools)
         self.status = Status.created
         self.ended_because: str | None = None
         self.scheduler: Any = None
@@ -76,7 +76,7 @@ class Fleet:
         self._lock = asyncio.Lock()
         self._wake = asyncio.Event()
         self._rescaled = False
-        self.roster = Roster(self._joined, self._wake.set)
+        self.roster = WorkerList(self._joined, self._wake.set)
         self._tasks: set[asyncio.Task[Any]] = set()
 
     # Start.
@@ -97,7 +97,7 @@ class Fleet:
             self.status = Status.starting
             self.loop = asyncio.get_running_loop()
             try:
-                async with waiting.told(self.name, self.crews, self.roster, self.explain):
+                async with waiting.told(self.name, self.pools, self.roster, self.explain):
                     await self._start()
             except BaseException:
                 self.status = Status.failed
@@ -106,7 +106,7 @@ class Fleet:
 
     async def _start(self) -> None:
         started = time.monotonic()
-        asked = [name for name, crew in self.crews.items() if crew.bounds.maximum]
+        asked = [name for name, state in self.pools.items() if state.bounds.maximum]
         start = asyncio.ensure_future(self.backend.start_scheduler(self._settings(), asked))
         await asyncio.sleep(0)
         self._act()
@@ -133,9 +133,9 @@ class Fleet:
     async def settle(self) -> None:
         """Wait for the workers that new bounds have asked for, and for others to leave."""
         if self._rescaled and self.status == Status.running:
-            async with waiting.told(self.name, self.crews, self.roster, self.explain):
+            async with waiting.told(self.name, self.pools, self.roster, self.explain):
                 await waiting.until(
-                    lambda: waiting.settled(self.crews, self.roster.workers),
+                    lambda: waiting.settled(self.pools, self.roster.workers),
                     self._check,
                     time.monotonic(),
                     self.request.timeout,
@@ -148,12 +148,12 @@ class Fleet:
         if self.status not in (Status.starting, Status.running):
             when = "workers were awaited" if self._rescaled else "it started"
             raise ClusterFailedError(f"It ended while {when}: {self.ended_because or 'closed'}.")
-        if any(crew.broken for crew in self.crews.values()):
+        if any(state.broken for state in self.pools.values()):
             raise ClusterFailedError(str(self.explain("cannot start its workers")))
 
     def _settings(self) -> dict[str, Any]:
         return {
-            "pools": routes(self.crews.values()),
+            "pools": routes(self.pools.values()),
             "untagged": self.request.untagged,
             "idle_timeout": self.request.idle_timeout,
             "owner_timeout": OWNER_SECONDS,
@@ -199,12 +199,12 @@ class Fleet:
         if self._following is not None and self._following.done():
             # The way to the scheduler was closed, as a gateway does, and not the scheduler.
             await asyncio.wait_for(self._subscribe(), ANSWER_SECONDS)
-        beat = self.scheduler.facility_beat(owner=self.owner, pools=routes(self.crews.values()))
+        beat = self.scheduler.facility_beat(owner=self.owner, pools=routes(self.pools.values()))
         reply = await asyncio.wait_for(beat, ANSWER_SECONDS)
         self._ending = reply["ending"] or self._ending
         now = time.monotonic()
-        for crew in self.crews.values():
-            if leaving := crew.dismiss(reply["dismissed"]):
+        for state in self.pools.values():
+            if leaving := state.dismiss(reply["dismissed"]):
                 self._run(self.backend.stop_members(leaving))
                 await asyncio.sleep(0)  # Their places are free from then on.
         for ended in self.backend.ended():
@@ -212,28 +212,28 @@ class Fleet:
         overdue: list[str] = []
         unplaced = self.backend.unplaced()
         for name, demand in reply["pools"].items():
-            if name in self.crews:
-                overdue += self.crews[name].observe(Demand(**demand), now, unplaced)
+            if name in self.pools:
+                overdue += self.pools[name].observe(Demand(**demand), now, unplaced)
             elif demand["waiting"]:
                 self._tell_once(
                     name,
                     f"{counted(demand['waiting'], 'task waits', 'tasks wait')} for pool {name!r}, "
                     f"which is not in {self.request.config.source}",
                 )
-        if any(crew.demand.processing or crew.demand.waiting for crew in self.crews.values()):
+        if any(state.demand.processing or state.demand.waiting for state in self.pools.values()):
             self.backend.note_work()
         if overdue:
             self._run(self._stop_overdue(overdue))
         self._act()
 
     def _lose(self, ended: Ended, now: float) -> None:
-        for crew in self.crews.values():
-            before = crew.lost
-            crew.lose(ended, now)
-            if crew.lost > before:
+        for state in self.pools.values():
+            before = state.lost
+            state.lose(ended, now)
+            if state.lost > before:
                 self.say(
                     f"Dask cluster {self.name}: worker {ended.name} {ended.how}"
-                    + ("; no more are started, see c.explain()" if crew.broken else "")
+                    + ("; no more are started, see c.explain()" if state.broken else "")
                 )
 
     async def _stop_overdue(self, members: list[str]) -> None:
@@ -246,56 +246,56 @@ class Fleet:
         if self._ending or self.status not in (Status.starting, Status.running):
             return
         now = time.monotonic()
-        for crew in self.crews.values():
-            plan = crew.plan(now)
-            for group, member in crew.missing(now):
-                self.backend.start_group(group, [member], crew.request)
-            crew.no_room = None
+        for state in self.pools.values():
+            plan = state.plan(now)
+            for group, member in state.missing(now):
+                self.backend.start_group(group, [member], state.request)
+            state.no_room = None
             for _ in range(plan.start):
-                crew.no_room = self.backend.room_for(crew.request)
-                if crew.no_room:
+                state.no_room = self.backend.room_for(state.request)
+                if state.no_room:
                     break
-                self.backend.start_group(*crew.new_group(now), crew.request)
+                self.backend.start_group(*state.new_group(now), state.request)
             if plan.retire:
-                crew.retiring = plan.retire
-                self._run(self._retire(crew, plan.retire, plan.idle_only))
-            if crew.demand.waiting and not crew.bounds.maximum:
-                self._tell_once(crew.pool.name, explain.no_workers(crew))
+                state.retiring = plan.retire
+                self._run(self._retire(state, plan.retire, plan.idle_only))
+            if state.demand.waiting and not state.bounds.maximum:
+                self._tell_once(state.pool.name, explain.no_workers(state))
 
-    async def _retire(self, crew: Crew, count: int, idle_only: bool) -> None:
+    async def _retire(self, state: PoolState, count: int, idle_only: bool) -> None:
         """Retire groups: those that never joined first, then those the scheduler chooses."""
         try:
-            young = [name for name, group in crew.groups.items() if not group.joined][:count]
-            gone = [crew.groups.pop(name) for name in young]
+            young = [name for name, group in state.groups.items() if not group.joined][:count]
+            gone = [state.groups.pop(name) for name in young]
             await self.backend.stop_members(m for group in gone for m in group.members)
-            names = [name for name, group in crew.groups.items() if group.joined]
+            names = [name for name, group in state.groups.items() if group.joined]
             if count == len(young) or not names:
                 return
             reply = await self.scheduler.facility_retire(
-                groups=[sorted(crew.groups[name].members) for name in names],
+                groups=[sorted(state.groups[name].members) for name in names],
                 count=count - len(young),
-                grace=crew.pool.grace,
+                grace=state.pool.grace,
                 idle_only=idle_only,
-                force=crew.force,
+                force=state.force,
             )
             retired = [names[index] for index in reply["retired"]]
-            crew.kept = next((f"{names[index]} {why}" for index, why in reply["kept"]), None)
-            gone = [crew.groups.pop(name) for name in retired if name in crew.groups]
+            state.kept = next((f"{names[index]} {why}" for index, why in reply["kept"]), None)
+            gone = [state.groups.pop(name) for name in retired if name in state.groups]
             await self.backend.stop_members(name for group in gone for name in group.members)
         except OSError as error:
-            logger.debug("retiring workers of %s failed: %r", crew.pool.name, error)
+            logger.debug("retiring workers of %s failed: %r", state.pool.name, error)
         finally:
-            crew.retiring = 0
+            state.retiring = 0
 
     def rescale(self, bounds: Mapping[str, Bounds], *, force: bool = False) -> None:
         """Set new bounds of some pools."""
         for name, new in bounds.items():
-            self.crews[name].rescale(new, force=force)
+            self.pools[name].rescale(new, force=force)
         self._rescaled = True
         self._wake.set()
 
     def _tell_once(self, pool: str, sentence: str | None) -> None:
-        told = self.crews[pool].told if pool in self.crews else self._told
+        told = self.pools[pool].told if pool in self.pools else self._told
         if sentence and pool not in told:
             told.add(pool)
             self.say(sentence)
@@ -311,7 +311,7 @@ class Fleet:
         return explain.explain(
             self.name,
             status or explain.status_words(self.status, self.ended_because),
-            () if over else self.crews.values(),
+            () if over else self.pools.values(),
             () if over else remarks,
             self.backend.reasons,
         )

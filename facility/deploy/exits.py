@@ -14,40 +14,40 @@ from typing import Any
 from distributed.core import Status
 
 from facility.deploy.clients import disown_clients
-from facility.deploy.controller import Fleet
+from facility.deploy.controller import Controller
 from facility.system.signals import carried_through
 
-_living: "weakref.WeakSet[Fleet]" = weakref.WeakSet()
+_living: "weakref.WeakSet[Controller]" = weakref.WeakSet()
 
 
-def watch(fleet: Fleet) -> None:
+def watch(controller: Controller) -> None:
     """Have a Dask cluster end with the interpreter."""
-    _living.add(fleet)
+    _living.add(controller)
 
 
 @atexit.register
 def _close_all() -> None:
     """End what the interpreter leaves behind at its exit."""
-    left = [fleet for fleet in _living if not fleet.over]
+    left = [controller for controller in _living if not controller.over]
 
     def hurry() -> None:
-        for fleet in left:
-            fleet.backend.hurry()
+        for controller in left:
+            controller.backend.hurry()
 
     with suppress(KeyboardInterrupt), carried_through(hurry):
-        for fleet in left:
-            fleet.status = Status.closing
-            fleet.backend.abandon()
-        for fleet in left:
-            fleet.backend.close_now()
-            fleet.over = True
+        for controller in left:
+            controller.status = Status.closing
+            controller.backend.abandon()
+        for controller in left:
+            controller.backend.close_now()
+            controller.over = True
 
 
 def _disown_all() -> None:
     """Have a forked child act on nothing that is its parent's."""
-    for fleet in list(_living):
-        fleet.disown()
-        _look_elsewhere(fleet.loop)
+    for controller in list(_living):
+        controller.disown()
+        _look_elsewhere(controller.loop)
     disown_clients()
 
 

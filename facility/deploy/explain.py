@@ -6,7 +6,7 @@ from typing import Any
 from distributed.core import Status
 
 from facility.config import Pool
-from facility.deploy.pool_state import Crew
+from facility.deploy.pool_state import PoolState
 from facility.table import Table, Text
 from facility.wording import counted
 
@@ -14,7 +14,7 @@ from facility.wording import counted
 def explain(
     name: str,
     status: str,
-    crews: Iterable[Crew],
+    pool_states: Iterable[PoolState],
     remarks: Iterable[str],
     reasons: Callable[[str], Iterable[str]] = lambda pool: (),
 ) -> Text:
@@ -30,9 +30,9 @@ def explain(
         Says why started workers of a pool do not run yet.
     """
     lines = [f"Dask cluster {name} {status}."]
-    for crew in crews:
-        lines += [f"  {sentence}" for sentence in pool_sentences(crew)]
-        lines += [f"  {crew.pool.name}: {reason}." for reason in reasons(crew.pool.name)]
+    for state in pool_states:
+        lines += [f"  {sentence}" for sentence in pool_sentences(state)]
+        lines += [f"  {state.pool.name}: {reason}." for reason in reasons(state.pool.name)]
     lines += [f"  {remark}" for remark in remarks]
     return Text("\n".join(lines))
 
@@ -62,54 +62,54 @@ def other_software(name: str, workers: Mapping[str, Mapping[str, Any]]) -> str |
     )
 
 
-def pool_sentences(crew: Crew) -> list[str]:
+def pool_sentences(state: PoolState) -> list[str]:
     """Explain one pool; nothing for one that is neither wanted nor used."""
-    pool, bounds, demand = crew.pool, crew.bounds, crew.demand
-    if not (bounds.maximum or crew.groups or demand.waiting):
+    pool, bounds, demand = state.pool, state.bounds, state.demand
+    if not (bounds.maximum or state.groups or demand.waiting):
         return []
-    starting = sum(len(group.members) for group in crew.groups.values()) - crew.joined
-    text = f"{pool.name}: {crew.joined} of {counted(crew.target, 'worker')} running"
-    if crew.joined > crew.target:
-        text = f"{pool.name}: {counted(crew.joined, 'worker')} running, {crew.target} wanted"
+    starting = sum(len(group.members) for group in state.groups.values()) - state.joined
+    text = f"{pool.name}: {state.joined} of {counted(state.target, 'worker')} running"
+    if state.joined > state.target:
+        text = f"{pool.name}: {counted(state.joined, 'worker')} running, {state.target} wanted"
     text += f", {starting} starting" if starting else ""
-    text += f", {crew.retiring} leaving" if crew.retiring else ""
-    text += f" (adapts from {bounds})" if crew.adapting else ""
+    text += f", {state.retiring} leaving" if state.retiring else ""
+    text += f" (adapts from {bounds})" if state.adapting else ""
     runs = counted(demand.processing, "task runs", "tasks run")
     text += f"; {runs} there" if demand.processing else ""
     waits = counted(demand.waiting, "waits", "wait")
     text += f", {waits}" if demand.waiting else ""
     sentences = [text + "."]
-    if crew.broken:
+    if state.broken:
         sentences.append(
-            f"{pool.name}: no more workers are started, since {crew.broken}. "
+            f"{pool.name}: no more workers are started, since {state.broken}. "
             f"Read c.logs({pool.name!r}); c.scale({pool.name}=...) tries again."
         )
-        if crew.last_loss and crew.last_loss.tail:
-            sentences.append(f"{pool.name}: the last log lines are:\n{crew.last_loss.tail}")
-    elif crew.lost and crew.last_loss:
+        if state.last_loss and state.last_loss.tail:
+            sentences.append(f"{pool.name}: the last log lines are:\n{state.last_loss.tail}")
+    elif state.lost and state.last_loss:
         sentences.append(
-            f"{pool.name}: {counted(crew.lost, 'worker')} lost and replaced; the last one, "
-            f"{crew.last_loss.name}, {crew.last_loss.how}."
+            f"{pool.name}: {counted(state.lost, 'worker')} lost and replaced; the last one, "
+            f"{state.last_loss.name}, {state.last_loss.how}."
         )
-    if crew.no_room:
-        sentences.append(f"{pool.name}: no room for more: {crew.no_room}.")
-    if crew.kept:
-        sentences.append(f"{pool.name}: {crew.kept}.")
+    if state.no_room:
+        sentences.append(f"{pool.name}: no room for more: {state.no_room}.")
+    if state.kept:
+        sentences.append(f"{pool.name}: {state.kept}.")
     if demand.waiting and not bounds.maximum:
-        sentences.append(no_workers(crew))
+        sentences.append(no_workers(state))
     return sentences
 
 
-def no_workers(crew: Crew) -> str:
+def no_workers(state: PoolState) -> str:
     """Say that tasks wait for a pool that may have no workers."""
-    name = crew.pool.name
+    name, waiting = state.pool.name, state.demand.waiting
     return (
-        f"{counted(crew.demand.waiting, 'task waits', 'tasks wait')} for pool {name}, which has no "
+        f"{counted(waiting, 'task waits', 'tasks wait')} for pool {name}, which has no "
         f"workers in this Dask cluster: c.scale({name}=1) or c.adapt({name}=(0, 2)) starts some."
     )
 
 
-def table(crews: Iterable[Crew], absent: Callable[[Pool], Iterable[str]]) -> Table:
+def table(pool_states: Iterable[PoolState], absent: Callable[[Pool], Iterable[str]]) -> Table:
     """Return the pools of a Dask cluster as a table.
 
     Parameters
@@ -118,29 +118,29 @@ def table(crews: Iterable[Crew], absent: Callable[[Pool], Iterable[str]]) -> Tab
         Folders of the notebook that a pool's workers do not have.
     """
     columns = ("pool", "workers", "wanted", "bounds", "threads", "memory", "running", "waiting")
-    crews = list(crews)
+    pool_states = list(pool_states)
     rows: list[tuple[object, ...]] = [
         (
-            crew.pool.name + (" (default)" if crew.pool.default else ""),
-            crew.joined,
-            crew.target,
-            str(crew.bounds),
-            crew.pool.threads,
-            _memory(crew),
-            crew.demand.processing,
-            crew.demand.waiting,
-            crew.lost,
+            state.pool.name + (" (default)" if state.pool.default else ""),
+            state.joined,
+            state.target,
+            str(state.bounds),
+            state.pool.threads,
+            _memory(state),
+            state.demand.processing,
+            state.demand.waiting,
+            state.lost,
         )
-        for crew in crews
+        for state in pool_states
     ]
-    missing = [", ".join(absent(crew.pool)) for crew in crews]
+    missing = [", ".join(absent(state.pool)) for state in pool_states]
     if any(missing):
         both = zip(rows, missing, strict=True)
         return Table((*columns, "lost", "has not"), tuple((*row, each) for row, each in both))
     return Table((*columns, "lost"), tuple(rows))
 
 
-def _memory(crew: Crew) -> str:
+def _memory(state: PoolState) -> str:
     from facility.quantity import format_memory
 
-    return format_memory(crew.request.memory)
+    return format_memory(state.request.memory)

@@ -13,11 +13,11 @@ from facility.backend import LOCAL, choose_backend, runs_in_pod
 from facility.config import Config
 from facility.dask_process import dask_settings
 from facility.deploy.cluster import PooledCluster
-from facility.deploy.controller import Fleet
+from facility.deploy.controller import Controller
 from facility.local import capacity, registry
 from facility.local.backend import LocalBackend
 from facility.request import worker_counts
-from facility.request.call_words import Asked, understand
+from facility.request.call_words import AskedWorkers, understand
 from facility.request.checked_request import Count, Limit, request
 from facility.request.dask_words import no_pool
 from facility.security.certificates import Authority
@@ -93,9 +93,9 @@ def cluster(
     >>> with cluster(cpu=(0, 200), gpu=2) as c, c.get_client() as client:  # doctest: +SKIP
     ...     future = client.submit(sum, [1, 2])
     """
-    site = _site(backend)
-    loaded = site.pools(config)
-    allowed = site.limits(loaded)
+    provider = _provider(backend)
+    loaded = provider.pools(config)
+    allowed = provider.limits(loaded)
     spoken = understand("cluster", loaded, (n, *more), pools)
     standing = worker_counts.standing(os.environ)
     above = worker_counts.over({name: each.count for name, each in spoken.asked.items()}, standing)
@@ -113,14 +113,14 @@ def cluster(
         name=name,
     )
     dask_settings.check()
-    for note in (*above, *checked.notes, *site.notes(loaded, spoken.asked | asked)):
+    for note in (*above, *checked.notes, *provider.notes(loaded, spoken.asked | asked)):
         PooledCluster.say(note)
     name = checked.name or f"dask-{secrets.token_hex(3)}"
-    chosen = site.start(name, loaded)
+    chosen = provider.start(name, loaded)
     try:
         _trust(chosen.authority)
-        fleet = Fleet(name, checked, chosen, say=PooledCluster.say)
-        found = PooledCluster(fleet, allowed, asynchronous=asynchronous)
+        controller = Controller(name, checked, chosen, say=PooledCluster.say)
+        found = PooledCluster(controller, allowed, asynchronous=asynchronous)
     except BaseException:
         chosen.close_now()
         raise
@@ -129,10 +129,10 @@ def cluster(
     return found
 
 
-def _named(pools: Mapping[str, Count], config: Config) -> tuple[dict[str, Asked], list[str]]:
+def _named(pools: Mapping[str, Count], config: Config) -> tuple[dict[str, AskedWorkers], list[str]]:
     """Return what counts by name ask for, and a sentence for each pool that there is not."""
     asked = {
-        name: Asked(count, f"{name}={count}")
+        name: AskedWorkers(count, f"{name}={count}")
         for name, count in pools.items()
         if name in config.pools
     }
@@ -153,9 +153,9 @@ def check(pools: Mapping[str, Count]) -> None:
 
 def room() -> tuple[Config, dict[str, Limit]]:
     """Return the pools that there are here, and how many workers of each there can be."""
-    site = _site(None)
-    loaded = site.pools(None)
-    return loaded, site.limits(loaded)
+    provider = _provider(None)
+    loaded = provider.pools(None)
+    return loaded, provider.limits(loaded)
 
 
 _trusted: set[str] = set()
@@ -215,7 +215,7 @@ class ThisMachine:
         registry.find(name).stop()
 
 
-def _site(explicit: str | None) -> "ThisMachine | ThisNamespace":
+def _provider(explicit: str | None) -> "ThisMachine | ThisNamespace":
     """Return where Dask clusters run."""
     chosen, _ = choose_backend(explicit, os.environ, runs_in_pod())
     if chosen == LOCAL:
@@ -234,9 +234,9 @@ def pools(config: "str | Path | Mapping[str, Any] | Config | None" = None) -> Ta
     ConfigError
         With everything that is wrong with pools.yaml.
     """
-    site = _site(None)
-    loaded = site.pools(config)
-    allowed = site.limits(loaded)
+    provider = _provider(None)
+    loaded = provider.pools(config)
+    allowed = provider.limits(loaded)
     return configuration.pools_table(
         loaded, {name: found.workers for name, found in allowed.items()}
     )
@@ -244,7 +244,7 @@ def pools(config: "str | Path | Mapping[str, Any] | Config | None" = None) -> Ta
 
 def clusters() -> Table:
     """List your Dask clusters here, whoever started them."""
-    return _site(None).clusters()
+    return _provider(None).clusters()
 
 
 def stop(name: str) -> None:
@@ -255,4 +255,4 @@ def stop(name: str) -> None:
     ClusterFailedError
         Where none of that name runs.
     """
-    _site(None).stop(name)
+    _provider(None).stop(name)

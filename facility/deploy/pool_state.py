@@ -50,7 +50,7 @@ class Plan:
 
 
 @dataclass
-class Crew:
+class PoolState:
     """The workers of one pool, and what is wanted of them."""
 
     request: PoolRequest
@@ -212,21 +212,21 @@ class Crew:
         return found
 
 
-def crews(requests: Mapping[str, PoolRequest]) -> dict[str, Crew]:
-    """Return a crew for each pool."""
-    return {name: Crew(request) for name, request in requests.items()}
+def pool_states(requests: Mapping[str, PoolRequest]) -> dict[str, PoolState]:
+    """Return a pool_state for each pool."""
+    return {name: PoolState(request) for name, request in requests.items()}
 
 
-def routes(members: Iterable[Crew]) -> list[dict[str, Any]]:
+def routes(members: Iterable[PoolState]) -> list[dict[str, Any]]:
     """Describe the pools for the scheduler, as fields of its `Route`."""
     return [
         {
-            "name": crew.pool.name,
-            "default": crew.pool.default,
-            "scarce": crew.pool.scarce,
-            "architecture": crew.pool.architecture or "",
-            "maximum": crew.bounds.maximum,
-            "wanted": crew.target,
+            "name": pool_state.pool.name,
+            "default": pool_state.pool.default,
+            "scarce": pool_state.pool.scarce,
+            "architecture": pool_state.pool.architecture or "",
+            "maximum": pool_state.bounds.maximum,
+            "wanted": pool_state.target,
         }
-        for crew in members
+        for pool_state in members
     ]

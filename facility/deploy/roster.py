@@ -7,7 +7,7 @@ from typing import Any
 from distributed.objects import SchedulerInfo
 
 
-class Roster:
+class WorkerList:
     """What a scheduler says of itself and its workers.
 
     Parameters

@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mappin
 from typing import Any
 
 from facility.backend import Backend
-from facility.deploy.pool_state import Crew
-from facility.deploy.roster import Roster
+from facility.deploy.pool_state import PoolState
+from facility.deploy.roster import WorkerList
 from facility.errors import ClusterFailedError, ClusterTimeoutError
 from facility.progress import Line
 from facility.wording import counted
@@ -121,7 +121,7 @@ async def until(
         await asyncio.sleep(0.01)
 
 
-def settled(crews: Mapping[str, Crew], workers: Iterable[Mapping[str, Any]]) -> bool:
+def settled(pool_states: Mapping[str, PoolState], workers: Iterable[Mapping[str, Any]]) -> bool:
     """Whether each pool has the workers that were asked for, and no more than those.
 
     Parameters
@@ -131,16 +131,16 @@ def settled(crews: Mapping[str, Crew], workers: Iterable[Mapping[str, Any]]) -> 
     """
     here = Counter(str(worker["name"]).partition("-")[0] for worker in workers)
     return all(
-        here[name] >= crew.bounds.minimum and (here[name] <= crew.bounds.maximum or crew.kept)
-        for name, crew in crews.items()
+        here[name] >= state.bounds.minimum and (here[name] <= state.bounds.maximum or state.kept)
+        for name, state in pool_states.items()
     )
 
 
 @contextlib.asynccontextmanager
 async def told(
     name: str,
-    crews: Mapping[str, Crew],
-    roster: Roster,
+    pool_states: Mapping[str, PoolState],
+    roster: WorkerList,
     explain: Callable[[], object],
 ) -> AsyncIterator[None]:
     """Tell how many workers of a Dask cluster are there while something waits for them.
@@ -157,7 +157,7 @@ async def told(
     line = Line()
 
     def state() -> tuple[str, int, int]:
-        wanted = sum(crew.bounds.clip(crew.target) for crew in crews.values())
+        wanted = sum(state.bounds.clip(state.target) for state in pool_states.values())
         found = len(roster.workers)
         there = f"{found} of {counted(wanted, 'worker')}" if wanted else "its scheduler starts"
         if found > wanted:

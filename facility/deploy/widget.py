@@ -10,7 +10,7 @@ from distributed.core import Status
 from distributed.deploy.cluster import Cluster
 from tornado.ioloop import PeriodicCallback
 
-from facility.deploy.controller import Fleet
+from facility.deploy.controller import Controller
 from facility.errors import FacilityError, ProblemsError
 from facility.request.bounds import Bounds
 
@@ -100,7 +100,7 @@ class Widget:
 class DrawnCluster(Cluster):
     """How a Dask cluster is drawn; the base class calls what has no other use here."""
 
-    _fleet: Fleet
+    _controller: Controller
     _rescale: Callable[..., Any]
     _drawn: Widget | None = None
 
@@ -111,13 +111,13 @@ class DrawnCluster(Cluster):
 
     def _repr_html_(self, cluster_status: object = None) -> str:
         """Draw it for a notebook, also in the widget; below stands what is missing, and why."""
-        explained = f"<pre>{escape(str(self._fleet.explain()))}</pre>"
+        explained = f"<pre>{escape(str(self._controller.explain()))}</pre>"
         if self._over:
             # Numbers and links would be those of something that is gone.
             return f"<h3>{type(self).__name__}</h3><p>{self.name}</p>{explained}"
         page = str(super()._repr_html_(cluster_status))
-        crews = self._fleet.crews.values()
-        lacks = any(crew.joined < crew.target or crew.no_room for crew in crews)
+        pool_states = self._controller.pools.values()
+        lacks = any(state.joined < state.target or state.no_room for state in pool_states)
         return page + explained if lacks or self.status != Status.running else page
 
     def _scaling_status(self) -> str:
@@ -126,7 +126,7 @@ class DrawnCluster(Cluster):
     def _widget(self) -> Any:
         """Return the widget, None without ipywidgets."""
         if self._drawn is None:
-            now = self._fleet.crews[self._fleet.request.config.default.name].bounds
+            now = self._controller.pools[self._controller.request.config.default.name].bounds
             try:
                 self._drawn = Widget(
                     now, self._repr_html_, self._scaling_status, self._rescale_default

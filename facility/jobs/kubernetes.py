@@ -53,16 +53,16 @@ class KubernetesJobs:
         KubernetesError
             Where it is refused.
         """
-        pod, place = read_own_pod(self.api), own_pod(self.api)
+        pod, template = read_own_pod(self.api), own_pod(self.api)
         found = credentials.find(os.environ)
         files = {names.BELONGINGS[each.kind]: each.data for each in found}
-        if not is_kept(submission, place):
+        if not is_kept(submission, template):
             files[SCRIPT] = submission.script.read_bytes()
         size = sum(map(len, files.values()))
         problem = f"script and credentials hold {counted(size, 'byte')}; {LARGEST:,} can be sent"
         if size <= LARGEST:
-            body = job(submission, pod, place, files)
-            secret = job_secret(submission, place, files) if files else None
+            body = job(submission, pod, template, files)
+            secret = job_secret(submission, template, files) if files else None
             try:
                 asyncio.run(self._make(body, secret))
                 return
@@ -128,7 +128,7 @@ class KubernetesJobs:
         if body["spec"].get("suspend"):
             return "stopped"
         running = [pod for pod in pods if explain.ending(pod) is None]
-        if running and explain.placed(running[-1]):
+        if running and explain.is_scheduled(running[-1]):
             return "runs"
         about = running[-1] if running else body
         fields = f"involvedObject.uid={about['metadata']['uid']}"
@@ -150,7 +150,7 @@ class KubernetesJobs:
                 if uid not in shown and shown:
                     yield f"facility: try {len(shown) + 1} of {body['spec']['backoffLimit'] + 1}\n"
                 tail = shown.setdefault(uid, _Tail())
-                if explain.placed(pod) and not tail.ended:
+                if explain.is_scheduled(pod) and not tail.ended:
                     tail.ended = explain.ending(pod) is not None
                     yield from tail.new(*self._log(pod["metadata"]["name"], tail.since))
             if over or not follow:

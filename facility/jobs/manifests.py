@@ -9,7 +9,7 @@ from facility import names
 from facility.jobs.request import Submission
 from facility.jobs.script import GRACE, environment
 from facility.kubernetes.manifests import PYTHON
-from facility.kubernetes.pod_template import Place
+from facility.kubernetes.pod_template import PodTemplate
 from facility.request import worker_counts
 
 Manifest = dict[str, Any]
@@ -24,13 +24,15 @@ LARGEST = 900_000
 """Bytes that fit into a Secret, with room for what Kubernetes adds."""
 
 
-def is_kept(submission: Submission, place: Place) -> bool:
+def is_kept(submission: Submission, template: PodTemplate) -> bool:
     """Whether the script stands in a folder that the job's pod has too."""
-    mounts = (*place.shared, *place.unshared)
+    mounts = (*template.shared, *template.unshared)
     return any(submission.script.is_relative_to(each.path) for each in mounts)
 
 
-def job_secret(submission: Submission, place: Place, files: Mapping[str, bytes]) -> Manifest:
+def job_secret(
+    submission: Submission, template: PodTemplate, files: Mapping[str, bytes]
+) -> Manifest:
     """Return the Secret of what the job's pod does not have otherwise.
 
     Parameters
@@ -44,7 +46,7 @@ def job_secret(submission: Submission, place: Place, files: Mapping[str, bytes])
         "type": "Opaque",
         "metadata": {
             "name": secret_name(submission.name),
-            "namespace": place.namespace,
+            "namespace": template.namespace,
             "labels": _labels(submission.name),
         },
         "data": {name: base64.b64encode(data).decode() for name, data in files.items()},
@@ -52,7 +54,7 @@ def job_secret(submission: Submission, place: Place, files: Mapping[str, bytes])
 
 
 def job(
-    submission: Submission, pod: Mapping[str, Any], place: Place, files: Iterable[str] = ()
+    submission: Submission, pod: Mapping[str, Any], template: PodTemplate, files: Iterable[str] = ()
 ) -> Manifest:
     """Return the Job: the same image, account, folders and size as the notebook's pod.
 
@@ -70,7 +72,7 @@ def job(
     own = _own(spec)
     files = set(files)
     sent = f"{FOLDER}/{SCRIPT}"
-    kept = is_kept(submission, place)
+    kept = is_kept(submission, template)
     home = _variables(own).get("HOME", "/tmp")
     settings = {
         "script": str(submission.script) if kept else sent,
@@ -92,8 +94,8 @@ def job(
         mounts.append({"name": "job", "mountPath": FOLDER, "readOnly": True})
     container = {
         "name": "script",
-        "image": place.image,
-        "imagePullPolicy": place.pull_policy,
+        "image": template.image,
+        "imagePullPolicy": template.pull_policy,
         "command": [*PYTHON, "facility.jobs.pod"],
         "env": [
             {"name": "FACILITY_POD", "valueFrom": pod_name},
@@ -106,7 +108,7 @@ def job(
         "securityContext": own.get("securityContext", {}),
         "terminationMessagePolicy": "FallbackToLogsOnError",
     }
-    template = {
+    pod_body = {
         "metadata": {"labels": _labels(submission.name)},
         "spec": {
             "containers": [container],
@@ -114,7 +116,7 @@ def job(
             "serviceAccountName": names.NOTEBOOK_ACCOUNT,
             "automountServiceAccountToken": True,
             "enableServiceLinks": False,
-            "priorityClassName": names.job_priority_class(place.release),
+            "priorityClassName": names.job_priority_class(template.release),
             "terminationGracePeriodSeconds": round(GRACE) + 10,
             "affinity": _beside(),
             "volumes": volumes,
@@ -130,7 +132,7 @@ def job(
         "kind": "Job",
         "metadata": {
             "name": submission.name,
-            "namespace": place.namespace,
+            "namespace": template.namespace,
             "labels": _labels(submission.name),
             "annotations": {names.SCRIPT_ANNOTATION: str(submission.script)},
         },
@@ -147,7 +149,7 @@ def job(
                     }
                 ]
             },
-            "template": template,
+            "template": pod_body,
         },
     }
 

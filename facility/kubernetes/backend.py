@@ -19,9 +19,9 @@ from facility.kubernetes.client.interruptible import LOOK, Hurry
 from facility.kubernetes.client.kinds import DASK_CLUSTER, EVENT, POD, SECRET, SERVICE
 from facility.kubernetes.client.port_forward import Forward
 from facility.kubernetes.lease import Lease
-from facility.kubernetes.pod_template import Place
+from facility.kubernetes.pod_template import PodTemplate
 from facility.kubernetes.readiness import until_it_listens
-from facility.kubernetes.secret_sync import Belongings
+from facility.kubernetes.secret_sync import SecretSync
 from facility.kubernetes.worker_pods import SETTLE_SECONDS, WorkerPods, is_worker, trimmed
 from facility.request.checked_request import Ended, PoolRequest
 from facility.security.certificates import Authority, authority
@@ -51,7 +51,7 @@ class KubernetesBackend:
     ----------
     name
         Name of the Dask cluster.
-    place
+    template
         Where its pods come from.
     config
         The pools that it may have.
@@ -62,16 +62,16 @@ class KubernetesBackend:
     shares_files = False
 
     def __init__(
-        self, name: str, api: Api, place: Place, config: Config, lease: Lease | None = None
+        self, name: str, api: Api, template: PodTemplate, config: Config, lease: Lease | None = None
     ) -> None:
         self.name = name
         self.api = api
         self.lease = lease
         self.authority: Authority = authority()
-        self.cluster = manifests.DaskCluster(name, place, software())
+        self.cluster = manifests.DaskCluster(name, template, software())
         self._ready = asyncio.Event()
         self.pods = WorkerPods(self.cluster, api, self._ready)
-        self.belongings = Belongings(self.cluster, api, tuple(config.pools.values()))
+        self.belongings = SecretSync(self.cluster, api, tuple(config.pools.values()))
         self._schedulers: dict[str, Object] = {}
         self._resource: Object | None = None
         self._events: list[Object] = []
@@ -142,8 +142,8 @@ class KubernetesBackend:
         await asyncio.gather(self.belongings.send(), *issued)
 
     def _belongs_to(self, owner: Mapping[str, str]) -> None:
-        place = replace(self.cluster.place, owner=owner)
-        self.cluster = replace(self.cluster, place=place)
+        template = replace(self.cluster.template, owner=owner)
+        self.cluster = replace(self.cluster, template=template)
         self.pods.cluster = self.belongings.cluster = self.cluster
 
     def _deletions(self) -> list[Call]:
@@ -224,7 +224,7 @@ class KubernetesBackend:
     def absent(self, pool: Pool) -> Iterable[str]:
         """Return the volumes of the notebook that a pool's workers do not have at the same path."""
         there = {volume.mount_path for volume in pool.volumes}
-        return [each.path for each in self.cluster.place.unshared if each.path not in there]
+        return [each.path for each in self.cluster.template.unshared if each.path not in there]
 
     def note_work(self) -> None:
         """Do nothing: the hub sees a kernel that waits for results as busy."""

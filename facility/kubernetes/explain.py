@@ -90,7 +90,7 @@ def _disrupted(condition: Object | None) -> str | None:
 # Pods that do not run yet.
 
 
-def placed(pod: Object) -> bool:
+def is_scheduled(pod: Object) -> bool:
     """Tell whether a pod's container has been started."""
     return any(
         "running" in container.get("state", {}) or "terminated" in container.get("state", {})
@@ -202,7 +202,7 @@ def pool_reasons(
         by_pod.setdefault(event.get("involvedObject", {}).get("name", ""), []).append(event)
     found: Counter[str] = Counter(waits.values())
     for pod in pods:
-        if not placed(pod) and ending(pod) is None:
+        if not is_scheduled(pod) and ending(pod) is None:
             found[hindrance(pod, by_pod.get(pod["metadata"]["name"], ()))] += 1
     return [
         f"{counted(count, 'pod waits', 'pods wait')}: {reason}"
@@ -270,7 +270,7 @@ def scheduler_hindrance(
         ended = ending(pod)
         if ended is not None:
             return f"its pod {ended[0]}{_quoted(ended[1])}"
-        if not placed(pod):
+        if not is_scheduled(pod):
             own = [
                 event
                 for event in events

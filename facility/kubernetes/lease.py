@@ -18,7 +18,7 @@ from facility.errors import FacilityError, KubernetesError
 from facility.kubernetes.client.api import Api
 from facility.kubernetes.client.calls import Call, deletion
 from facility.kubernetes.client.kinds import LEASE
-from facility.kubernetes.pod_template import Place, identity_of, said_by_hub
+from facility.kubernetes.pod_template import PodTemplate, identity_of, said_by_hub
 
 IMAGE_VARIABLE = "FACILITY_IMAGE"
 LEASE_SECONDS = 300
@@ -28,7 +28,7 @@ RENEW_EVERY = 60.0
 logger = logging.getLogger("facility")
 
 
-def outside(api: Api) -> Place:
+def outside(api: Api) -> PodTemplate:
     """Return where the pods come from.
 
     Raises
@@ -44,7 +44,7 @@ def outside(api: Api) -> Place:
             "to hold the Python, dask and distributed of this process; your administrator knows "
             "its name."
         )
-    return Place(api.namespace, image, identity=identity_of(api), **said_by_hub(api))
+    return PodTemplate(api.namespace, image, identity=identity_of(api), **said_by_hub(api))
 
 
 class Lease:

@@ -10,7 +10,7 @@ from facility import names
 from facility.config import Pool
 from facility.kubernetes import volumes as mounts
 from facility.kubernetes.mounted_secret import BELONGINGS_FOLDER
-from facility.kubernetes.pod_template import Place
+from facility.kubernetes.pod_template import PodTemplate
 from facility.quantity import format_cores, format_memory
 from facility.request.checked_request import PoolRequest
 from facility.scheduler import SETTINGS_VARIABLE
@@ -37,14 +37,14 @@ class DaskCluster:
     """What the objects of one Dask cluster have in common."""
 
     name: str
-    place: Place
+    template: PodTemplate
     client: Mapping[str, Any]
     """What runs in the notebook, which workers compare themselves with."""
 
     @property
     def address(self) -> str:
         """Where workers and clients find the scheduler."""
-        return names.scheduler_address(self.name, self.place.namespace)
+        return names.scheduler_address(self.name, self.template.namespace)
 
     @property
     def selector(self) -> str:
@@ -68,8 +68,8 @@ class DaskCluster:
     def metadata(self, name: str, component: str, **labels: str) -> Manifest:
         """Return the metadata of an object that ends with the notebook's pod."""
         found: Manifest = {"name": name, "labels": self.labels(component, **labels)}
-        if self.place.owner:
-            found["ownerReferences"] = [dict(self.place.owner)]
+        if self.template.owner:
+            found["ownerReferences"] = [dict(self.template.owner)]
         return found
 
     def labels(self, component: str, **labels: str) -> dict[str, str]:
@@ -135,8 +135,8 @@ def dask_cluster(cluster: DaskCluster, settings: Mapping[str, Any]) -> Manifest:
     labels = cluster.labels(names.SCHEDULER_COMPONENT)
     container = {
         "name": "scheduler",
-        "image": cluster.place.image,
-        "imagePullPolicy": cluster.place.pull_policy,
+        "image": cluster.template.image,
+        "imagePullPolicy": cluster.template.pull_policy,
         "command": [*PYTHON, "facility.kubernetes.scheduler"],
         "env": _environment(
             {
@@ -148,10 +148,10 @@ def dask_cluster(cluster: DaskCluster, settings: Mapping[str, Any]) -> Manifest:
             {"name": "tcp-comm", "containerPort": names.SCHEDULER_PORT, "protocol": "TCP"},
             {"name": "http-dashboard", "containerPort": names.DASHBOARD_PORT, "protocol": "TCP"},
         ],
-        "resources": cluster.place.scheduler.get("resources", SCHEDULER_RESOURCES),
+        "resources": cluster.template.scheduler.get("resources", SCHEDULER_RESOURCES),
         **_confined(),
     }
-    shared, mounted = mounts.shared(cluster.place, [SCRATCH, TLS_FOLDER])
+    shared, mounted = mounts.shared(cluster.template, [SCRATCH, TLS_FOLDER])
     container["volumeMounts"] += mounted
     return {
         "apiVersion": "kubernetes.dask.org/v1",
@@ -163,10 +163,13 @@ def dask_cluster(cluster: DaskCluster, settings: Mapping[str, Any]) -> Manifest:
                 "spec": {
                     "containers": [container],
                     "serviceAccountName": names.SCHEDULER_ACCOUNT,
-                    "priorityClassName": names.scheduler_priority_class(cluster.place.release),
+                    "priorityClassName": names.scheduler_priority_class(cluster.template.release),
                     "terminationGracePeriodSeconds": 5,
-                    "tolerations": [*_node_gone(), *cluster.place.scheduler.get("tolerations", ())],
-                    "nodeSelector": dict(cluster.place.scheduler.get("nodeSelector", {})),
+                    "tolerations": [
+                        *_node_gone(),
+                        *cluster.template.scheduler.get("tolerations", ()),
+                    ],
+                    "nodeSelector": dict(cluster.template.scheduler.get("nodeSelector", {})),
                     **_pod_settings(cluster, "scheduler", shared),
                 },
                 "service": {
@@ -184,7 +187,7 @@ def dask_cluster(cluster: DaskCluster, settings: Mapping[str, Any]) -> Manifest:
             # Required by the schema, and never run: the library makes the workers' pods.
             "worker": {
                 "replicas": 0,
-                "spec": {"containers": [{"name": "worker", "image": cluster.place.image}]},
+                "spec": {"containers": [{"name": "worker", "image": cluster.template.image}]},
             },
         },
     }
@@ -216,7 +219,9 @@ def worker_pod(
     volumes = [{"name": "belongings", "secret": belongings}]
     volumes += [mounts.volume_of(volume) for volume in pool.volumes]
     own = (volume.mount_path for volume in pool.volumes)
-    shared, mounted = mounts.shared(cluster.place, [SCRATCH, TLS_FOLDER, BELONGINGS_FOLDER, *own])
+    shared, mounted = mounts.shared(
+        cluster.template, [SCRATCH, TLS_FOLDER, BELONGINGS_FOLDER, *own]
+    )
     grace = max(5, round(pool.grace))
     settings = {
         "scheduler": cluster.address,
@@ -236,8 +241,8 @@ def worker_pod(
     confined["volumeMounts"] += [mount, *map(mounts.mount_of, pool.volumes), *mounted]
     container = {
         "name": "worker",
-        "image": pool.image or cluster.place.image,
-        "imagePullPolicy": cluster.place.pull_policy,
+        "image": pool.image or cluster.template.image,
+        "imagePullPolicy": cluster.template.pull_policy,
         "command": [*PYTHON, "facility.kubernetes.worker"],
         "env": _environment(
             {
@@ -265,7 +270,7 @@ def worker_pod(
         "enableServiceLinks": False,
         "terminationGracePeriodSeconds": grace,
         "priorityClassName": pool.priority_class
-        or names.pool_priority_class(pool.name, cluster.place.release),
+        or names.pool_priority_class(pool.name, cluster.template.release),
         "tolerations": _node_gone() + [_plain(toleration) for toleration in pool.tolerations],
         **_pod_settings(cluster, "worker", [*volumes, *shared]),
     }
@@ -344,7 +349,7 @@ def _pod_settings(cluster: DaskCluster, role: str, volumes: Iterable[Manifest] =
         "securityContext": {
             "runAsNonRoot": True,
             "seccompProfile": {"type": "RuntimeDefault"},
-            **cluster.place.identity,
+            **cluster.template.identity,
         },
         "volumes": [
             {"name": "scratch", "emptyDir": {}},
@@ -352,8 +357,8 @@ def _pod_settings(cluster: DaskCluster, role: str, volumes: Iterable[Manifest] =
             *volumes,
         ],
     }
-    if cluster.place.pull_secrets:
-        found["imagePullSecrets"] = [{"name": name} for name in cluster.place.pull_secrets]
+    if cluster.template.pull_secrets:
+        found["imagePullSecrets"] = [{"name": name} for name in cluster.template.pull_secrets]
     return found
 
 

@@ -20,7 +20,7 @@ VARIABLES = {
 """Variable by which tools find each file."""
 
 
-class Received:
+class MountedSecret:
     """Files and variables of the notebook, as this process has them.
 
     Kubernetes mounts a Secret's files as another user's and readable by a group, which XRootD

@@ -19,7 +19,7 @@ from facility.kubernetes.client.api import Api
 from facility.kubernetes.client.kinds import CONFIG_MAP, LEASE, POD, QUOTA
 from facility.kubernetes.client.kubeconfig import kubeconfig_account
 from facility.kubernetes.lease import Lease, holder, outside
-from facility.kubernetes.pod_template import Place, own_pod
+from facility.kubernetes.pod_template import PodTemplate, own_pod
 from facility.request.checked_request import Limit
 from facility.table import Table
 from facility.wording import counted
@@ -59,7 +59,7 @@ class ThisNamespace:
         where = f"ConfigMap {names.POOLS_CONFIG_MAP} of namespace {self.api.namespace}"
         return pools.model_copy(update={"source": where})
 
-    def _place(self) -> Place:
+    def _template(self) -> PodTemplate:
         return outside(self.api) if self.outside else own_pod(self.api)
 
     def facts(self) -> list[tuple[str, str]]:
@@ -70,12 +70,12 @@ class ThisNamespace:
         FacilityError
             Where Dask clusters could not be made here.
         """
-        place = self._place()
+        template = self._template()
         running = len(deletion.dask_clusters(self.api))
         return [
-            ("Namespace", f"{place.namespace}, with {counted(running, 'Dask cluster')}"),
-            ("Image of workers", place.image),
-            ("Folders of workers", folders(place)),
+            ("Namespace", f"{template.namespace}, with {counted(running, 'Dask cluster')}"),
+            ("Image of workers", template.image),
+            ("Folders of workers", folders(template)),
         ]
 
     def limits(self, config: Config) -> dict[str, Limit]:
@@ -102,7 +102,7 @@ class ThisNamespace:
             Where the own pod cannot be found, or outside of one no image is named.
         """
         lease = Lease(self.api, name) if self.outside else None
-        return KubernetesBackend(name, self.api, self._place(), config, lease)
+        return KubernetesBackend(name, self.api, self._template(), config, lease)
 
     def clusters(self) -> Table:
         """List the DaskClusters of the namespace."""
@@ -149,10 +149,10 @@ class ThisNamespace:
         deletion.stop(self.api, name)
 
 
-def folders(place: Place) -> str:
+def folders(template: PodTemplate) -> str:
     """Say which of the notebook's lasting folders scheduler and workers have too."""
     there, missing = (
-        ", ".join(each.path for each in mounts) for mounts in (place.shared, place.unshared)
+        ", ".join(each.path for each in mounts) for mounts in (template.shared, template.unshared)
     )
     if not missing:
         return there or "none of their own; what the notebook keeps is in no claim either"

@@ -33,7 +33,7 @@ class ClaimMount:
 
 
 @dataclass(frozen=True)
-class Place:
+class PodTemplate:
     """What the pods of a Dask cluster take over from the pod that asks for them."""
 
     namespace: str
@@ -56,11 +56,11 @@ class Place:
     pod, ``resources`` of a container."""
 
 
-def place_of(
+def template_of(
     pod: Mapping[str, Any],
     release: str = names.DEFAULT_RELEASE,
     claims: Mapping[str, Any] | None = None,
-) -> Place:
+) -> PodTemplate:
     """Read the place from the own pod's description.
 
     Parameters
@@ -83,7 +83,7 @@ def place_of(
         if SHARED_MODES & {*each["spec"]["accessModes"]}
     }
     mounts = _claim_mounts(spec.get("volumes", ()), container.get("volumeMounts", ()))
-    return Place(
+    return PodTemplate(
         namespace=metadata["namespace"],
         image=by_digest(container["image"], statuses.get(container["name"], {}).get("imageID", "")),
         # No blockOwnerDeletion: OpenShift refuses it to all who may not write the owner.
@@ -136,7 +136,7 @@ def by_digest(image: str, image_id: str) -> str:
     return f"{name}@{digest}" if at and name and digest.startswith("sha256:") else image
 
 
-def own_pod(api: Api) -> Place:
+def own_pod(api: Api) -> PodTemplate:
     """Ask Kubernetes about the pod that this process runs in.
 
     Raises
@@ -144,8 +144,8 @@ def own_pod(api: Api) -> Place:
     FacilityError
         Where it cannot be found.
     """
-    place = place_of(read_own_pod(api), claims=_claims(api))
-    return replace(place, **said_by_hub(api))
+    template = template_of(read_own_pod(api), claims=_claims(api))
+    return replace(template, **said_by_hub(api))
 
 
 def read_own_pod(api: Api) -> dict[str, Any]:

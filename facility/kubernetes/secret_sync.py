@@ -43,7 +43,7 @@ def belongings(
     return files
 
 
-class Belongings:
+class SecretSync:
     """Keeps the Secret of one Dask cluster as the notebook has it."""
 
     def __init__(self, cluster: DaskCluster, api: Api, pools: tuple[Pool, ...]) -> None:

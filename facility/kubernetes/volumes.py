@@ -4,13 +4,13 @@ from collections.abc import Iterable
 from typing import Any
 
 from facility.config.shapes import Volume
-from facility.kubernetes.pod_template import Place
+from facility.kubernetes.pod_template import PodTemplate
 from facility.quantity import format_memory
 
 Manifest = dict[str, Any]
 
 
-def shared(place: Place, taken: Iterable[str]) -> tuple[list[Manifest], list[Manifest]]:
+def shared(template: PodTemplate, taken: Iterable[str]) -> tuple[list[Manifest], list[Manifest]]:
     """Return volumes and mounts of what the notebook shares with scheduler and workers.
 
     Parameters
@@ -19,7 +19,7 @@ def shared(place: Place, taken: Iterable[str]) -> tuple[list[Manifest], list[Man
         Paths at which something else is mounted.
     """
     taken = {*taken}
-    found = [each for each in place.shared if each.path not in taken]
+    found = [each for each in template.shared if each.path not in taken]
     # Names of the notebook's volumes may be those of other volumes here.
     volumes = {claim: f"claim-{n}" for n, claim in enumerate(dict.fromkeys(e.claim for e in found))}
     return (

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from facility import names
-from facility.kubernetes.mounted_secret import BELONGINGS_FOLDER, Received
+from facility.kubernetes.mounted_secret import BELONGINGS_FOLDER, MountedSecret
 from facility.kubernetes.readiness import until_it_listens
 from facility.system.processes import started_by
 from facility.system.signals import keep_signals_from_forks
@@ -29,7 +29,7 @@ LEAVE_SECONDS = 3.0
 
 
 async def serve(
-    settings: dict[str, Any], name: str, remarks: list[str], received: Received
+    settings: dict[str, Any], name: str, remarks: list[str], received: MountedSecret
 ) -> None:
     """Run a worker until its scheduler is gone or it is asked to leave."""
     from facility.dask_process.serving import (
@@ -90,7 +90,7 @@ def main() -> int:
             return OTHER_SOFTWARE
     # Before libraries are imported, which read variables once.
     own = Path(settings["folder"]).with_name(f"belongings-{member}")
-    received = Received(Path(BELONGINGS_FOLDER), own, settings["pool"])
+    received = MountedSecret(Path(BELONGINGS_FOLDER), own, settings["pool"])
     received.take()
     import dask
 

@@ -45,9 +45,9 @@ class Group:
     """Why there is no pod."""
 
     @property
-    def placed(self) -> bool:
+    def scheduled(self) -> bool:
         """Whether its container has been started."""
-        return self.pod is not None and explain.placed(self.pod)
+        return self.pod is not None and explain.is_scheduled(self.pod)
 
     def see(self, pod: Object) -> Object:
         """Take note of how it is now; what is kept of it."""
@@ -79,7 +79,7 @@ class WorkerPods:
         self._tails: dict[str, str] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
-    # What the fleet asks for.
+    # What the controller asks for.
 
     def start(self, group: str, members: Iterable[str], request: PoolRequest) -> None:
         """Post the pod of a group, or of a part of one that it lost."""
@@ -106,7 +106,7 @@ class WorkerPods:
 
     def unplaced(self) -> Collection[str]:
         """Return the members of pods whose container has not been started."""
-        return {m for group in self.groups.values() if not group.placed for m in group.members}
+        return {m for group in self.groups.values() if not group.scheduled for m in group.members}
 
     async def stop(self, members: Iterable[str]) -> None:
         """End the pods of workers that were retired, or never joined."""
@@ -195,7 +195,7 @@ class WorkerPods:
             how = f"was refused: {explain.refused(error.message)}"
             if error.over_quota:
                 self._full[pool] = explain.refused(error.message), time.monotonic()
-            # Where there was no answer, or no room, the fleet may ask again.
+            # Where there was no answer, or no room, the controller may ask again.
             again = error.over_quota or error.status is None or error.status >= 429
             self._ended += [
                 Ended(member, how, "", orderly=again, final=not again) for member in group.members

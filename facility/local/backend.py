@@ -17,7 +17,7 @@ from facility.config import Pool
 from facility.dask_process import dask_settings
 from facility.errors import ClusterFailedError
 from facility.local import process_tree, registry
-from facility.local.process import Child
+from facility.local.process import ChildProcess
 from facility.quantity import format_memory
 from facility.request.checked_request import Ended, PoolRequest
 from facility.security.certificates import Authority, authority, server_files
@@ -44,7 +44,7 @@ class Member:
     """One worker process."""
 
     request: PoolRequest
-    child: Child
+    child: ChildProcess
     devices: tuple[str, ...]
 
 
@@ -65,9 +65,9 @@ class LocalBackend:
         self.authority: Authority = authority()
         self.folder = registry.create(name, dask_settings.temporary_directory())
         self.members: dict[str, Member] = {}
-        self._scheduler: Child | None = None
+        self._scheduler: ChildProcess | None = None
         self._address: str | None = None
-        self._untold: list[tuple[Child, dict[str, Any]]] = []
+        self._untold: list[tuple[ChildProcess, dict[str, Any]]] = []
         self._over = False
         """Whether its end has begun, after which nothing more is started."""
         self._ending, self._issuing = threading.RLock(), threading.RLock()
@@ -123,7 +123,9 @@ class LocalBackend:
         if self._over:
             raise ClusterFailedError(f"Dask cluster {self.name!r} was ended while it started.")
 
-    def _write(self, answer: Mapping[str, Any], pools: Iterable[str], scheduler: Child) -> None:
+    def _write(
+        self, answer: Mapping[str, Any], pools: Iterable[str], scheduler: ChildProcess
+    ) -> None:
         registry.write(
             self.folder,
             registry.Record(
@@ -295,7 +297,7 @@ class LocalBackend:
         """Do nothing with these processes, which are children of another."""
         self._over = True
 
-    def _end(self, children: Iterable[Child]) -> None:
+    def _end(self, children: Iterable[ChildProcess]) -> None:
         """Ask all to close, then end those that do not."""
         children = list(children)
         for child in children:
@@ -310,9 +312,11 @@ class LocalBackend:
 
     # Parts.
 
-    def _child(self, module: str, name: str, environment: Mapping[str, str]) -> Child:
+    def _child(self, module: str, name: str, environment: Mapping[str, str]) -> ChildProcess:
         log = self.folder / registry.LOGS / f"{name}.log"
-        return Child(module, log, {**environment, **process_tree.environment(self.folder, name)})
+        return ChildProcess(
+            module, log, {**environment, **process_tree.environment(self.folder, name)}
+        )
 
     def _common(self) -> dict[str, Any]:
         return {

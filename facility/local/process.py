@@ -23,7 +23,7 @@ LOG_TAIL = 12
 """Lines of a log that a message shows."""
 
 
-class Child:
+class ChildProcess:
     """A started process.
 
     Parameters

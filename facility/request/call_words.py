@@ -11,7 +11,7 @@ from facility.request.dask_words import Call, answers, other_pool, shown
 
 
 @dataclass(frozen=True)
-class Asked:
+class AskedWorkers:
     """What a call asks of one pool, and in which words."""
 
     count: object
@@ -20,17 +20,17 @@ class Asked:
 
 
 @dataclass
-class Spoken:
+class ParsedCall:
     """A call as it is understood."""
 
-    asked: dict[str, Asked] = field(default_factory=dict)
+    asked: dict[str, AskedWorkers] = field(default_factory=dict)
     """By name of the pool; only pools that there are."""
     problems: list[str] = field(default_factory=list)
 
 
 def understand(
     call: Call, config: Config, numbers: Sequence[object], words: Mapping[str, object]
-) -> Spoken:
+) -> ParsedCall:
     """Read the arguments of a call that ask for workers.
 
     Parameters
@@ -40,16 +40,16 @@ def understand(
     words
         Those with a name: pools, and what is none.
     """
-    found = Spoken()
+    found = ParsedCall()
     default = config.default.name
     strange = {word: value for word, value in words.items() if word not in config.pools}
     given = _first(call, config, numbers, found.problems)
     if call != "adapt" and (count := strange.pop("n_workers", None)) is not None:
-        given.append(Asked(count, f"n_workers={shown(count)}"))
+        given.append(AskedWorkers(count, f"n_workers={shown(count)}"))
     if call == "cluster":
         given += _bounds(strange.pop("minimum", None), strange.pop("maximum", None))
     found.asked = {
-        word: Asked(value, f"{word}={shown(value)}")
+        word: AskedWorkers(value, f"{word}={shown(value)}")
         for word, value in words.items()
         if word in config.pools
     }
@@ -68,7 +68,7 @@ def understand(
 
 def _first(
     call: Call, config: Config, numbers: Sequence[object], problems: list[str]
-) -> list[Asked]:
+) -> list[AskedWorkers]:
     """Return what the arguments without a name ask of the default pool."""
     given = [number for number in numbers if number is not None]
     words = f"{call}({', '.join(map(shown, given))})"
@@ -89,13 +89,13 @@ def _first(
         problems.append(f"{words}: {hint[call]}")
         return []
     if call == "adapt" and len(given) == 1 and isinstance(given[0], tuple | list):
-        return [Asked(given[0], words)]
+        return [AskedWorkers(given[0], words)]
     if call == "adapt":
         return _bounds(*numbers)
-    return [Asked(number, words) for number in given]
+    return [AskedWorkers(number, words) for number in given]
 
 
-def _bounds(minimum: object, maximum: object) -> list[Asked]:
+def _bounds(minimum: object, maximum: object) -> list[AskedWorkers]:
     ends = {"minimum": minimum, "maximum": maximum}
     words = ", ".join(f"{end}={shown(value)}" for end, value in ends.items() if value is not None)
-    return [Asked((minimum, maximum), words)] if words else []
+    return [AskedWorkers((minimum, maximum), words)] if words else []

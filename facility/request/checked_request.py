@@ -15,7 +15,7 @@ from facility.config import Config, Pool
 from facility.errors import RequestError
 from facility.quantity import format_memory, parse_memory, parse_seconds
 from facility.request.bounds import Bounds
-from facility.request.call_words import Asked, understand
+from facility.request.call_words import AskedWorkers, understand
 from facility.request.dask_words import Call, no_pool
 from facility.wording import counted
 
@@ -100,7 +100,7 @@ class Checker:
             self.problems.append(no_pool(name, self.config))
         return pool
 
-    def bounds(self, pool: Pool, asked: Asked) -> Bounds | None:
+    def bounds(self, pool: Pool, asked: AskedWorkers) -> Bounds | None:
         """Check what was asked of one pool."""
         ends = _ends(asked.count)
         problem = ends if isinstance(ends, str) else self._objection(pool, *ends)
@@ -235,7 +235,7 @@ def _wait(asked: object, granted: Iterable[PoolRequest], problems: list[str]) ->
 def request(
     config: Config,
     limits: Mapping[str, Limit],
-    asked: Mapping[str, Asked],
+    asked: Mapping[str, AskedWorkers],
     problems: Iterable[str] = (),
     *,
     memory: Mapping[str, str | int] | None = None,
@@ -266,7 +266,7 @@ def request(
         if pool.name in asked:
             bounds = checker.bounds(pool, asked[pool.name])
         elif pool.default and not asked and not problems:
-            bounds = checker.bounds(pool, Asked(ALL_THERE_IS, "cluster()"))
+            bounds = checker.bounds(pool, AskedWorkers(ALL_THERE_IS, "cluster()"))
         granted[pool.name] = PoolRequest(pool, bounds or Bounds(0, 0), sizes[pool.name])
     chosen = (
         None if untagged is None else tuple([untagged] if isinstance(untagged, str) else untagged)
@@ -320,7 +320,7 @@ def rescaled(
     asked = spoken.asked
     if not asked and not spoken.problems:
         if call == "adapt":
-            asked = {config.default.name: Asked(ALL_THERE_IS, "adapt()")}
+            asked = {config.default.name: AskedWorkers(ALL_THERE_IS, "adapt()")}
         else:
             spoken.problems.append(
                 f"give a number or pools, as in c.scale({config.default.name}=2)"

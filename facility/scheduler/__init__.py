@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 import dask
 
-from facility.module_path import Placed
+from facility.module_path import ModulePath
 from facility.scheduler.demand import demand
-from facility.scheduler.lifetime import Presence
+from facility.scheduler.lifetime import Lifetime
 from facility.scheduler.retire import Drain
 from facility.scheduler.routing import RoutedScheduler, Routes
 
@@ -37,47 +37,47 @@ async def dask_setup(scheduler: "Scheduler") -> None:
     settings: dict[str, Any] = json.loads(os.environ.get(SETTINGS_VARIABLE, "{}"))
     routes = Routes.from_settings(settings)
     routed = RoutedScheduler.adopt(scheduler, routes)
-    presence = Presence(
+    lifetime = Lifetime(
         routed,
         idle_timeout=settings.get("idle_timeout", 3600.0),
         owner_timeout=settings.get("owner_timeout", 120.0),
         objects=settings.get("objects", []),
     )
-    routed.attended = presence.attended_by_owner
+    routed.attended = lifetime.attended_by_owner
     drain = Drain(routed)
 
     def beat(owner: str, pools: list[dict[str, Any]] | None = None) -> dict[str, Any]:
         """Note that an owner lives, and answer with the demand of each pool."""
-        presence.beat(owner)
+        lifetime.beat(owner)
         if pools is not None:
             routed.declare(pools)
         return {
             "pools": demand(routed),
             "dismissed": routed.just_dismissed(),
-            "ending": presence.ending,
-            **presence.counts(),
+            "ending": lifetime.ending,
+            **lifetime.counts(),
         }
 
     def end() -> None:
         """Begin the end, for an owner that may be gone before it is done."""
-        presence.end()
+        lifetime.end()
 
     # Removed below, and not by a finalizer, which would act in forked children too.
     parent = settings.get("folder") or dask.config.get("temporary-directory")
     own = tempfile.mkdtemp(prefix="modules-", dir=parent)
-    placed = routed.placed = Placed(Path(own))
+    module_path = routed.module_path = ModulePath(Path(own))
 
     def modules(files: dict[str, bytes]) -> None:
         """Have these be importable here too: tasks are unpickled that name them."""
-        placed.replace(files)
+        module_path.replace(files)
 
     routed.handlers["facility_beat"] = beat
     routed.handlers["facility_modules"] = modules
     routed.handlers["facility_end"] = end
     routed.handlers["facility_retire"] = drain.retire
-    presence.start()
+    lifetime.start()
 
 
 def dask_teardown(scheduler: "RoutedScheduler") -> None:
     """Remove what `dask_setup` has put on disk."""
-    shutil.rmtree(scheduler.placed.folder, ignore_errors=True)
+    shutil.rmtree(scheduler.module_path.folder, ignore_errors=True)

@@ -28,7 +28,7 @@ FAREWELL = 3.0
 """Seconds between deciding to end and ending, so that owners learn the reason."""
 
 
-class Presence:
+class Lifetime:
     """Owners and clients of a Dask cluster, and the end that follows theirs.
 
     Parameters

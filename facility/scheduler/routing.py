@@ -26,7 +26,7 @@ from distributed.metrics import time
 from distributed.scheduler import Scheduler, WorkerState
 
 from facility import names
-from facility.module_path import Placed
+from facility.module_path import ModulePath
 from facility.scheduler.replacement import ReplacingScheduler, rebind
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ class RoutedScheduler(ReplacingScheduler):
     """A scheduler that keeps tasks in their pools."""
 
     routes: Routes
-    placed: Placed
+    module_path: ModulePath
     """The user's modules, as they are importable here."""
     _held: dict[str, "HeapSet[TaskState]"]
     _open: dict[str, set[WorkerState]]

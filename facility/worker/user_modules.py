@@ -17,7 +17,7 @@ from distributed.diagnostics.plugin import WorkerPlugin
 from distributed.protocol.pickle import dumps
 
 from facility.errors import ClusterFailedError
-from facility.module_path import Placed, top_names
+from facility.module_path import ModulePath, top_names
 from facility.wording import counted
 
 MOST = 10 * 2**20
@@ -141,14 +141,14 @@ class UsersModules(WorkerPlugin):
 
     def __init__(self, files: Mapping[str, bytes]) -> None:
         self.files = dict(files)
-        self._placed: Placed | None = None
+        self._module_path: ModulePath | None = None
 
     def setup(self, worker: Any) -> None:
         """Let them be imported."""
-        self._placed = Placed(Path(worker.local_directory) / "modules")
-        self._placed.replace(self.files)
+        self._module_path = ModulePath(Path(worker.local_directory) / "modules")
+        self._module_path.replace(self.files)
 
     def teardown(self, worker: Any) -> None:
         """Let them be found no more."""
-        if self._placed is not None:
-            self._placed.remove()
+        if self._module_path is not None:
+            self._module_path.remove()

@@ -15,7 +15,7 @@ import yaml
 
 from facility.hub.kubernetes.release import read_values
 from facility.hub.kubernetes.values.model import Values
-from facility.hub.kubernetes.values.tenant_model import Site
+from facility.hub.kubernetes.values.tenant_model import Installation
 from facility.kubernetes.tenant import release_set
 from tools import chart as generated
 
@@ -82,14 +82,14 @@ def test_it_renders_as_before(scenario: str) -> None:
 
 
 def release_kinds() -> set[str]:
-    release = Site(read_values(MINIMAL), "af", "hub-space", "0").release
+    release = Installation(read_values(MINIMAL), "af", "hub-space", "0").release
     return {each["kind"] for each in release_set(release)}
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_roles_and_policies_are_those_of_the_package(scenario: str) -> None:
     found = manifests(values_of(scenario))
-    site = Site(hub_values(found), "af", "hub-space", "0.1.0")
+    site = Installation(hub_values(found), "af", "hub-space", "0.1.0")
     expected = by_name(json.loads(json.dumps(release_set(site.release))))
     have = by_name(found)
     for name, manifest in expected.items():
@@ -134,8 +134,8 @@ def test_the_defaults_are_those_of_the_model() -> None:
 
 def test_the_stated_quota_is_what_the_package_takes_by_default() -> None:
     stated = yaml.safe_load((CHART / "values.yaml").read_text())
-    site = Site(read_values({**stated, "pools": MINIMAL["pools"]}), "af", "hub-space", "0")
-    bare = Site(read_values(MINIMAL), "af", "hub-space", "0")
+    site = Installation(read_values({**stated, "pools": MINIMAL["pools"]}), "af", "hub-space", "0")
+    bare = Installation(read_values(MINIMAL), "af", "hub-space", "0")
     assert site.quota("ada", ()) == bare.quota("ada", ())
 
 

@@ -33,15 +33,15 @@ def test_a_node_that_is_gone_is_told_and_its_workers_replaced(notebook: Notebook
     import time
     from facility import cluster
     with cluster(cpu=1, arm=1, name="bereft", wait=2, timeout=200) as c, c.get_client() as client:
-        crew = c._fleet.crews["arm"]
+        pool_state = c._controller.pools["arm"]
         print("here", flush=True)
-        while not crew.lost:
+        while not pool_state.lost:
             time.sleep(0.5)
         print(client.submit(sum, [1, 2]).result(), flush=True)
         while "no node" not in c.explain() and "taint" not in c.explain():
             time.sleep(0.5)
         print(str(c.explain()).replace(chr(10), "|"), flush=True)
-        while crew.joined != 1:
+        while pool_state.joined != 1:
             time.sleep(0.5)
         print("back", flush=True)
     """

@@ -37,14 +37,14 @@ def test_lost_workers_are_replaced_and_told(notebook: Notebook) -> None:
         import os
         os._exit(7)
     with cluster(cpu=1, name="lossy", wait=1) as c, c.get_client() as client:
-        crew = c._fleet.crews["cpu"]
+        pool_state = c._controller.pools["cpu"]
         for number, task in enumerate((None, None, eat, vanish)):
             print(next(iter(c.workers)), flush=True)
             doing = client.submit(task) if task else None
-            until(lambda: crew.lost > number)
+            until(lambda: pool_state.lost > number)
             if doing:
                 client.cancel([doing], force=True)
-            until(lambda: crew.joined == 1)
+            until(lambda: pool_state.joined == 1)
         print(said)
         print(c.explain())
     """
@@ -75,13 +75,13 @@ def test_the_processes_of_a_pod_are_lost_and_replaced_together(notebook: Noteboo
         import os
         os._exit(7)
     with cluster(pairs=2, name="twins", wait=2) as c, c.get_client() as client:
-        crew = c._fleet.crews["pairs"]
+        pool_state = c._controller.pools["pairs"]
         before = set(c.workers)
         vanishing = client.submit(vanish)
-        until(lambda: crew.lost >= 2)
+        until(lambda: pool_state.lost >= 2)
         client.cancel([vanishing], force=True)
-        until(lambda: crew.joined == 2)
-        print(before.isdisjoint(c.workers), crew.lost)
+        until(lambda: pool_state.joined == 2)
+        print(before.isdisjoint(c.workers), pool_state.lost)
         print(c.explain())
     """
     )
@@ -199,7 +199,7 @@ def test_an_end_that_was_begun_is_carried_through(notebook: Notebook) -> None:
 
         def press():
             os.kill(os.getpid(), signal.SIGINT)
-            while c._fleet.roster.info["workers"]:
+            while c._controller.roster.info["workers"]:
                 time.sleep(0.01)
             for _ in range(3):
                 os.kill(os.getpid(), signal.{number})

@@ -7,7 +7,7 @@ import pytest
 
 from facility import names
 from facility.kubernetes.manifests import DaskCluster, dask_cluster
-from facility.kubernetes.pod_template import Place
+from facility.kubernetes.pod_template import PodTemplate
 from tests.kube.conftest import Kubernetes, until
 from tests.kube.notebooks import Notebook, notebook
 
@@ -34,8 +34,8 @@ def test_the_operator_never_connects_to_a_scheduler(notebook: Notebook) -> None:
     """A scheduler that is none answers 404 and writes down who connects."""
     kube = notebook.admin
     image = notebook.space.state["images"]["analysis"]
-    place = Place(notebook.space.namespace, image, release=notebook.space.release.name)
-    body = dask_cluster(DaskCluster("fake", place, {}), {})
+    template = PodTemplate(notebook.space.namespace, image, release=notebook.space.release.name)
+    body = dask_cluster(DaskCluster("fake", template, {}), {})
     scheduler = body["spec"]["scheduler"]["spec"]
     scheduler["containers"][0]["command"] = ["python", "-c", FAKE]
     scheduler["volumes"] = [each for each in scheduler["volumes"] if each["name"] != "tls"]
@@ -64,8 +64,8 @@ def test_the_operator_never_connects_to_a_scheduler(notebook: Notebook) -> None:
 def test_an_idle_timeout_of_the_operators_is_refused(notebook: Notebook) -> None:
     """Its check would connect, and unpickle what the scheduler answers."""
     image = notebook.space.state["images"]["analysis"]
-    place = Place(notebook.space.namespace, image, release=notebook.space.release.name)
-    body = dask_cluster(DaskCluster("asks", place, {}), {})
+    template = PodTemplate(notebook.space.namespace, image, release=notebook.space.release.name)
+    body = dask_cluster(DaskCluster("asks", template, {}), {})
     body["spec"]["idleTimeout"] = 60
     assert "idleTimeout" in notebook.space.notebook.apply(body, fail=True)
 
@@ -73,7 +73,7 @@ def test_an_idle_timeout_of_the_operators_is_refused(notebook: Notebook) -> None
 def test_what_it_has_no_right_to_is_left_alone(notebook: Notebook, kube: Kubernetes) -> None:
     """A DaskCluster of another operator, which kopf would try to write to for ever."""
     image = notebook.space.state["images"]["analysis"]
-    kube.apply(dask_cluster(DaskCluster("foreign", Place(kube.namespace, image), {}), {}))
+    kube.apply(dask_cluster(DaskCluster("foreign", PodTemplate(kube.namespace, image), {}), {}))
     with_own = "from facility import cluster; cluster(1, name='own', timeout=60).close()"
     notebook.python(with_own)
     notebook.gone("own")

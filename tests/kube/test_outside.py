@@ -236,7 +236,7 @@ def test_a_way_that_is_cut_is_found_again(user: Space, tmp_path: Path) -> None:
         with cluster(cpu=1, name="cut", wait=1) as c, c.get_client() as client:
             print(client.submit(sum, [1, 2]).result())
             async def cut():
-                for forward in c._fleet.backend._forwards:
+                for forward in c._controller.backend._forwards:
                     for task in list(forward._carrying):
                         task.cancel()
             asyncio.run_coroutine_threadsafe(cut(), c.loop.asyncio_loop).result()

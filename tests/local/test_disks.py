@@ -198,7 +198,7 @@ def test_logs_of_workers_have_an_end_and_show_it(
 ) -> None:
     marker = f"m{id(task)}"
     name = client.submit(task, marker).result()
-    path = c._fleet.backend.folder / registry.LOGS / f"{name}.log"  # type: ignore[attr-defined]
+    path = c._controller.backend.folder / registry.LOGS / f"{name}.log"  # type: ignore[attr-defined]
     until(lambda: path.stat().st_size <= logs.LIMIT)
     # What another program prints while the log is made shorter may be lost.
     client.submit(print, marker, "done", workers=[name], pure=False).result()

@@ -26,13 +26,13 @@ from facility.deploy import controller
 from facility.deploy.cluster import PooledCluster
 from facility.deploy.launch import stop
 from facility.local import registry
-from facility.local.process import Child
+from facility.local.process import ChildProcess
 from tests.local.leaks import ended
 from tests.local.pools import POOLS, SMALL, count_and_sleep, executions, until, where
 
 
-def children(c: PooledCluster) -> list[Child]:
-    backend = c._fleet.backend
+def children(c: PooledCluster) -> list[ChildProcess]:
+    backend = c._controller.backend
     workers = [member.child for member in backend.members.values()]  # type: ignore[attr-defined]
     return [*workers, backend._scheduler]  # type: ignore[attr-defined]
 
@@ -47,7 +47,7 @@ def gone(found: list[psutil.Process]) -> bool:
 
 def test_leaving_the_block_ends_it() -> None:
     with cluster(1, config=POOLS) as c:
-        found, folder = processes(c), c._fleet.backend.folder  # type: ignore[attr-defined]
+        found, folder = processes(c), c._controller.backend.folder  # type: ignore[attr-defined]
         assert len(found) == 2
         assert [row["name"] for row in facility.clusters()] == [c.name]
     assert gone(found)
@@ -84,8 +84,8 @@ def unowned(dask_scheduler: Any) -> float:
     import time
 
     handler = dask_scheduler.handlers["facility_beat"]
-    presence = inspect.getclosurevars(handler).nonlocals["presence"]
-    return time.monotonic() - max(presence.owners.values())
+    lifetime = inspect.getclosurevars(handler).nonlocals["lifetime"]
+    return time.monotonic() - max(lifetime.owners.values())
 
 
 OWNER_SECONDS = 2
@@ -97,7 +97,7 @@ BODY = """
     if __name__ == "__main__":
         c = cluster(1)
         client = c.get_client() if CLIENT else None
-        backend = c._fleet.backend
+        backend = c._controller.backend
         print(backend._scheduler.pid, *(m.child.pid for m in backend.members.values()), flush=True)
         time.sleep(SECONDS)
 """
@@ -336,13 +336,13 @@ def test_an_end_while_workers_are_awaited_is_told(tmp_path: Path, patient: None)
 
 
 def test_an_end_between_the_first_calls_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    connect = controller.Fleet._connect
+    connect = controller.Controller._connect
 
-    async def connect_and_end(self: controller.Fleet, address: str) -> None:
+    async def connect_and_end(self: controller.Controller, address: str) -> None:
         await connect(self, address)
         await asyncio.to_thread(stop, "brief")
 
-    monkeypatch.setattr(controller.Fleet, "_connect", connect_and_end)
+    monkeypatch.setattr(controller.Controller, "_connect", connect_and_end)
     monkeypatch.setattr(controller, "ANSWER_SECONDS", 2.0)
     with pytest.raises(ClusterFailedError, match="It ended while it started: .*asked to close"):
         cluster(1, config=POOLS, name="brief")

@@ -95,9 +95,17 @@ def test_what_fails_is_blamed_alone(
     c: PooledCluster, files: dict[str, list[str]], tmp_path: Path
 ) -> None:
     with pytest.raises(RunError, match=r"events 2,000 to 3,000: the workers that ran it died"):
-        run(facility.Executor(c, status=False, retries=0), files, Sums(tmp_path, "exit"))
+        run(
+            facility.Executor(c, status=False, retries=0),
+            files,
+            Sums(tmp_path, "exit"),
+        )
     with pytest.raises(RunError, match="no such trigger") as caught:
-        run(facility.Executor(c, status=False, retries=0), files, Sums(tmp_path, "bug"))
+        run(
+            facility.Executor(c, status=False, retries=0),
+            files,
+            Sums(tmp_path, "bug"),
+        )
     assert (caught.value.report.processed, caught.value.report.failed) == (7_000, 1_000)
     with pytest.warns(PartialResultsWarning, match="1,000 failed"):
         left, _ = run(

@@ -156,7 +156,7 @@ def test_the_widget_says_beside_its_fields_what_is_not_as_asked() -> None:
         shown.workers.value = -1
         shown.scale.click()
         assert "cannot be negative" in shown.answers()[0]
-        assert c._fleet.crews["cpu"].bounds == Bounds(0, 0)
+        assert c._controller.pools["cpu"].bounds == Bounds(0, 0)
         shown.minimum.value, shown.maximum.value = 0, 9
         shown.adapt.click()
         assert shown.answers()[0] == ""
@@ -182,7 +182,7 @@ def test_the_widget_of_one_that_has_ended_shows_nothing_that_is_gone() -> None:
 def test_the_widget_follows_a_dask_cluster_that_fails() -> None:
     with cluster(1, config=POOLS) as c:
         shown = Fields(c)
-        os.kill(c._fleet.backend._scheduler.pid, signal.SIGKILL)  # type: ignore[attr-defined]
+        os.kill(c._controller.backend._scheduler.pid, signal.SIGKILL)  # type: ignore[attr-defined]
         until(lambda: "has failed" in shown.page.value)
         until(lambda: shown.scale.disabled)
         assert "<a " not in shown.page.value
@@ -282,7 +282,7 @@ async def test_the_panel(monkeypatch: pytest.MonkeyPatch) -> None:
             assert adapted["adapt"] == {"minimum": 0, "maximum": 2}
             (c,) = panel._clusters.values()
             assert [each["name"] for each in panel.list_clusters()] == [c.name]
-            os.kill(c._fleet.backend._scheduler.pid, signal.SIGKILL)
+            os.kill(c._controller.backend._scheduler.pid, signal.SIGKILL)
             while c.status == Status.running:
                 await asyncio.sleep(0.05)
             (failed,) = panel.list_clusters()

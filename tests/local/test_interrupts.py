@@ -26,7 +26,7 @@ BEGIN = """
     from facility import cluster
 
     def told(c, client):
-        backend = c._fleet.backend
+        backend = c._controller.backend
         client.map(time.sleep, [300] * 2, pure=False)
         print(backend._scheduler.pid, *(m.child.pid for m in backend.members.values()), flush=True)
 """
@@ -47,7 +47,7 @@ AWAITED = """
 
     async def main():
         async with cluster(1, wait=1, asynchronous=True) as c:
-            backend = c._fleet.backend
+            backend = c._controller.backend
             print(backend._scheduler.pid, *(m.child.pid for m in backend.members.values()))
             sys.stdout.flush()
             await asyncio.sleep(300)
@@ -139,7 +139,7 @@ STARTING = """
     if __name__ == "__main__":
         def tell():
             from facility.deploy import exits
-            while not (left := [fleet.backend for fleet in exits._living if fleet.backend.members]):
+            while not (left := [each.backend for each in exits._living if each.backend.members]):
                 time.sleep(0.01)
             pids = [m.child.pid for m in left[0].members.values()]
             print(left[0]._scheduler.pid, *pids, flush=True)

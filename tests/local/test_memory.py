@@ -23,7 +23,7 @@ EVENTS, CHUNK = 16_000, 8_000
 
 
 class Hungry:
-    """Sums floats; what it takes grows with the events of a chunk.
+    """DistributedReduction floats; what it takes grows with the events of a chunk.
 
     Parameters
     ----------

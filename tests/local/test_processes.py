@@ -203,7 +203,7 @@ def test_what_tasks_started_ends_with_their_worker(tmp_path: Path) -> None:
         _, found, block = begin()
         path = tmp_path / "written"
         client.submit(leaves_open, str(path), pure=False).result()
-        folder = c._fleet.backend.folder  # type: ignore[attr-defined]
+        folder = c._controller.backend.folder  # type: ignore[attr-defined]
     assert not any(map(runs, found))
     assert not folder.exists()
     until(lambda: not block.exists())
@@ -242,7 +242,7 @@ CLIENT = """
     if __name__ == "__main__":
         with cluster(1) as c, c.get_client() as client:
             held = client.scatter([1, 2, 3])
-            folder = c._fleet.backend.folder
+            folder = c._controller.backend.folder
             for how in ("exits", "collects", "closes", "uses"):
                 sys.stdout.flush()
                 if (pid := os.fork()) == 0:
@@ -254,7 +254,7 @@ CLIENT = """
         assert not folder.exists()
         # At the exit too, and of what is lost in a child.
         c = cluster(1)
-        folder = c._fleet.backend.folder
+        folder = c._controller.backend.folder
         if (pid := os.fork()) == 0:
             del c
             gc.collect()

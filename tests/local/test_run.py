@@ -530,7 +530,7 @@ def test_killed_workers_change_no_bit(
     reference: tuple[bytes, str, int], files: Fileset, tmp_path: Path
 ) -> None:
     with cluster(2, config=POOLS) as c:
-        children = c._fleet.backend.members  # type: ignore[attr-defined]
+        children = c._controller.backend.members  # type: ignore[attr-defined]
 
         def kill() -> None:
             until(lambda: len(list(tmp_path.iterdir())) > 4)
@@ -557,7 +557,7 @@ def test_a_lost_scheduler_and_going_on(
 
         def kill() -> None:
             until(lambda: len(list(folder.glob("*.chunk"))) > 3)
-            doomed._fleet.backend._scheduler.process.kill()  # type: ignore[attr-defined]
+            doomed._controller.backend._scheduler.process.kill()  # type: ignore[attr-defined]
 
         killer = threading.Thread(target=kill)
         killer.start()

@@ -26,7 +26,7 @@ from tests.local.pools import (
 
 
 def joined(c: PooledCluster, pool: str) -> int:
-    return c._fleet.crews[pool].joined
+    return c._controller.pools[pool].joined
 
 
 def busy(client: Client) -> int:
@@ -55,12 +55,12 @@ def test_routed_tasks_wait_for_free_slots_and_spread_too() -> None:
     with cluster(config=POOLS, cpu=1, arm=(0, 0)) as c, Client(c) as client:
         with pytest.warns(UserWarning, match="pool arm has no workers"), c.on("arm"):
             futures = client.map(where, range(500), seconds=0.05, pure=False)
-        until(lambda: c._fleet.crews["arm"].demand.waiting == 500)
+        until(lambda: c._controller.pools["arm"].demand.waiting == 500)
         assert "500 tasks wait for pool arm, which has no workers" in c.explain()
         c.scale(arm=1)
         until(lambda: joined(c, "arm") == 1)
-        until(lambda: c._fleet.crews["arm"].demand.processing > 0)
-        assert c._fleet.crews["arm"].demand.processing <= 3
+        until(lambda: c._controller.pools["arm"].demand.processing > 0)
+        assert c._controller.pools["arm"].demand.processing <= 3
         c.scale(arm=3)
         until(lambda: joined(c, "arm") == 3)
         assert set(client.gather(futures)) == {"arm"}
@@ -88,7 +88,7 @@ def test_adapting_to_nothing_keeps_the_worker_whose_results_are_held(soon: None)
     with cluster(config=POOLS, cpu=(0, 2)) as c, Client(c) as client:
         future = client.submit(bytes, 1000, pure=False)
         wait(future, timeout=60)
-        until(lambda: c._fleet.crews["cpu"].kept)
+        until(lambda: c._controller.pools["cpu"].kept)
         assert "cpu: cpu-0 holds 1 result, 0.98 kiB, that no other worker can take" in c.explain()
         assert joined(c, "cpu") == 1
         assert future.result() == bytes(1000)
@@ -171,9 +171,9 @@ def test_scale_ends_adapting_for_its_pool_only() -> None:
     with cluster(config=POOLS, cpu=(0, 3), arm=(0, 3)) as c:
         c.scale(cpu=1)
         until(lambda: joined(c, "cpu") == 1)
-        crews = c._fleet.crews
-        assert not crews["cpu"].adapting
-        assert crews["arm"].adapting
+        pool_states = c._controller.pools
+        assert not pool_states["cpu"].adapting
+        assert pool_states["arm"].adapting
 
 
 def test_groups_round_up_come_and_go_together(caplog: pytest.LogCaptureFixture) -> None:

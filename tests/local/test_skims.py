@@ -199,7 +199,7 @@ def test_a_worker_killed_while_it_writes(
     out = tmp_path / "out"
     began: list[Path] = []
     with cluster(2, config=POOLS) as c:
-        children = c._fleet.backend.members  # type: ignore[attr-defined]
+        children = c._controller.backend.members  # type: ignore[attr-defined]
 
         def kill() -> None:
             until(lambda: began.extend(out.rglob(".*000001*_2000-3000_*.part")) or began)

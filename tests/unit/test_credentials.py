@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from facility.config import Pool
-from facility.kubernetes.mounted_secret import Received
+from facility.kubernetes.mounted_secret import MountedSecret
 from facility.kubernetes.secret_sync import belongings
 from facility.security import credentials
 from facility.security.credentials import PROXY, TOKEN, Credential, find
@@ -110,7 +110,7 @@ def test_a_worker_takes_over_and_forgets(tmp_path: Path) -> None:
     mounted, own = tmp_path / "mounted", tmp_path / "own"
     mounted.mkdir()
     environ = {"KEPT": "the pool's", "X509_USER_PROXY": "of the image"}
-    received = Received(mounted, own, "cpu", environ)
+    received = MountedSecret(mounted, own, "cpu", environ)
     received.take()
     assert environ == {"KEPT": "the pool's", "X509_USER_PROXY": "of the image"}
     (mounted / "x509up").write_bytes(b"first")

@@ -11,8 +11,8 @@ from facility.deploy.pool_state import (
     JOIN_SECONDS,
     LOSS_WINDOW,
     LOSSES,
-    Crew,
     Plan,
+    PoolState,
 )
 from facility.request.bounds import Bounds
 from facility.request.checked_request import Ended, PoolRequest
@@ -21,12 +21,12 @@ POOL = {"cpu": 1, "memory": "1Gi", "maxWorkers": 99}
 CONFIG = load({"pools": {"cpu": {**POOL, "default": True}, "pairs": {**POOL, "processes": 2}}})
 
 
-def crew(pool: str, minimum: int, maximum: int | None = None) -> Crew:
+def pool_state(pool: str, minimum: int, maximum: int | None = None) -> PoolState:
     bounds = Bounds(minimum, minimum if maximum is None else maximum)
-    return Crew(PoolRequest(CONFIG.pools[pool], bounds, 2**30))
+    return PoolState(PoolRequest(CONFIG.pools[pool], bounds, 2**30))
 
 
-def start(found: Crew, now: float = 0.0) -> list[str]:
+def start(found: PoolState, now: float = 0.0) -> list[str]:
     plan = found.plan(now)
     return [name for _ in range(plan.start) for name in found.new_group(now)[1]]
 
@@ -39,12 +39,12 @@ def killed(name: str) -> Ended:
     return Ended(name, "was killed by SIGKILL", "the last line", orderly=False)
 
 
-def words(found: Crew) -> str:
+def words(found: PoolState) -> str:
     return str(explain("x", "runs", [found], []))
 
 
 def test_a_fixed_pool_starts_and_retires():
-    found = crew("cpu", 2)
+    found = pool_state("cpu", 2)
     assert start(found) == ["cpu-0", "cpu-1"]
     assert found.plan(0.0) == Plan()
     found.observe(demand("cpu-0", "cpu-1"), 1.0)
@@ -60,7 +60,7 @@ def test_a_fixed_pool_starts_and_retires():
 
 
 def test_groups():
-    found = crew("pairs", 4)
+    found = pool_state("pairs", 4)
     assert start(found) == ["pairs-0-0", "pairs-0-1", "pairs-1-0", "pairs-1-1"]
     found.observe(demand("pairs-0-0", "pairs-0-1", "pairs-1-0"), 1.0)
     assert found.joined == 3
@@ -73,7 +73,7 @@ def test_groups():
 
 
 def test_an_adapting_pool_follows_and_retires_idle_workers_only():
-    found = crew("cpu", 0, 5)
+    found = pool_state("cpu", 0, 5)
     assert found.plan(0.0) == Plan()
     found.observe(demand(waiting=3, waiting_s=300.0), 1.0)
     assert found.plan(1.0) == Plan(start=3)
@@ -83,7 +83,7 @@ def test_an_adapting_pool_follows_and_retires_idle_workers_only():
 
 
 def test_a_lost_worker_is_replaced_and_told():
-    found = crew("cpu", 1)
+    found = pool_state("cpu", 1)
     start(found)
     found.lose(killed("cpu-0"), 1.0)
     assert found.plan(1.0) == Plan(start=1)
@@ -92,7 +92,7 @@ def test_a_lost_worker_is_replaced_and_told():
 
 
 def test_a_worker_that_its_scheduler_closed_is_replaced_silently():
-    found = crew("cpu", 1)
+    found = pool_state("cpu", 1)
     start(found)
     found.lose(Ended("cpu-0", "closed", "", orderly=True), 1.0)
     assert found.plan(1.0) == Plan(start=1)
@@ -100,7 +100,7 @@ def test_a_worker_that_its_scheduler_closed_is_replaced_silently():
 
 
 def test_workers_that_were_asked_to_leave_are_replaced_and_not_lost():
-    found = crew("pairs", 4)
+    found = pool_state("pairs", 4)
     first, second, *_ = start(found)
     found.observe(demand(first, second), 1.0)
     assert found.dismiss([first, "cpu-7"]) == [first]
@@ -112,7 +112,7 @@ def test_workers_that_were_asked_to_leave_are_replaced_and_not_lost():
 
 
 def test_workers_that_had_joined_may_be_lost_more_often():
-    found = crew("cpu", 1)
+    found = pool_state("cpu", 1)
     for number in range(LOSSES):
         assert not found.broken
         start(found, float(number))
@@ -122,7 +122,7 @@ def test_workers_that_had_joined_may_be_lost_more_often():
 
 
 def test_too_many_failed_starts_end_the_starting_until_scaled_again():
-    found = crew("cpu", 1)
+    found = pool_state("cpu", 1)
     for number in range(FAILED_STARTS):
         assert not found.broken
         start(found, float(number))
@@ -137,7 +137,7 @@ def test_too_many_failed_starts_end_the_starting_until_scaled_again():
 
 
 def test_losses_far_apart_are_replaced_for_ever():
-    found = crew("cpu", 1)
+    found = pool_state("cpu", 1)
     for number in range(3 * FAILED_STARTS):
         now = number * LOSS_WINDOW / 2
         start(found, now)
@@ -146,12 +146,12 @@ def test_losses_far_apart_are_replaced_for_ever():
 
 
 def test_workers_that_never_join_or_stay_away_are_overdue():
-    found = crew("cpu", 2)
+    found = pool_state("cpu", 2)
     start(found)
     assert found.observe(demand("cpu-0"), 1.0) == []
     assert found.observe(demand("cpu-0"), JOIN_SECONDS + 1) == ["cpu-1"]
     later = JOIN_SECONDS + 2
-    found = crew("cpu", 1)
+    found = pool_state("cpu", 1)
     start(found, later)
     found.observe(demand("cpu-0"), later)
     assert found.observe(demand(), later + 1) == []
@@ -161,7 +161,7 @@ def test_workers_that_never_join_or_stay_away_are_overdue():
 
 
 def test_words():
-    found = crew("cpu", 0, 4)
+    found = pool_state("cpu", 0, 4)
     found.observe(demand(waiting=7, processing=2), 0.0)
     assert words(found) == (
         "Dask cluster x runs.\n"
@@ -177,13 +177,13 @@ def test_words():
 
 @pytest.mark.parametrize("waiting", [0, 3])
 def test_a_pool_without_workers_is_mentioned_when_tasks_wait(waiting):
-    found = crew("pairs", 0)
+    found = pool_state("pairs", 0)
     found.observe(demand(waiting=waiting), 0.0)
     assert ("3 tasks wait for pool pairs, which has no workers" in words(found)) == bool(waiting)
 
 
 def test_table():
-    found = crew("cpu", 1)
+    found = pool_state("cpu", 1)
     start(found)
     (row,) = table([found], lambda pool: ())
     assert row["pool"] == "cpu (default)"

@@ -7,7 +7,7 @@ import cloudpickle
 import pytest
 
 from facility.analysis.files.chunk import PARTS, SMALLEST_PART, Chunk, halves
-from facility.analysis.runner.chunk_splits import Cuts
+from facility.analysis.runner.chunk_splits import ChunkSplits
 from facility.analysis.runner.reduction import MergeError
 
 
@@ -32,7 +32,7 @@ def test_halves_hold_each_event_once_until_they_are_too_small() -> None:
 
 
 def test_parts_of_parts_make_up_their_chunk_in_order() -> None:
-    cuts = Cuts([chunk(0), chunk(1)])
+    cuts = ChunkSplits([chunk(0), chunk(1)])
     assert cuts.cut(1) == (2, 3)
     assert cuts.cut(3) == (4, 5)
     assert [cuts.chunks[index].index for index in range(6)] == list(range(6))
@@ -46,12 +46,12 @@ def test_parts_of_parts_make_up_their_chunk_in_order() -> None:
 
 
 def test_parts_that_failed_add_nothing() -> None:
-    cuts = Cuts([chunk(0)])
+    cuts = ChunkSplits([chunk(0)])
     cuts.cut(0)
     assert cuts.know(1, None) is None
     assert cuts.know(2, packed(3)) == 0
     assert pickle.loads(cuts.sums[0] or b"") == 3
-    cuts = Cuts([chunk(0)])
+    cuts = ChunkSplits([chunk(0)])
     cuts.cut(0)
     cuts.know(1, None)
     assert cuts.know(2, None) == 0
@@ -59,7 +59,7 @@ def test_parts_that_failed_add_nothing() -> None:
 
 
 def test_parts_that_do_not_add() -> None:
-    cuts = Cuts([chunk(0)])
+    cuts = ChunkSplits([chunk(0)])
     cuts.cut(0)
     cuts.know(1, packed({"a": 1}))
     with pytest.raises(MergeError):
@@ -67,5 +67,5 @@ def test_parts_that_do_not_add() -> None:
 
 
 def test_a_chunk_that_is_too_small_stays_whole() -> None:
-    assert Cuts([chunk(0, 1_999)]).cut(0) is None
-    assert Cuts([chunk(0, cuts=PARTS)]).cut(0) is None
+    assert ChunkSplits([chunk(0, 1_999)]).cut(0) is None
+    assert ChunkSplits([chunk(0, cuts=PARTS)]).cut(0) is None

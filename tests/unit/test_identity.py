@@ -16,7 +16,7 @@ import uproot
 from coffea.nanoevents import BaseSchema
 
 from facility.analysis.files import identity
-from facility.analysis.files.identity import NO_UUID, Names
+from facility.analysis.files.identity import NO_UUID, FileNames
 from facility.analysis.files.rootfile import Inspection
 from facility.analysis.files.version import is_changed
 from facility.analysis.inputs.fileset import Fileset, fileset
@@ -160,7 +160,7 @@ def test_a_link_and_another_mount_are_the_same_file(
     )
     monkeypatch.setattr(identity, "MOUNTS", mounts)
     assert planned(copy / "a.root").hash == planned(path).hash
-    assert Names().of(f"{tmp_path}/homes/x.root") == "/exports/ada/x.root"
+    assert FileNames().of(f"{tmp_path}/homes/x.root") == "/exports/ada/x.root"
     # Not so a copy, of which nobody says that it is one.
     other = tmp_path / "other" / "a.root"
     shutil.copytree(path.parent, other.parent)
@@ -178,7 +178,7 @@ def test_a_link_and_another_mount_are_the_same_file(
     ],
 )
 def test_a_name_without_the_host(path: str, name: str) -> None:
-    assert Names().of(path) == name
+    assert FileNames().of(path) == name
 
 
 def files(*found: Inspection) -> Fileset:

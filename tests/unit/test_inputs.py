@@ -13,13 +13,13 @@ import pytest
 
 from facility import names
 from facility.analysis.files import replicas
-from facility.analysis.files.replicas import Shunned, caches, places
+from facility.analysis.files.replicas import Shunned, caches, locations
 from facility.analysis.files.rootfile import Inspection
 from facility.analysis.files.version import version_of
 from facility.analysis.inputs import fileset as filesets
 from facility.analysis.inputs import known_files as remembered
 from facility.analysis.inputs.fileset import fileset
-from facility.analysis.inputs.known_files import KEPT_SECONDS, LAYOUT, Known
+from facility.analysis.inputs.known_files import KEPT_SECONDS, LAYOUT, KnownFiles
 from facility.analysis.inputs.plan import plan
 from facility.analysis.samples.physlite_files import write_files
 from facility.errors import FilesetError
@@ -55,37 +55,44 @@ def test_what_is_no_cache_is_told(wrong: object) -> None:
 def test_a_file_goes_to_one_cache_then_another_then_its_origins() -> None:
     first = {}
     for address in ADDRESSES:
-        found = places(address, ("root://second//x.root",), HOSTS)
+        found = locations(address, ("root://second//x.root",), HOSTS)
         assert len(found) == 4
-        assert [place.endswith(f"//{address}") for place in found] == [True, True, False, False]
+        assert [location.endswith(f"//{address}") for location in found] == [
+            True,
+            True,
+            False,
+            False,
+        ]
         assert found[2:] == (address, "root://second//x.root")
-        assert len({place.partition("//root")[0] for place in found[:2]}) == 2
+        assert len({location.partition("//root")[0] for location in found[:2]}) == 2
         first[address] = found[0]
-        assert places(address, (), HOSTS[::-1])[0] == found[0]
-    shares = [sum(place.startswith(host + "//") for place in first.values()) for host in HOSTS]
+        assert locations(address, (), HOSTS[::-1])[0] == found[0]
+    shares = [
+        sum(location.startswith(host + "//") for location in first.values()) for host in HOSTS
+    ]
     assert min(shares) > 60
     # Without one host only its files move, and to those that were second.
     for address in ADDRESSES:
-        rest = places(address, (), HOSTS[1:])
-        before = places(address, (), HOSTS)
+        rest = locations(address, (), HOSTS[1:])
+        before = locations(address, (), HOSTS)
         assert rest[0] == (before[1] if before[0].startswith(HOSTS[0]) else before[0])
 
 
 def test_caches_are_for_xrootd_only() -> None:
-    assert places("/data/a.root", (), HOSTS) == ("/data/a.root",)
-    assert places("https://host/a.root", (), HOSTS) == ("https://host/a.root",)
-    assert places("root://host//a.root", (), ()) == ("root://host//a.root",)
+    assert locations("/data/a.root", (), HOSTS) == ("/data/a.root",)
+    assert locations("https://host/a.root", (), HOSTS) == ("https://host/a.root",)
+    assert locations("root://host//a.root", (), ()) == ("root://host//a.root",)
 
 
 def test_each_try_goes_elsewhere_and_failed_servers_come_last() -> None:
-    possible = places(ADDRESSES[0], (), HOSTS)
+    possible = locations(ADDRESSES[0], (), HOSTS)
     shunned = Shunned()
     assert [shunned.choose(possible, turn) for turn in range(4)] == [*possible, possible[0]]
     shunned.add(possible[0])
     shunned.add("/a/path/has/no/server")
     assert shunned.choose(possible, 0) == possible[1]
-    for place in possible:
-        shunned.add(place)
+    for location in possible:
+        shunned.add(location)
     assert [shunned.choose(possible, turn) for turn in range(3)] == list(possible)
 
 
@@ -180,13 +187,13 @@ def test_a_memory_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_what_nobody_asks_for_is_forgotten(tmp_path: Path) -> None:
-    known = Known(tmp_path)
+    known = KnownFiles(tmp_path)
     good = Inspection("/a/x.root", 5, None, "uuid", 10, 2)
     known.keep([("tree", "1", good), ("tree", None, good._replace(path="/c/y.root"))])
     [page] = tmp_path.iterdir()
     os.utime(page, (0, page.stat().st_mtime - KEPT_SECONDS - 1))
     known.keep([("tree", "1", good._replace(path="/b/x.root"))])
-    fresh = remembered.Known(tmp_path)
+    fresh = remembered.KnownFiles(tmp_path)
     assert fresh.find("/a/x.root", "tree", "1") is None
     assert fresh.find("/b/x.root", "tree", "1") == good._replace(path="/b/x.root")
     assert fresh.find("/b/x.root", "tree", None) is None
@@ -200,7 +207,7 @@ def test_replicas_are_in_the_plan(tmp_path: Path) -> None:
     assert plan(found, 100).hash == plan(fileset(paths[0]), 100).hash
     [chunk] = plan(found, 100).chunks
     routed = [replicas.routed(replace(chunk, turn=turn), ("root://c",)) for turn in range(2)]
-    assert [part.place for part in routed] == [str(paths[0]), "root://b//x.root"]
+    assert [part.location for part in routed] == [str(paths[0]), "root://b//x.root"]
 
 
 # Files on the web.

@@ -15,7 +15,7 @@ import yaml
 from facility.jobs.kubernetes import _Tail
 from facility.jobs.manifests import is_kept, job, job_secret
 from facility.jobs.request import Submission
-from facility.kubernetes.pod_template import place_of
+from facility.kubernetes.pod_template import template_of
 
 GOLDEN = Path(__file__).resolve().parents[1] / "data/jobs"
 MOUNTS = [
@@ -63,7 +63,7 @@ NOTEBOOK: dict[str, Any] = {
         ]
     },
 }
-PLACE = place_of(NOTEBOOK, "site")
+PLACE = template_of(NOTEBOOK, "site")
 
 
 def wanted(script: str, **more: Any) -> Submission:

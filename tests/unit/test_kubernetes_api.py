@@ -12,7 +12,7 @@ from facility.kubernetes.client.account import Account, pod_account
 from facility.kubernetes.client.api import Api
 from facility.kubernetes.client.calls import Call, worth_repeating
 from facility.kubernetes.client.kinds import DASK_CLUSTER, POD, SECRET, Kind
-from facility.kubernetes.pod_template import Place
+from facility.kubernetes.pod_template import PodTemplate
 
 FULL = '"x" is forbidden: exceeded quota: all, requested: pods=1, used: pods=4, limited: pods=4'
 UNKNOWN = 'pods "x" is forbidden: status unknown for quota: all, resources: pods'
@@ -63,7 +63,7 @@ CONFIG = Config(
 
 def backend() -> KubernetesBackend:
     account = Account("https://127.0.0.1:1", "af-ada", ssl.create_default_context())
-    return KubernetesBackend("mine", Api(account), Place("af-ada", "image"), CONFIG)
+    return KubernetesBackend("mine", Api(account), PodTemplate("af-ada", "image"), CONFIG)
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from facility.kubernetes import quota as namespace_quota
 from facility.kubernetes.deletion import as_settings, deletions
 from facility.kubernetes.manifests import DaskCluster, dask_cluster, tls_secret, worker_pod
 from facility.kubernetes.namespace import folders
-from facility.kubernetes.pod_template import ClaimMount, Place, by_digest, place_of
+from facility.kubernetes.pod_template import ClaimMount, PodTemplate, by_digest, template_of
 from facility.request.bounds import Bounds
 from facility.request.checked_request import PoolRequest
 
@@ -81,7 +81,7 @@ CONFIG = load(
         }
     }
 )
-PLACE = Place(
+PLACE = PodTemplate(
     namespace="af-ada",
     image=f"registry.example/analysis@{DIGEST}",
     owner={"apiVersion": "v1", "kind": "Pod", "name": "jupyter-ada", "uid": "1-2-3"},
@@ -156,7 +156,7 @@ def test_everything_ends_with_the_notebook_and_needs_no_right_on_it(name: str) -
 
 
 def test_nothing_owns_what_a_script_outside_a_pod_starts() -> None:
-    outside = DaskCluster("dask-1", Place("af-ada", "image"), {})
+    outside = DaskCluster("dask-1", PodTemplate("af-ada", "image"), {})
     assert "ownerReferences" not in worker_pod(outside, "x", ["x"], asked("cpu"))["metadata"]
 
 
@@ -222,17 +222,21 @@ def test_the_place_is_the_container_called_notebook() -> None:
         "home": {"spec": {"accessModes": ["ReadWriteOnce"]}},
         "a": {"spec": {"accessModes": ["ReadWriteOnce", "ReadOnlyMany"]}},
     }
-    place = place_of(pod, "atlas", claims)
-    assert (place.image, place.pull_secrets, place.release) == (f"n@{DIGEST}", ("site",), "atlas")
+    template = template_of(pod, "atlas", claims)
+    assert (template.image, template.pull_secrets, template.release) == (
+        f"n@{DIGEST}",
+        ("site",),
+        "atlas",
+    )
     # What is in no claim ends with the pod; a claim that may not be read is taken for its own.
-    assert [each.path for each in place.unshared] == ["/home/jovyan", "/other"]
-    assert [(each.claim, dict(each.mount)) for each in place.shared] == [
+    assert [each.path for each in template.unshared] == ["/home/jovyan", "/other"]
+    assert [(each.claim, dict(each.mount)) for each in template.shared] == [
         ("a", {"mountPath": "/data", "subPath": "atlas", "readOnly": True}),
         ("a", {"mountPath": "/all", "mountPropagation": "HostToContainer", "readOnly": True}),
     ]
     # What a container says outweighs its pod.
-    assert place.identity == {"runAsUser": 5001, "fsGroup": 100}
-    assert folders(place) == (
+    assert template.identity == {"runAsUser": 5001, "fsGroup": 100}
+    assert folders(template) == (
         "/data, /all; not /home/jovyan, /other, since a single node may mount it (access mode "
         "ReadWriteOnce)"
     )

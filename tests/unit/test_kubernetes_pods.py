@@ -10,7 +10,7 @@ from typing import Any
 from facility.config import Pool
 from facility.kubernetes.client.kinds import Kind
 from facility.kubernetes.manifests import DaskCluster
-from facility.kubernetes.pod_template import Place
+from facility.kubernetes.pod_template import PodTemplate
 from facility.kubernetes.worker_pods import EARLY, WorkerPods
 from facility.request.bounds import Bounds
 from facility.request.checked_request import PoolRequest
@@ -28,7 +28,7 @@ class Answers:
 async def test_a_list_lacks_what_was_made_while_it_was_on_its_way() -> None:
     ready = asyncio.Event()
     ready.set()
-    cluster = DaskCluster("mine", Place("af-ada", "image"), {})
+    cluster = DaskCluster("mine", PodTemplate("af-ada", "image"), {})
     pods = WorkerPods(cluster, Answers(), ready)  # type: ignore[arg-type]
     asked = time.monotonic()
     pods.start("cpu-0", ["cpu-0"], PoolRequest(POOL, Bounds(1, 1), POOL.memory))
@@ -44,7 +44,7 @@ async def test_a_list_lacks_what_was_made_while_it_was_on_its_way() -> None:
 async def test_many_pods_wait_until_the_scheduler_runs() -> None:
     ready = asyncio.Event()
     ready.set()
-    cluster = DaskCluster("mine", Place("af-ada", "image"), {})
+    cluster = DaskCluster("mine", PodTemplate("af-ada", "image"), {})
     pods = WorkerPods(cluster, Answers(), ready)  # type: ignore[arg-type]
     request = PoolRequest(POOL, Bounds(20, 20), POOL.memory)
     for index in range(20):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from facility.module_path import Placed
+from facility.module_path import ModulePath
 from facility.worker import user_modules
 
 
@@ -77,15 +77,15 @@ def test_the_folder_is_the_scripts_or_the_notebooks(
 
 def test_placed_modules_are_imported_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "path", list(sys.path))
-    placed = Placed(tmp_path)
-    placed.replace({"placed_by_a_test.py": b"value = 1"})
+    module_path = ModulePath(tmp_path)
+    module_path.replace({"placed_by_a_test.py": b"value = 1"})
     import placed_by_a_test  # type: ignore[import-not-found]
 
     assert placed_by_a_test.value == 1
-    placed.replace({"placed_by_a_test.py": b"value = 22"})
+    module_path.replace({"placed_by_a_test.py": b"value = 22"})
     import placed_by_a_test
 
     assert placed_by_a_test.value == 22
-    placed.remove()
+    module_path.remove()
     with pytest.raises(ModuleNotFoundError):
         import placed_by_a_test

@@ -19,9 +19,13 @@ from facility.analysis.inputs.plan import Plan, plan, ranges
 from facility.analysis.results.record import Receipt
 from facility.analysis.results.report import Report
 from facility.analysis.runner.checkpoint import Checkpoint
-from facility.analysis.runner.distributed_reduction import Here, SumError, Sums
+from facility.analysis.runner.distributed_reduction import (
+    DistributedReduction,
+    LocalResult,
+    ReductionError,
+)
 from facility.analysis.runner.reduction import FAN, MergeError, Node, Tree, add, merge_here
-from facility.analysis.runner.retry_queue import LONGEST_PAUSE, Lineup
+from facility.analysis.runner.retry_queue import LONGEST_PAUSE, RetryQueue
 from facility.analysis.serialization.fingerprint import UnknownContentError, fingerprint
 from facility.errors import RequestError
 
@@ -84,32 +88,32 @@ def test_a_plan_is_named_after_what_the_files_are() -> None:
 
 
 def test_new_chunks_then_suspects_alone() -> None:
-    lineup = Lineup(range(3))
-    assert [lineup.next(0, n, 2) for n in (0, 1, 2)] == [0, 1, None]
-    lineup.suspect(0)
-    assert lineup.next(0, 1, 2) == 2
-    assert lineup.next(0, 1, 2) is None
-    assert lineup.next(0, 0, 2) == lineup.alone == 0
-    lineup.add(5)
-    assert lineup.next(0, 1, 2) is None
-    assert lineup.ended(0)
-    assert lineup.next(0, 0, 2) == 5
-    assert not lineup.ended(5)
+    retry_queue = RetryQueue(range(3))
+    assert [retry_queue.next(0, n, 2) for n in (0, 1, 2)] == [0, 1, None]
+    retry_queue.suspect(0)
+    assert retry_queue.next(0, 1, 2) == 2
+    assert retry_queue.next(0, 1, 2) is None
+    assert retry_queue.next(0, 0, 2) == retry_queue.alone == 0
+    retry_queue.add(5)
+    assert retry_queue.next(0, 1, 2) is None
+    assert retry_queue.ended(0)
+    assert retry_queue.next(0, 0, 2) == 5
+    assert not retry_queue.ended(5)
 
 
 def test_pauses_grow() -> None:
-    lineup = Lineup(())
-    lineup.delay(4, 1, now=10.0)
-    lineup.suspect(9)
-    assert lineup.next(10.4, 0, 2) is None
-    assert lineup.pause(10.4, 0.5) == pytest.approx(0.1)
-    assert lineup.next(10.6, 0, 2) == 4
-    lineup.delay(4, 20, now=10.0)
-    assert lineup.next(10.0 + LONGEST_PAUSE, 0, 2) == 4
-    assert lineup.pause(0.0, 0.5) == 0.5
+    retry_queue = RetryQueue(())
+    retry_queue.delay(4, 1, now=10.0)
+    retry_queue.suspect(9)
+    assert retry_queue.next(10.4, 0, 2) is None
+    assert retry_queue.pause(10.4, 0.5) == pytest.approx(0.1)
+    assert retry_queue.next(10.6, 0, 2) == 4
+    retry_queue.delay(4, 20, now=10.0)
+    assert retry_queue.next(10.0 + LONGEST_PAUSE, 0, 2) == 4
+    assert retry_queue.pause(0.0, 0.5) == 0.5
 
 
-# Sums.
+# DistributedReduction.
 
 
 def tree_sum(values: list[float | None], order: list[int]) -> float | None:
@@ -209,15 +213,15 @@ def leaf(value: float) -> Any:
 
 def test_sums_come_from_workers_from_here_and_from_both() -> None:
     tasks = AtOnce()
-    sums = Sums(tasks, FAN + 2)  # type: ignore[arg-type]
+    sums = DistributedReduction(tasks, FAN + 2)  # type: ignore[arg-type]
     for place in range(FAN - 1):
-        sums.know(Node(0, place), Here(pickle.dumps(1.0)))
+        sums.know(Node(0, place), LocalResult(pickle.dumps(1.0)))
     assert sums.collect() == FAN - 1
     sums.know(Node(0, FAN - 1), leaf(1.0))
     assert tasks.submitted == [*["restored"] * (FAN - 1), "merge"]
     sums.know(*tasks.news.pop())
     sums.know(Node(0, FAN), None)
-    sums.know(Node(0, FAN + 1), Here(pickle.dumps(0.5)))
+    sums.know(Node(0, FAN + 1), LocalResult(pickle.dumps(0.5)))
     sums.know(*tasks.news.pop())
     assert sums.complete
     assert sums.collect() == FAN + 0.5
@@ -226,7 +230,7 @@ def test_sums_come_from_workers_from_here_and_from_both() -> None:
 
 def test_a_sum_that_was_lost_is_made_again() -> None:
     tasks = AtOnce()
-    sums = Sums(tasks, FAN + 1)  # type: ignore[arg-type]
+    sums = DistributedReduction(tasks, FAN + 1)  # type: ignore[arg-type]
     for _ in range(2):
         for place in range(FAN):
             sums.know(Node(0, place), leaf(2.0))
@@ -239,9 +243,9 @@ def test_a_sum_that_was_lost_is_made_again() -> None:
     sums.know(Node(0, FAN), leaf(1.0))
     sums.know(*tasks.news.pop())
     assert sums.collect() == 2 * FAN + 1
-    with pytest.raises(SumError, match="lost"):
+    with pytest.raises(ReductionError, match="lost"):
         sums.reopen(node, OSError("lost"), most=1)
-    with pytest.raises(SumError, match="axes"):
+    with pytest.raises(ReductionError, match="axes"):
         sums.reopen(node, MergeError("axes"), most=9)
 
 

@@ -16,7 +16,7 @@ from facility.hub.kubernetes.release import read_values
 from facility.hub.kubernetes.tenants import leftovers
 from facility.hub.kubernetes.tenants.difference import is_as_made
 from facility.hub.kubernetes.values.tenant_model import (
-    Site,
+    Installation,
     api_server,
     manifests,
     permitted_images,
@@ -42,11 +42,13 @@ SLICE = {
 }
 
 
-def site(**values: Any) -> Site:
-    return Site(read_values({"pools": {"cpu": CPU, "gpu": GPU}, **values}), "af", "hub", "1.2")
+def site(**values: Any) -> Installation:
+    return Installation(
+        read_values({"pools": {"cpu": CPU, "gpu": GPU}, **values}), "af", "hub", "1.2"
+    )
 
 
-def configured(chosen: Site, **secrets: str) -> Any:
+def configured(chosen: Installation, **secrets: str) -> Any:
     found = Traits()
     configure(found, chosen, {**SECRETS, **secrets})
     return found
@@ -166,7 +168,7 @@ def test_images_of_servers_and_profiles_are_permitted() -> None:
     assert choices["next"]["kubespawner_override"]["image"] == "b/next:2"
 
 
-def volumes_of(chosen: Site) -> list[dict[str, Any]]:
+def volumes_of(chosen: Installation) -> list[dict[str, Any]]:
     tenant = Tenant("ada", chosen.release, chosen.quota("ada", ()), chosen.network([SLICE]))
     return [each for each in manifests(tenant) if each["kind"].startswith("PersistentVolume")]
 

@@ -4,7 +4,7 @@ import pytest
 
 from facility.config import load
 from facility.config.builtin import builtin
-from facility.request.call_words import Asked, understand
+from facility.request.call_words import AskedWorkers, understand
 from facility.request.dask_words import no_method, no_pool
 from facility.system.machine import Machine
 
@@ -115,7 +115,7 @@ def test_numbers_that_are_none_or_too_many(call, numbers, answer):
 def test_several_mistakes_are_told_together():
     words = {"threads_per_worker": 4, "memory_limit": "2GB", "big": 1, "security": True}
     found = understand("cluster", CONFIG, (4,), {**words, "n_workers": 3, "cpu": 2})
-    assert found.asked["big"] == Asked(1, "big=1")
+    assert found.asked["big"] == AskedWorkers(1, "big=1")
     first, *others = found.problems
     assert first.startswith("cluster(4) and n_workers=3 and cpu=2: each is for the default pool")
     assert len(others) == 3

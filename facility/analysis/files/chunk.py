@@ -66,7 +66,7 @@ class Chunk:
         return self.name or self.path, self.size, self.uuid, self.stamp
 
     @property
-    def place(self) -> str:
+    def location(self) -> str:
         """Where it is read."""
         return self.at or self.path
 

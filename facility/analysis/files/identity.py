@@ -16,7 +16,7 @@ NO_UUID = "00000000-0000-0000-0000-000000000000"
 MOUNTS = Path("/proc/self/mountinfo")
 
 
-class Names:
+class FileNames:
     """Gives files names that do not depend on the host or on how a disk is mounted."""
 
     def __init__(self) -> None:

@@ -20,7 +20,7 @@ MOST_KEYS = 10_000
 FOLDERS = ("TDirectory", "TDirectoryFile")
 
 
-class Place(NamedTuple):
+class ObjectLocation(NamedTuple):
     """Where an object is in an open file.
 
     Attributes
@@ -65,7 +65,7 @@ def open_root(
     return uproot.open({path: None}, **chosen)
 
 
-def find(directory: Any, name: str) -> Place:
+def find(directory: Any, name: str) -> ObjectLocation:
     """Find an object by its name.
 
     Parameters
@@ -87,7 +87,7 @@ def find(directory: Any, name: str) -> Place:
         if key.fClassName not in FOLDERS:
             raise KeyError(name)
         directory = key.get()
-    return Place(directory, last, directory.key(last))
+    return ObjectLocation(directory, last, directory.key(last))
 
 
 def held(directory: Any, *, cycles: bool = False) -> Iterator[tuple[str, str]]:

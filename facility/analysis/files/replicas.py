@@ -58,7 +58,7 @@ def caches(given: Caches | None) -> tuple[str, ...]:
     return tuple(dict.fromkeys(found))
 
 
-def places(path: str, replicas: Sequence[str], hosts: Sequence[str]) -> tuple[str, ...]:
+def locations(path: str, replicas: Sequence[str], hosts: Sequence[str]) -> tuple[str, ...]:
     """List where a file can be read, in the order in which it is tried.
 
     Parameters
@@ -88,10 +88,10 @@ class Shunned:
     def __init__(self) -> None:
         self._until: dict[str, float] = {}
 
-    def add(self, place: str) -> None:
+    def add(self, location: str) -> None:
         """Take note that a server has failed."""
-        if host_of(place):
-            self._until[host_of(place)] = time.monotonic() + SHUNNED_SECONDS
+        if host_of(location):
+            self._until[host_of(location)] = time.monotonic() + SHUNNED_SECONDS
 
     def choose(self, possible: Sequence[str], turn: int) -> str:
         """Choose where to read.
@@ -99,14 +99,14 @@ class Shunned:
         Parameters
         ----------
         possible
-            What `places` returns.
+            What `locations` returns.
         turn
             How often another place was tried before.
         """
         at = turn % len(possible)
         order = (*possible[at:], *possible[:at])
         now = time.monotonic()
-        good = (place for place in order if self._until.get(host_of(place), 0.0) < now)
+        good = (location for location in order if self._until.get(host_of(location), 0.0) < now)
         return next(good, order[0])
 
 
@@ -123,7 +123,7 @@ def routed(chunk: Chunk, hosts: Sequence[str]) -> Chunk:
     """
     if not is_address(chunk.path) and not chunk.replicas:
         return chunk
-    possible = places(chunk.path, chunk.replicas, hosts or caches(None))
+    possible = locations(chunk.path, chunk.replicas, hosts or caches(None))
     if len(possible) == 1:
         return chunk
     return replace(chunk, at=_shunned.choose(possible, chunk.turn))
@@ -131,7 +131,7 @@ def routed(chunk: Chunk, hosts: Sequence[str]) -> Chunk:
 
 def shun(chunk: Chunk) -> None:
     """Read elsewhere for a while, since this could not be read, and forget the connection."""
-    if is_xrootd(chunk.place):
+    if is_xrootd(chunk.location):
         forget_handles()
     if chunk.at:
         _shunned.add(chunk.at)

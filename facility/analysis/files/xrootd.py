@@ -169,8 +169,10 @@ def _below(folder: str, parts: list[str]) -> Iterator[Entry]:
 def _split(address: str) -> tuple[str, str, str]:
     """Take an address apart: ``root://host``, ``/path`` and what is meant for the server."""
     begin = OPAQUE.search(address)
-    place, opaque = (address[: begin.start()], address[begin.start() :]) if begin else (address, "")
-    scheme, _, rest = place.partition("://")
+    location, opaque = (
+        (address[: begin.start()], address[begin.start() :]) if begin else (address, "")
+    )
+    scheme, _, rest = location.partition("://")
     host, _, path = rest.partition("/")
     return f"{scheme}://{host}", "/" + path.lstrip("/"), opaque
 

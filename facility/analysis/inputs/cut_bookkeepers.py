@@ -17,7 +17,7 @@ STREAM = "StreamAOD"
 
 
 class Weights(NamedTuple):
-    """Sums over the events from which a file was derived.
+    """DistributedReduction over the events from which a file was derived.
 
     Attributes
     ----------

@@ -19,10 +19,10 @@ import yaml
 
 from facility.analysis.files import replicas as caching
 from facility.analysis.files import xrootd
-from facility.analysis.files.identity import Names
+from facility.analysis.files.identity import FileNames
 from facility.analysis.files.rootfile import Inspection, inspect, is_address
 from facility.analysis.files.version import version_of
-from facility.analysis.inputs.known_files import Known
+from facility.analysis.inputs.known_files import KnownFiles
 from facility.analysis.inputs.opendata import together
 from facility.analysis.inputs.sources import File, expand, tree_behind
 from facility.analysis.inputs.steps import left_out, tree_of
@@ -194,7 +194,7 @@ def _inspect_all(
     options: Mapping[str, Any] | None,
     progress: bool,
 ) -> Iterator[tuple[Inspection, str]]:
-    known, names, fresh = Known(), Names(), []
+    known, names, fresh = KnownFiles(), FileNames(), []
     xrootd.forget_handles(close=True)
 
     def look(task: tuple[str, str]) -> tuple[Inspection, str]:
@@ -218,7 +218,7 @@ def _inspect(
     file: File, tree: str, hosts: tuple[str, ...], options: Mapping[str, Any] | None
 ) -> Inspection:
     """Look into a file, wherever it can be read."""
-    places = caching.places(file.path, file.replicas, hosts)
+    places = caching.locations(file.path, file.replicas, hosts)
     for turn in range(2 if is_address(file.path) else 1):
         time.sleep(PAUSE * turn)
         for place in places:

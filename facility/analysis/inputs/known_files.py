@@ -24,7 +24,7 @@ KEPT_SECONDS = 180 * 86_400
 """How long what nobody asks for is kept."""
 
 
-class Known:
+class KnownFiles:
     """Inspections of files that were good, by path, tree and identity.
 
     Parameters
@@ -94,7 +94,7 @@ class Known:
 
 
 def _is_row(row: object) -> bool:
-    """Whether an entry is what `Known.keep` writes: anything else is looked for in the file."""
+    """Whether an entry is what `keep` writes: anything else is looked for in the file."""
     if not isinstance(row, list) or len(row) != 5:
         return False
     identity, events, uuid, size, cluster = row

@@ -125,7 +125,7 @@ class OpenFile:
         if plainly is None:
             self._open_quickly(chunk)
         if self.directory is None:
-            self.directory = open_root(chunk.place, settings.uproot_options)
+            self.directory = open_root(chunk.location, settings.uproot_options)
         self._place = find(self.directory, chunk.tree)
         tree = self._place.key.get()
         if not isinstance(tree, TTree) and settings.schema is PHYSLITESchema:
@@ -169,16 +169,16 @@ class OpenFile:
             self.plainly = "uproot_options have custom_classes"
         if self.plainly is not None:
             return
-        self.directory = open_lazily(chunk.place, options)
+        self.directory = open_lazily(chunk.location, options)
         try:
-            place = find(self.directory, chunk.tree)
-            tree = place.key.get()
+            location = find(self.directory, chunk.tree)
+            tree = location.key.get()
             structure = structure_of(tree)
             if structure is None:
                 raise LayoutError(_otherwise(chunk.tree, tree))
             kept = self.settings.schema_key, chunk.tree, structure
-            self._form = form_of(place.folder, tree, place.name, kept, schema)
-            self._baskets = Baskets(chunk.place, self.directory.file.source)
+            self._form = form_of(location.folder, tree, location.name, kept, schema)
+            self._baskets = Baskets(chunk.location, self.directory.file.source)
             self._tree = tree
         except OSError:
             self.close()
@@ -208,8 +208,8 @@ class OpenFile:
         everything = {**dict(zip(TOLD, told, strict=True)), **metadata}
         options = self.settings.uproot_options
         if self._tree is not None and self._baskets is not None:
-            place = self._tree, self._baskets, chunk.start, chunk.stop
-            found, self._columns = events_of(self._form, *place, everything, options)
+            location = self._tree, self._baskets, chunk.start, chunk.stop
+            found, self._columns = events_of(self._form, *location, everything, options)
         else:
             found = NanoEventsFactory.from_root(
                 self._place.folder,
@@ -304,10 +304,10 @@ def close_files() -> None:
 
 def _identity(chunk: Chunk) -> tuple[object, ...]:
     """Say which file this is, such that a replaced one is opened again."""
-    if is_address(chunk.place):
-        return chunk.place, chunk.tree, chunk.uuid, chunk.size, chunk.stamp
-    status = Path(chunk.place).stat()
-    return chunk.place, chunk.tree, chunk.uuid, status.st_ino, status.st_size, status.st_mtime_ns
+    if is_address(chunk.location):
+        return chunk.location, chunk.tree, chunk.uuid, chunk.size, chunk.stamp
+    status = Path(chunk.location).stat()
+    return chunk.location, chunk.tree, chunk.uuid, status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def _otherwise(name: str, tree: Any) -> str:

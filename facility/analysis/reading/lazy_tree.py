@@ -26,7 +26,7 @@ from uproot.models.TTree import Model_TTree, Model_TTree_v19, Model_TTree_v20
 from uproot.source.cursor import Cursor
 
 from facility.analysis.files.open_file import open_root
-from facility.analysis.reading.tree_layout import MAP_OFFSET, Layout, LayoutError, Place
+from facility.analysis.reading.tree_layout import MAP_OFFSET, BranchSpan, Layout, LayoutError
 
 TESTED = ("5.7.7",)
 """Versions of uproot with which everything that is read was compared with what uproot reads."""
@@ -103,7 +103,7 @@ class _Branches(Model_TObjArray):
 
     Attributes
     ----------
-    places
+    spans
         Where they are.
     types
         Describes them and what is inside them.
@@ -111,7 +111,7 @@ class _Branches(Model_TObjArray):
         What reading one has raised.
     """
 
-    places: list[Place]
+    spans: list[BranchSpan]
     types: list[bytes]
     trouble: Exception | None = None
 
@@ -119,7 +119,7 @@ class _Branches(Model_TObjArray):
         """Look where they are."""
         data = bytes(chunk.get(chunk.start, chunk.stop, cursor, context))
         layout, self.types = Layout(data, cursor.origin - chunk.start), []
-        stop, self.places = layout.branches(self._cursor.index - chunk.start, self.types)
+        stop, self.spans = layout.branches(self._cursor.index - chunk.start, self.types)
         self._read_already: dict[int, Any] = {}
         self._being_read: set[int] = set()
         self._lock = threading.RLock()
@@ -130,7 +130,7 @@ class _Branches(Model_TObjArray):
         cursor.move_to(stop + chunk.start)
 
     def __len__(self) -> int:
-        return len(self.places)
+        return len(self.spans)
 
     def __getitem__(self, where: Any) -> Any:
         if isinstance(where, slice):
@@ -147,13 +147,13 @@ class _Branches(Model_TObjArray):
         return list(self)
 
     def _read(self, index: int) -> Any:
-        (chunk, context, file), place = self._from, self.places[index]
-        cursor = Cursor(place.start + chunk.start, self._cursor.origin, self._references)
+        (chunk, context, file), span = self._from, self.spans[index]
+        cursor = Cursor(span.start + chunk.start, self._cursor.origin, self._references)
         self._being_read.add(index)
         try:
             found = read_object_any(chunk, cursor, dict(context), file, self._file, self._parent)
-            if (found.name, cursor.index - chunk.start) != (place.name, place.stop):
-                raise LayoutError(f"{place.name} was not read where it is")
+            if (found.name, cursor.index - chunk.start) != (span.name, span.stop):
+                raise LayoutError(f"{span.name} was not read where it is")
         except Exception as error:
             self.trouble = error
             raise
@@ -165,8 +165,8 @@ class _Branches(Model_TObjArray):
 
     def read_at(self, at: int) -> None:
         """Read the branch at a place in the bytes, unless it is just being read."""
-        index = bisect_right(self.places, at, key=lambda place: place.start) - 1
-        if index >= 0 and at < self.places[index].stop and index not in self._being_read:
+        index = bisect_right(self.spans, at, key=lambda span: span.start) - 1
+        if index >= 0 and at < self.spans[index].stop and index not in self._being_read:
             self[index]
 
 
@@ -196,8 +196,8 @@ class _Lookup(Mapping[str, Any]):
 
     def __init__(self, branches: _Branches) -> None:
         self._branches = branches
-        places = reversed(list(enumerate(branches.places)))
-        self._index = {place.name: index for index, place in places}
+        spans = reversed(list(enumerate(branches.spans)))
+        self._index = {span.name: index for index, span in spans}
 
     def __getitem__(self, name: str) -> Any:
         return self._branches[self._index[name]]

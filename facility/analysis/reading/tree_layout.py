@@ -28,7 +28,7 @@ class LayoutError(Exception):
     """The bytes, or uproot's models, are not laid out as this module knows them."""
 
 
-class Place(NamedTuple):
+class BranchSpan(NamedTuple):
     """Where a branch of the tree is in the bytes."""
 
     name: str
@@ -52,7 +52,7 @@ class Layout:
 
     def branches(
         self, at: int, types: list[bytes], limit: int | None = None
-    ) -> tuple[int, list[Place]]:
+    ) -> tuple[int, list[BranchSpan]]:
         """Walk along a TObjArray of branches.
 
         Parameters
@@ -77,12 +77,12 @@ class Layout:
         at, _ = self._string(self._object(at))
         size, _ = SIZES.unpack_from(self._data, at)
         types.append(NUMBER.pack(size))
-        at, places = at + SIZES.size, []
+        at, spans = at + SIZES.size, []
         for _ in range(size):
-            places.append(self._branch(at, stop, types))
-            at = places[-1].stop
+            spans.append(self._branch(at, stop, types))
+            at = spans[-1].stop
         self._expect(at == stop, "a list of branches ends elsewhere")
-        return stop, places
+        return stop, spans
 
     def class_at(self, at: int) -> str | None:
         """Return the class that is named at a place; None where none is."""
@@ -91,7 +91,7 @@ class Layout:
         end = self._data.find(b"\0", at + 4)
         return None if end < 0 else self._data[at + 4 : end].decode("latin1")
 
-    def _branch(self, at: int, limit: int, types: list[bytes]) -> Place:
+    def _branch(self, at: int, limit: int, types: list[bytes]) -> BranchSpan:
         # What is inside something ends no later than that: nothing is walked along twice.
         start = at
         count, tag = TAG.unpack_from(self._data, at)
@@ -121,7 +121,7 @@ class Layout:
                 at, _ = self._string(at)
             self._expect(at + TYPES[element] <= stop, "the type of a branch ends behind it")
             types.append(self._data[end : at + TYPES[element]])
-        return Place(name.decode(), start, stop)
+        return BranchSpan(name.decode(), start, stop)
 
     def _counted(
         self, at: int, limit: int, versions: tuple[int, ...] | None = None

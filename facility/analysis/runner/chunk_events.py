@@ -21,7 +21,7 @@ PATIENCE = 1.0
 """Seconds to wait at the end for what is under way."""
 
 
-class Diary:
+class ChunkEvents:
     """What was told of a run's chunks.
 
     Parameters

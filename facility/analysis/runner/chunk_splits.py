@@ -9,7 +9,7 @@ from facility.analysis.runner.process_chunk import add_packed
 from facility.analysis.runner.reduction import add
 
 
-class Cuts:
+class ChunkSplits:
     """The chunks of a plan and their parts, each under its number.
 
     Parameters

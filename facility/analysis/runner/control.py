@@ -7,7 +7,7 @@ from concurrent.futures import Future
 from typing import Any
 
 
-class Asked:
+class Control:
     """Questions to a run, which the thread that runs it answers between two chunks."""
 
     def __init__(self) -> None:

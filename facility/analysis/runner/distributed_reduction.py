@@ -13,22 +13,22 @@ FETCH_SECONDS = 10.0
 """Seconds for which a result is waited for that a worker said to have."""
 
 
-class SumError(Exception):
+class ReductionError(Exception):
     """Results cannot be added, or not be computed again."""
 
 
 @dataclass(frozen=True)
-class Here:
+class LocalResult:
     """A result, or a sum of some, in this process and pickled."""
 
     packed: bytes
 
 
-Value = Future[Any] | Here | None
+Value = Future[Any] | LocalResult | None
 """What is known of a node; None adds nothing."""
 
 
-class Sums:
+class DistributedReduction:
     """Adds results on the workers as they become known.
 
     Parameters
@@ -41,7 +41,7 @@ class Sums:
     values
         What is known; a node's children are forgotten when it is.
     merges
-        Sums at work.
+        DistributedReduction at work.
     """
 
     def __init__(self, tasks: Tasks, leaves: int) -> None:
@@ -62,7 +62,7 @@ class Sums:
 
         Raises
         ------
-        SumError
+        ReductionError
             Where results do not add.
         """
         self.merges.pop(node, None)
@@ -87,10 +87,10 @@ class Sums:
             self.values = {node: self._fetched(value) for node, value in self.values.items()}
 
     def _fetched(self, value: Value) -> Value:
-        if value is None or isinstance(value, Here) or value.status != "finished":
+        if value is None or isinstance(value, LocalResult) or value.status != "finished":
             return value
         try:
-            return Here(value.result(FETCH_SECONDS)[0])
+            return LocalResult(value.result(FETCH_SECONDS)[0])
         except Exception:  # noqa: BLE001 - lost meanwhile; it is found out where it is needed
             return value
 
@@ -104,12 +104,12 @@ class Sums:
 
         Raises
         ------
-        SumError
+        ReductionError
             Where that would not help, or has happened more than `most` times.
         """
         self._reopened += 1
         if isinstance(error, MergeError) or self._reopened > most:
-            raise SumError(str(error)) from error
+            raise ReductionError(str(error)) from error
         for lost in self._tree.forget(node):
             self.values.pop(lost, None)
             self.merges.pop(lost, None)
@@ -119,26 +119,28 @@ class Sums:
         """Add the children of a node: on a worker, unless all of them are here already."""
         found = [self.values[child] for child in self._tree.children(node)]
         values = [value for value in found if value is not None]
-        here = [value.packed for value in values if isinstance(value, Here)]
+        here = [value.packed for value in values if isinstance(value, LocalResult)]
         if len(values) <= 1:
             self.know(node, values[0] if values else None)
         elif len(here) == len(values):
             try:
-                self.know(node, Here(add_packed(here)))
+                self.know(node, LocalResult(add_packed(here)))
             except MergeError as error:
-                raise SumError(str(error)) from error
+                raise ReductionError(str(error)) from error
         else:
-            parts = [self._sent(value) if isinstance(value, Here) else value for value in values]
+            parts = [
+                self._sent(value) if isinstance(value, LocalResult) else value for value in values
+            ]
             self.merges[node] = future = self._tasks.submit("merge", merge, parts)
             self._tasks.watch(node, future)
 
-    def _sent(self, value: Here) -> Future[Any]:
+    def _sent(self, value: LocalResult) -> Future[Any]:
         return self._tasks.submit("restored", outcome, value.packed)
 
     def _here(self, node: Node) -> Any:
         if node in self.values:
             value = self.values[node]
-            if isinstance(value, Here):
+            if isinstance(value, LocalResult):
                 return result_of(value.packed)
             return None if value is None else result_of(self._tasks.client.gather(value)[0])
         return add([self._here(child) for child in self._tree.children(node)])

@@ -18,14 +18,18 @@ from facility.analysis.results.record import NOT_ASKED, Receipt, Record
 from facility.analysis.results.report import Report
 from facility.analysis.run_progress import Meter
 from facility.analysis.runner.checkpoint import CHOOSE, Checkpoint
-from facility.analysis.runner.chunk_events import Diary
-from facility.analysis.runner.chunk_splits import Cuts
-from facility.analysis.runner.control import Asked
-from facility.analysis.runner.distributed_reduction import Here, SumError, Sums
-from facility.analysis.runner.paused_workers import Stalls
+from facility.analysis.runner.chunk_events import ChunkEvents
+from facility.analysis.runner.chunk_splits import ChunkSplits
+from facility.analysis.runner.control import Control
+from facility.analysis.runner.distributed_reduction import (
+    DistributedReduction,
+    LocalResult,
+    ReductionError,
+)
+from facility.analysis.runner.paused_workers import PausedWorkers
 from facility.analysis.runner.process_chunk import ChunkError, process_chunk
 from facility.analysis.runner.reduction import MergeError, Node
-from facility.analysis.runner.retry_queue import Lineup
+from facility.analysis.runner.retry_queue import RetryQueue
 from facility.analysis.runner.tasks import LostTaskError, Tasks
 from facility.system.private_files import refusal
 
@@ -39,7 +43,7 @@ HOPELESS = 8
 """Chunks that fail before any succeeds, after which a run that will raise goes no further."""
 
 
-class Window:
+class RunLoop:
     """One run over one plan.
 
     Parameters
@@ -74,24 +78,26 @@ class Window:
         stop_if_hopeless: bool,
         progress: bool,
         task: Callable[..., Any] = process_chunk,
-        asked: Asked | None = None,
+        asked: Control | None = None,
     ) -> None:
         self.plan, self.report = plan, report
-        self.asked = asked or Asked()
-        self.cuts = Cuts(plan.chunks)
+        self.asked = asked or Control()
+        self.cuts = ChunkSplits(plan.chunks)
         wanted = (record for record in report.records if record.state != NOT_ASKED)
         self.records = {record.chunk.index: record for record in wanted}
         self.retries, self.checkpoint = retries, checkpoint
         self.stop_if_hopeless = stop_if_hopeless
         self.meter = Meter(plan.events, show=progress)
         self.tasks = tasks = Tasks(client, processor, settings, resources, task)
-        self.sums = Sums(tasks, len(plan.chunks))
-        self.lineup = Lineup(())
+        self.sums = DistributedReduction(tasks, len(plan.chunks))
+        self.retry_queue = RetryQueue(())
         self.flights: dict[int, Future[Any]] = {}
         """Chunks at work."""
         self.succeeded = self.failed = 0
-        self.stalls = Stalls(client)
-        self.diary = Diary(client, tasks.name, lambda index: tasks.news.put((Node(0, index), None)))
+        self.paused_workers = PausedWorkers(client)
+        self.chunk_events = ChunkEvents(
+            client, tasks.name, lambda index: tasks.news.put((Node(0, index), None))
+        )
         self.begun: dict[int, int] = {}
         """How often chunks at work had begun before they were given to the Dask cluster."""
         self.turns: Counter[int] = Counter()
@@ -106,7 +112,7 @@ class Window:
         ------
         SchedulerLostError
             With the Dask cluster.
-        SumError
+        ReductionError
             Where results do not add.
         """
         clock = time.perf_counter()
@@ -115,7 +121,7 @@ class Window:
             self.report.seconds = time.perf_counter() - clock
             self.asked.answer(self.sums.collect)
             self._fill()
-            self._take(self.tasks.wait(self.lineup.pause(time.monotonic(), TICK)))
+            self._take(self.tasks.wait(self.retry_queue.pause(time.monotonic(), TICK)))
             self._look_at_stalls()
             if self.meter.due():
                 report = self.report
@@ -123,8 +129,8 @@ class Window:
 
     def close(self) -> None:
         """Cancel what is at work, and complete the report."""
-        self.diary.wait(lambda: not self._write_down())
-        self.diary.close()
+        self.chunk_events.wait(lambda: not self._write_down())
+        self.chunk_events.close()
         self.tasks.cancel([*self.flights.values(), *self.sums.merges.values()])
         self.flights.clear()
         self.sums.merges.clear()
@@ -138,9 +144,9 @@ class Window:
         missing = 0
         for record in self.report.records:
             index = record.chunk.index
-            record.tries = max(record.tries, self.diary.starts[index])
+            record.tries = max(record.tries, self.chunk_events.starts[index])
             if record.state == "processed" and record.began is None:
-                receipt = self.diary.receipts.get(index)
+                receipt = self.chunk_events.receipts.get(index)
                 if receipt is None:
                     missing += 1
                 else:
@@ -160,12 +166,12 @@ class Window:
         found = self.checkpoint.load(chunk) if self.checkpoint else None
         if found is not None:
             self.records[index].restored = True
-            self._processed(index, found[1], Here(found[0]))
+            self._processed(index, found[1], LocalResult(found[0]))
         elif self.checkpoint and self.checkpoint.has_part(chunk):
             for part in self._cut(index, "it was cut in an earlier run"):
                 self._restore_one(part)
         else:
-            self.lineup.add(index)
+            self.retry_queue.add(index)
 
     # What is at work.
 
@@ -175,11 +181,11 @@ class Window:
         if at_work > REFILL * width:
             return
         batch: list[int] = []
-        while (index := self.lineup.next(now, at_work + len(batch), width)) is not None:
+        while (index := self.retry_queue.next(now, at_work + len(batch), width)) is not None:
             batch.append(index)
         for index in batch:
             self.records[index].tries += 1
-            self.begun[index] = self.diary.starts[index]
+            self.begun[index] = self.chunk_events.starts[index]
         if batch:
             chunks = [replace(self.cuts.chunks[i], turn=self.turns[i]) for i in batch]
             self.flights |= self.tasks.start(chunks, self.plan.metadata)
@@ -187,7 +193,7 @@ class Window:
     def _take(self, news: list[tuple[Node, Future[Any] | None]]) -> None:
         """Take note of what has ended."""
         if any(future is not None for _, future in news):
-            self.stalls.heard()
+            self.paused_workers.heard()
         chunks = [
             (node.place, future)
             for node, future in news
@@ -218,14 +224,14 @@ class Window:
     # What became of a chunk.
 
     def _landed(self, index: int, future: Future[Any], value: tuple[bytes, Receipt] | None) -> None:
-        self.lineup.ended(index)
+        self.retry_queue.ended(index)
         del self.flights[index]
-        receipt = self.diary.receipts.get(index)
+        receipt = self.chunk_events.receipts.get(index)
         if value is not None:
             receipt = value[1]
             self._save(index, *value)
         part = index in self.cuts.whole and value is not None
-        self._processed(index, receipt, Here(value[0]) if part and value else future)
+        self._processed(index, receipt, LocalResult(value[0]) if part and value else future)
 
     def _save(self, index: int, packed: bytes, receipt: Receipt) -> None:
         if self.checkpoint is None:
@@ -238,7 +244,9 @@ class Window:
             if not any(each.startswith(note) for each in self.report.notes):
                 self.report.notes.append(note + refusal(error, folder, CHOOSE))
 
-    def _processed(self, index: int, receipt: Receipt | None, value: Future[Any] | Here) -> None:
+    def _processed(
+        self, index: int, receipt: Receipt | None, value: Future[Any] | LocalResult
+    ) -> None:
         record = self.records[index]
         self.succeeded += 1
         record.state, record.error, record.details = "processed", None, ""
@@ -246,41 +254,41 @@ class Window:
             record.take(receipt)
         self._know(index, value)
 
-    def _know(self, index: int, value: Future[Any] | Here | None) -> None:
+    def _know(self, index: int, value: Future[Any] | LocalResult | None) -> None:
         """Take a chunk's value into the sums; of a part, once all of its chunk is known."""
         if index not in self.cuts.whole:
             self.sums.know(Node(0, index), value)
             return
         try:
-            whole = self.cuts.know(index, value.packed if isinstance(value, Here) else None)
+            whole = self.cuts.know(index, value.packed if isinstance(value, LocalResult) else None)
         except MergeError as error:
-            raise SumError(str(error)) from error
+            raise ReductionError(str(error)) from error
         if whole is not None:
             self._know_again(whole)
 
     def _know_again(self, index: int) -> None:
         """Take the value of a chunk that was cut, which stays here."""
         packed = self.cuts.sums[index]
-        self.sums.know(Node(0, index), None if packed is None else Here(packed))
+        self.sums.know(Node(0, index), None if packed is None else LocalResult(packed))
 
     def _look_at_deaths(self, index: int) -> None:
         """Count how often a chunk has begun without an end: each time it lost its worker.
 
         distributed gives up after four, whoever is to blame; two are enough to try it alone.
         """
-        if self.diary.starts[index] - self.begun.get(index, 0) > 1:
+        if self.chunk_events.starts[index] - self.begun.get(index, 0) > 1:
             self.sums.take_home()
         most = DEATHS if index not in self.cuts.whole else DEATHS // 2
-        if index in self.flights and self.diary.starts[index] - self.begun[index] > most:
+        if index in self.flights and self.chunk_events.starts[index] - self.begun[index] > most:
             self.tasks.cancel([self.flights[index]])
             self._crashed(index, None)
 
     def _look_at_stalls(self) -> None:
         """End workers that would be paused for ever, after what they hold has been fetched."""
-        paused = self.stalls.paused()
+        paused = self.paused_workers.paused()
         if paused:
             self.sums.take_home()
-            self.stalls.end(paused)
+            self.paused_workers.end(paused)
             self.report.full_workers += len(paused)
 
     def _crashed(self, index: int, error: BaseException | None) -> None:
@@ -291,19 +299,19 @@ class Window:
         error
             What it ended with; None where its workers died.
         """
-        alone = self.lineup.ended(index)
+        alone = self.retry_queue.ended(index)
         del self.flights[index]
         record = self.records[index]
         if error is None or isinstance(error, KilledWorker):
             record.error = "the workers that ran it died"
-            record.worker = self.diary.workers.get(index)
+            record.worker = self.chunk_events.workers.get(index)
             if not alone:
                 record.setbacks.append(record.error)
-                self.lineup.suspect(index)
+                self.retry_queue.suspect(index)
                 return
             record.error += ", also when it ran alone; memory is the usual cause"
             for part in self._cut(index, record.error) or self._failed(index):
-                self.lineup.suspect(part)
+                self.retry_queue.suspect(part)
             return
         if isinstance(error, ChunkError):
             record.worker, record.error, record.details = error.worker, str(error), error.details
@@ -314,11 +322,11 @@ class Window:
         retries = self.retries + (HOPELESS if isinstance(error, LostTaskError) else 0)
         if getattr(error, "short", False):
             for part in self._cut(index, record.error) or self._failed(index):
-                self.lineup.add(part)
+                self.retry_queue.add(part)
         elif getattr(error, "transient", False) and record.tries <= retries:
             self.turns[index] += 1
             record.setbacks.append(record.error)
-            self.lineup.delay(index, record.tries, time.monotonic())
+            self.retry_queue.delay(index, record.tries, time.monotonic())
         else:
             self._failed(index)
 
@@ -329,8 +337,8 @@ class Window:
             made = [Record(self.cuts.chunks[part], cut=why) for part in parts]
             self.records |= dict(zip(parts, made, strict=True))
             whole, records = self.records.pop(index), self.report.records
-            place = next(i for i, record in enumerate(records) if record is whole)
-            records[place : place + 1] = made
+            at = next(i for i, record in enumerate(records) if record is whole)
+            records[at : at + 1] = made
         return parts
 
     def _failed(self, index: int) -> tuple[int, ...]:
@@ -351,4 +359,4 @@ class Window:
                 self.sums.know(Node(0, index), None)
             elif index not in self.flights:
                 record.state = "not reached"
-                self.lineup.add(index)
+                self.retry_queue.add(index)

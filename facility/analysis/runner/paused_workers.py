@@ -16,7 +16,7 @@ DATA = 0.3
 """Part of its memory that a worker's data may take: one that is full of data waits for its disk."""
 
 
-class Stalls:
+class PausedWorkers:
     """Looks after the workers of a run while no news comes from them."""
 
     def __init__(self, client: Client) -> None:

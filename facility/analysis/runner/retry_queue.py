@@ -8,7 +8,7 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
 """Seconds before a chunk is tried again; each pause is twice the last."""
 
 
-class Lineup:
+class RetryQueue:
     """Chunks that are to be given to the Dask cluster.
 
     Parameters

@@ -23,7 +23,7 @@ class MissingSkimsError(Exception):
     """Files that the results name are not there; the message is a sentence."""
 
 
-class Output:
+class SkimFolder:
     """A folder for the skims of one run.
 
     Parameters

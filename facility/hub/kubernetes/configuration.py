@@ -10,7 +10,7 @@ from facility.hub.kubernetes import pod_identity
 from facility.hub.kubernetes.spawner import TenantSpawner
 from facility.hub.kubernetes.values.model import Values
 from facility.hub.kubernetes.values.servers import Profile
-from facility.hub.kubernetes.values.tenant_model import Site
+from facility.hub.kubernetes.values.tenant_model import Installation
 
 HUB_SERVICE, PROXY_API = "hub", "proxy-api"
 """Services of the release's namespace."""
@@ -36,43 +36,43 @@ ROUTES_INTERVAL = 20
 does when it looks for activity."""
 
 
-def configure(c: Any, site: Site, secrets: Mapping[str, str]) -> None:
+def configure(c: Any, installation: Installation, secrets: Mapping[str, str]) -> None:
     """Set up JupyterHub.
 
     Parameters
     ----------
     c
         JupyterHub's configuration, changed in place.
-    site
+    installation
         The release.
     secrets
         Content of the keys ``proxy-token``, ``cookie-secret`` and ``crypt-key`` (both
         hexadecimal), ``password`` and ``database-password``.
     """
-    _hub(c, site, secrets)
-    _spawner(c, site)
+    _hub(c, installation, secrets)
+    _spawner(c, installation)
     hub = c.JupyterHub
-    hub.services = services(site.values)
+    hub.services = services(installation.values)
     hub.load_roles = [
         {"name": "idle-culler", "scopes": list(CULLER_SCOPES), "services": ["idle-culler"]}
     ]
-    if "authenticator_class" not in site.values.hub.config.get("JupyterHub", {}):
+    if "authenticator_class" not in installation.values.hub.config.get("JupyterHub", {}):
         # For trials: one password, which the notes of the installation tell how to read.
         hub.authenticator_class = "shared-password"
         c.SharedPasswordAuthenticator.user_password = secrets["password"]
         c.Authenticator.allow_all = True
-    if site.values.singleuser.identity is not None:
+    if installation.values.singleuser.identity is not None:
         c.Authenticator.enable_auth_state = True
-    for class_name, settings in site.values.hub.config.items():
+    for class_name, settings in installation.values.hub.config.items():
         for key, value in settings.items():
             c[class_name][key] = value
-    for _, text in sorted(site.values.hub.extra_config.items()):
+    for _, text in sorted(installation.values.hub.extra_config.items()):
         exec(compile(text, "hub.extraConfig", "exec"), {"c": c})
 
 
-def _hub(c: Any, site: Site, secrets: Mapping[str, str]) -> None:
-    values, hub = site.values.hub, c.JupyterHub
-    inside = f"{site.namespace}.svc"
+def _hub(c: Any, installation: Installation, secrets: Mapping[str, str]) -> None:
+    values, hub = installation.values.hub, c.JupyterHub
+    inside = f"{installation.namespace}.svc"
     hub.bind_url = f"http://:{PROXY_PORT}{values.base_url}"
     hub.hub_bind_url = f"http://:{names.HUB_PORT}"
     hub.hub_connect_url = f"http://{HUB_SERVICE}.{inside}:{names.HUB_PORT}"
@@ -83,13 +83,13 @@ def _hub(c: Any, site: Site, secrets: Mapping[str, str]) -> None:
     c.ConfigurableHTTPProxy.auth_token = secrets["proxy-token"]
     hub.cookie_secret = bytes.fromhex(secrets["cookie-secret"])
     c.CryptKeeper.keys = [secrets["crypt-key"]]
-    hub.db_url = database(site.values, secrets)
+    hub.db_url = database(installation.values, secrets)
     hub.upgrade_db = True
     hub.allow_named_servers = values.allow_named_servers
     hub.named_server_limit_per_user = values.named_server_limit_per_user
     hub.concurrent_spawn_limit = values.concurrent_spawn_limit
     hub.active_server_limit = values.active_server_limit
-    hub.log_level = "DEBUG" if site.values.debug else "INFO"
+    hub.log_level = "DEBUG" if installation.values.debug else "INFO"
     hub.last_activity_interval = ROUTES_INTERVAL
     c.Spawner.consecutive_failure_limit = values.consecutive_failure_limit
 
@@ -107,8 +107,8 @@ def database(values: Values, secrets: Mapping[str, str]) -> str:
     return url.render_as_string(hide_password=False)
 
 
-def _spawner(c: Any, site: Site) -> None:
-    values, release, version = site.values, site.release, site.version
+def _spawner(c: Any, installation: Installation) -> None:
+    values, release, version = installation.values, installation.release, installation.version
     servers, spawner = values.singleuser, c.KubeSpawner
     c.JupyterHub.spawner_class = TenantSpawner
     spawner.enable_user_namespaces = True

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from facility.kubernetes.explain import hindrance, placed
+from facility.kubernetes.explain import hindrance, is_scheduled
 
 Object = Mapping[str, Any]
 
@@ -25,7 +25,7 @@ def stage(pod: Object | None, events: Iterable[Object]) -> tuple[int, str]:
     """
     if pod is None:
         return 10, "Your namespace is being prepared: limits, network, rights."
-    if placed(pod):
+    if is_scheduled(pod):
         return 80, "JupyterLab starts."
     on_a_node = "nodeName" in pod.get("spec", {})
     return 50 if on_a_node else 30, f"Your server does not run yet: {hindrance(pod, events)}."

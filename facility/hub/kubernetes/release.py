@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from facility.config.problems import sentences
 from facility.errors import ConfigError
 from facility.hub.kubernetes.values.model import Values
-from facility.hub.kubernetes.values.tenant_model import Site
+from facility.hub.kubernetes.values.tenant_model import Installation
 
 FOLDER = Path("/etc/facility/hub")
 VALUES, SECRETS = "values/values.yaml", "secrets"
@@ -35,7 +35,7 @@ def read_values(content: Mapping[str, Any]) -> Values:
     return values
 
 
-def read_site(folder: Path = FOLDER) -> Site:
+def read_site(folder: Path = FOLDER) -> Installation:
     """Return the release that this pod belongs to.
 
     Raises
@@ -45,7 +45,9 @@ def read_site(folder: Path = FOLDER) -> Site:
     """
     content = yaml.safe_load((folder / VALUES).read_text())
     release = {key: os.environ[f"FACILITY_{key.upper()}"] for key in RELEASE}
-    return Site(read_values(content), release["release"], release["namespace"], release["version"])
+    return Installation(
+        read_values(content), release["release"], release["namespace"], release["version"]
+    )
 
 
 RELEASE = ("release", "namespace", "version")

@@ -15,7 +15,7 @@ from facility.hub.kubernetes import pod_identity, progress, quota
 from facility.hub.kubernetes.reflector import LastingPods
 from facility.hub.kubernetes.tenants.tenants import Tenants
 from facility.kubernetes.client.kinds import EVENT, POD, QUOTA
-from facility.kubernetes.explain import placed
+from facility.kubernetes.explain import is_scheduled
 from facility.kubernetes.tenant import slug
 
 LOOK_INTERVAL = 1.0
@@ -79,7 +79,7 @@ class TenantSpawner(KubeSpawner):
             failure of its own.
         """
         groups = [group.name for group in self.user.groups]
-        servers = self.tenants.site.values.singleuser
+        servers = self.tenants.installation.values.singleuser
         state = await self.user.get_auth_state() if servers.identity is not None else None
         self._preparing = True
         try:
@@ -130,7 +130,7 @@ class TenantSpawner(KubeSpawner):
                 if pod is None and asks:
                     # It is there and not seen where Kubernetes refuses, which is told.
                     pod = await inside.get(POD, self.pod_name)
-                elif pod is not None and asks and not placed(pod):
+                elif pod is not None and asks and not is_scheduled(pod):
                     events = await self._events(pod)
                 if pod is not None or self._preparing:
                     percent, message = progress.stage(pod, events)

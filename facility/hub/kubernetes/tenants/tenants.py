@@ -18,7 +18,7 @@ from facility.hub.kubernetes.pod_identity import Identity, fixed
 from facility.hub.kubernetes.tenants.difference import is_as_made
 from facility.hub.kubernetes.tenants.rights import Rights
 from facility.hub.kubernetes.tenants.volumes import keep_volumes
-from facility.hub.kubernetes.values.tenant_model import Site, is_tenant_of, manifests
+from facility.hub.kubernetes.values.tenant_model import Installation, is_tenant_of, manifests
 from facility.kubernetes.client.api import Api
 from facility.kubernetes.client.kinds import (
     ACCOUNT,
@@ -83,15 +83,15 @@ class Tenants:
 
     Parameters
     ----------
-    site
+    installation
         What to make them from.
     api
         Asks with the hub's account.
     """
 
-    def __init__(self, site: Site, api: Api) -> None:
-        self.site = site
-        self.release = site.release
+    def __init__(self, installation: Installation, api: Api) -> None:
+        self.installation = installation
+        self.release = installation.release
         self.api = api
         self._locks: dict[str, asyncio.Lock] = {}
 
@@ -104,13 +104,13 @@ class Tenants:
             Where some of it is missing.
         """
         slices = await self.api.within("default").list(ENDPOINTS, fields="metadata.name=kubernetes")
-        wanted = self.site.values.images.pull_secrets
+        wanted = self.installation.values.images.pull_secrets
         secrets = {name: await self._pull_secret(name) for name in wanted}
-        return Surroundings(self.site.network(slices["items"]), secrets)
+        return Surroundings(self.installation.network(slices["items"]), secrets)
 
     def tenant(self, user: str, groups: Collection[str], around: Surroundings) -> Tenant:
         """Return what a user's namespace is made from."""
-        quota = self.site.quota(user, groups)
+        quota = self.installation.quota(user, groups)
         return Tenant(user, self.release, quota, around.network, around.pull_secrets)
 
     async def _pull_secret(self, name: str) -> str:
@@ -148,7 +148,7 @@ class Tenants:
         """
         tenant = self.tenant(user, groups, await self.surroundings())
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-        identity = identity or fixed(self.site.values.singleuser)
+        identity = identity or fixed(self.installation.values.singleuser)
         notes = {GROUPS_ANNOTATION: json.dumps(sorted(groups)), USED_ANNOTATION: now}
         notes |= identity.notes
         await self._ensure(tenant, notes)
@@ -167,7 +167,7 @@ class Tenants:
             reason = refusal(tenant, found)
             if reason:
                 raise TenantError(reason)
-        elif not self.site.values.tenants.create_namespaces:
+        elif not self.installation.values.tenants.create_namespaces:
             raise TenantError(
                 f"The namespace {tenant.namespace} does not exist, and tenants.createNamespaces "
                 "is false: the site makes it, with the labels "
@@ -312,7 +312,7 @@ class Tenants:
 
     def _kept(self, notes: Mapping[str, str]) -> dict[str, str]:
         """Return what is said of a namespace beside what it is made from."""
-        servers = self.site.values.singleuser
+        servers = self.installation.values.singleuser
         kept = {key: notes[key] for key in NOTES if key in notes}
         if servers.identity is None:
             return kept | fixed(servers).notes

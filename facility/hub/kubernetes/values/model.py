@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 from facility.config import Config, load
 from facility.config.shapes import Strict, Toleration
 from facility.hub.kubernetes.values.servers import SingleUser
-from facility.hub.kubernetes.values.shapes import Image, Placed, Resources
+from facility.hub.kubernetes.values.shapes import Image, NodePlacement, Resources
 from facility.hub.kubernetes.values.storage import TAKEN, VOLUME_NAME, SharedVolumes
 from facility.hub.kubernetes.values.tenancy import Images, NetworkPolicy, Scheduler, Tenants
 from facility.kubernetes.tenant import SharedVolume
@@ -41,7 +41,7 @@ class Database(Strict):
         return self
 
 
-class Hub(Placed):
+class Hub(NodePlacement):
     """The hub."""
 
     image: Image = Field(Image(name="facility/hub"), description="Its image.")
@@ -88,7 +88,7 @@ class Service(Strict):
     )
 
 
-class Proxy(Placed):
+class Proxy(NodePlacement):
     """The proxy, which runs on while the hub starts anew."""
 
     service: Service = Field(default_factory=Service, description="Where browsers arrive.")
@@ -121,7 +121,7 @@ class Cull(Strict):
     max_age: int = Field(0, ge=0, description="Seconds after which any server ends; 0 for never.")
 
 
-class Operator(Placed):
+class Operator(NodePlacement):
     """dask-kubernetes' operator, which makes the schedulers."""
 
     enabled: bool = Field(

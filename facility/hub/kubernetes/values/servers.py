@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from facility.config.shapes import Cores, Memory, Strict
-from facility.hub.kubernetes.values.shapes import Image, Placed, Sized
+from facility.hub.kubernetes.values.shapes import Image, NodePlacement, Sized
 from facility.hub.kubernetes.values.storage import IdentityKeys
 
 
@@ -34,7 +34,7 @@ class ImageChoice(Strict):
     image: Image = Field(description="The image.")
 
 
-class Profile(Placed):
+class Profile(NodePlacement):
     """One kind of server that a user may choose; what it does not say is as for all."""
 
     display_name: str = Field(description="What the user sees.")
@@ -50,7 +50,7 @@ class Profile(Placed):
     gpus: int = Field(0, ge=0, description="Devices of the pools' first GPU resource.")
 
 
-class SingleUser(Placed, Sized):
+class SingleUser(NodePlacement, Sized):
     """Users' servers."""
 
     image: Image = Field(

@@ -49,7 +49,7 @@ class Resources(Strict):
     limits: Amounts = Field(default_factory=Amounts, description="The most that it gets.")
 
 
-class Placed(Strict):
+class NodePlacement(Strict):
     """What runs on chosen nodes."""
 
     node_selector: dict[str, str] = Field(

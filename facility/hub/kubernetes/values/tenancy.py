@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import Field
 
 from facility.config.shapes import Cores, Memory, Strict
-from facility.hub.kubernetes.values.shapes import Placed, Sized
+from facility.hub.kubernetes.values.shapes import NodePlacement, Sized
 from facility.quantity import format_cores, format_memory
 
 
@@ -26,7 +26,7 @@ class Images(Strict):
     )
 
 
-class Scheduler(Placed, Sized):
+class Scheduler(NodePlacement, Sized):
     """Dask's schedulers."""
 
     cpu_guarantee: Cores = Field(0.25, description="Cores that a node must have free.")

@@ -23,7 +23,7 @@ LIMITS = ("cpu", "memory", "gpus", "pods", "storage", "clusters", "servers")
 
 
 @dataclass(frozen=True)
-class Site:
+class Installation:
     """The release as it is installed.
 
     Parameters
