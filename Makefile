@@ -13,7 +13,7 @@ CACHE := $${XDG_CACHE_HOME:-$$HOME/.cache}/facility
 SOURCES := facility tests benchmarks images notebooks tools
 
 .PHONY: help run test test-unit test-local test-browser test-long test-gpu test-images test-kube samples sweep \
-	fuzz images images-push kube-build kube-up kube-down lint format lock schema chart notebooks-strip clean
+	fuzz images images-push kube-build kube-up kube-down lint format lock schema chart house notebooks-strip clean
 
 help: ## say what there is
 	@awk -F ':.*## ' '/^[.a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' Makefile
@@ -105,6 +105,9 @@ schema: $(READY) ## generate facility/pools.schema.json from the model
 
 chart: $(READY) ## generate what of the chart follows from the package
 	@.venv/bin/python -m tools.chart
+
+house: $(READY) ## generate the map of the package in CONTRIBUTING.md
+	@.venv/bin/python -m tools.house
 
 notebooks-strip: $(READY) ## take outputs and counts out of the notebooks
 	@.venv/bin/nbstripout notebooks/*.ipynb

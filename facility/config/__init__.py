@@ -1,4 +1,8 @@
-"""`pools.yaml`, read into a frozen `Config` of `Pool`, or told what is wrong with it."""
+"""`pools.yaml`, read into a frozen `Config` of `Pool`, or told what is wrong with it.
+
+The chart's values are in `facility.hub.kubernetes.values`, Dask's own settings in
+`facility.dask_process`.
+"""
 
 from facility.config.builtin import BUILTIN_SOURCE, builtin
 from facility.config.model import POOL_NAME, RESERVED_NAMES, Config, json_schema, name_problem

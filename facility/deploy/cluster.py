@@ -108,13 +108,13 @@ class PooledCluster(DrawnCluster):
     @property
     def scheduler_info(self) -> Any:
         """The scheduler's description of itself and its workers."""
-        return self._controller.roster.info
+        return self._controller.worker_list.info
 
     @scheduler_info.setter
     def scheduler_info(self, info: Any) -> None:
         """Take what the base class has asked for; at first there is nothing to ask."""
         if info.get("address"):
-            self._controller.roster.info = info
+            self._controller.worker_list.info = info
 
     @property
     def scheduler_comm(self) -> Any:

@@ -20,7 +20,7 @@ from facility.deploy import explain, waiting
 from facility.deploy.adaptive import Demand
 from facility.deploy.clients import close_clients
 from facility.deploy.pool_state import PoolState, pool_states, routes
-from facility.deploy.roster import WorkerList
+from facility.deploy.worker_list import WorkerList
 from facility.errors import ClusterFailedError
 from facility.request.bounds import Bounds
 from facility.request.checked_request import Ended, Request
@@ -76,7 +76,7 @@ class Controller:
         self._lock = asyncio.Lock()
         self._wake = asyncio.Event()
         self._rescaled = False
-        self.roster = WorkerList(self._joined, self._wake.set)
+        self.worker_list = WorkerList(self._joined, self._wake.set)
         self._tasks: set[asyncio.Task[Any]] = set()
 
     # Start.
@@ -97,7 +97,7 @@ class Controller:
             self.status = Status.starting
             self.loop = asyncio.get_running_loop()
             try:
-                async with waiting.told(self.name, self.pools, self.roster, self.explain):
+                async with waiting.told(self.name, self.pools, self.worker_list, self.explain):
                     await self._start()
             except BaseException:
                 self.status = Status.failed
@@ -111,19 +111,19 @@ class Controller:
         await asyncio.sleep(0)
         self._act()
         answer = await waiting.answer(start, self.request.timeout, self.explain)
-        self.roster.services = answer.get("services", {})
+        self.worker_list.services = answer.get("services", {})
         wanted, limit = self.request.wait, self.request.timeout
         await waiting.insist(lambda: self._connect(answer["address"]), self.backend, started, limit)
         await waiting.insist(self._beat, self.backend, started, limit)
         self._run(self._keep())
         await waiting.until(
-            lambda: len(self.roster.workers) >= wanted,
+            lambda: len(self.worker_list.workers) >= wanted,
             self._check,
             started,
             limit,
             lambda: (
-                f"{counted(wanted, 'worker')} and got {len(self.roster.workers)}; nothing is left "
-                f"running. {self.explain('was starting')}\n"
+                f"{counted(wanted, 'worker')} and got {len(self.worker_list.workers)}; nothing is "
+                f"left running. {self.explain('was starting')}\n"
                 "Ask for fewer with wait=, or for more time with timeout=."
             ),
         )
@@ -133,9 +133,9 @@ class Controller:
     async def settle(self) -> None:
         """Wait for the workers that new bounds have asked for, and for others to leave."""
         if self._rescaled and self.status == Status.running:
-            async with waiting.told(self.name, self.pools, self.roster, self.explain):
+            async with waiting.told(self.name, self.pools, self.worker_list, self.explain):
                 await waiting.until(
-                    lambda: waiting.settled(self.pools, self.roster.workers),
+                    lambda: waiting.settled(self.pools, self.worker_list.workers),
                     self._check,
                     time.monotonic(),
                     self.request.timeout,
@@ -171,8 +171,8 @@ class Controller:
             raise
 
     async def _subscribe(self) -> None:
-        comm = await self.roster.subscribe(self.scheduler)
-        self._following = self._run(self.roster.follow(comm))
+        comm = await self.worker_list.subscribe(self.scheduler)
+        self._following = self._run(self.worker_list.follow(comm))
 
     def _joined(self, workers: Mapping[str, Any]) -> None:
         self._tell_once("software", explain.other_software(self.name, workers))
@@ -358,7 +358,7 @@ class Controller:
             with contextlib.suppress(OSError):
                 await asyncio.wait_for(self.scheduler.facility_end(), FAREWELL_SECONDS)
         await self._cancel()
-        self.roster.clear()
+        self.worker_list.clear()
         if self.scheduler is not None:
             await self.scheduler.close_rpc()
         await self.backend.close(keep_logs=keep_logs)

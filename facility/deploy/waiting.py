@@ -9,7 +9,7 @@ from typing import Any
 
 from facility.backend import Backend
 from facility.deploy.pool_state import PoolState
-from facility.deploy.roster import WorkerList
+from facility.deploy.worker_list import WorkerList
 from facility.errors import ClusterFailedError, ClusterTimeoutError
 from facility.progress import Line
 from facility.wording import counted
@@ -140,7 +140,7 @@ def settled(pool_states: Mapping[str, PoolState], workers: Iterable[Mapping[str,
 async def told(
     name: str,
     pool_states: Mapping[str, PoolState],
-    roster: WorkerList,
+    worker_list: WorkerList,
     explain: Callable[[], object],
 ) -> AsyncIterator[None]:
     """Tell how many workers of a Dask cluster are there while something waits for them.
@@ -149,7 +149,7 @@ async def told(
     ----------
     name
         Of the Dask cluster.
-    roster
+    worker_list
         Knows who is there.
     explain
         Says what they wait for.
@@ -158,7 +158,7 @@ async def told(
 
     def state() -> tuple[str, int, int]:
         wanted = sum(state.bounds.clip(state.target) for state in pool_states.values())
-        found = len(roster.workers)
+        found = len(worker_list.workers)
         there = f"{found} of {counted(wanted, 'worker')}" if wanted else "its scheduler starts"
         if found > wanted:
             there = f"{counted(found - wanted, 'worker')} to leave"

@@ -1,1 +1,4 @@
-"""What the operating system does for us: cores and memory, files, logs, processes, signals."""
+"""What the operating system does for us: cores and memory, files, logs, processes, signals.
+
+It knows neither Dask nor Kubernetes.
+"""

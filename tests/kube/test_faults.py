@@ -199,7 +199,7 @@ def test_an_end_that_was_begun_is_carried_through(notebook: Notebook) -> None:
 
         def press():
             os.kill(os.getpid(), signal.SIGINT)
-            while c._controller.roster.info["workers"]:
+            while c._controller.worker_list.info["workers"]:
                 time.sleep(0.01)
             for _ in range(3):
                 os.kill(os.getpid(), signal.{number})

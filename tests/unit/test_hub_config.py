@@ -17,8 +17,8 @@ from facility import names
 from facility.errors import HubError
 from facility.hub.local import hub_processes, launcher, settings
 from facility.hub.local import jupyterhub_config as hub_config
+from facility.hub.local.authenticator import OwnerAuthenticator
 from facility.hub.local.lock import holder, only_one
-from facility.hub.local.login import OwnerAuthenticator
 from facility.hub.local.settings import HubSettings
 from facility.hub.user_server import extension, notebooks
 from facility.local import registry

@@ -16,6 +16,7 @@ import yaml
 
 import facility
 from facility import cli, config
+from tools import house
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -104,18 +105,57 @@ def test_modules_hold_one_idea() -> None:
     assert not {name: count for name, count in long.items() if count > 400}
 
 
-def test_names_say_what_a_thing_is() -> None:
-    vague = re.compile(r"(?i)(^|_)(utils?|managers?|handlers?|helpers?)($|_)")
-    modules = [name_of(path) for path in PYTHON if vague.search(path.stem)]
-    classes = [
-        f"{name_of(path)}: {node.name}"
+def names_in(path: Path) -> list[str]:
+    """Names of a module and its classes, as words with underscores between."""
+    classes = [n.name for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.ClassDef)]
+    return [path.stem, *(re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower() for name in classes)]
+
+
+def test_names_are_words_of_the_glossary() -> None:
+    _, unused = (ROOT / "docs" / "glossary.md").read_text().split("## Words that name")
+    rows = re.findall(r"^\| (\w+) \| ([^|]*) \|", unused, re.MULTILINE)[1:]
+    assert len(rows) > 15
+    nowhere = {word for word, why in rows if why in ("a word of our own", "says nothing")}
+    alone = {word for word, _ in rows}
+
+    def is_wrong(name: str) -> bool:
+        words = {word.rstrip("s") for word in name.split("_")}
+        return bool(words & nowhere) or name.strip("_") in alone | {f"{word}s" for word in alone}
+
+    assert not [
+        f"{name_of(path)}: {name}"
         for path in PYTHON
-        if path.parts[len(ROOT.parts)] == "facility"
-        for node in ast.walk(ast.parse(path.read_text()))
-        if isinstance(node, ast.ClassDef)
-        and re.search(r"(Util|Manager|Handler|Helper)s?$", node.name)
+        if path.is_relative_to(ROOT / "facility")
+        for name in names_in(path)
+        if is_wrong(name)
     ]
-    assert not modules + classes
+
+
+def test_folders_can_be_read_at_a_glance() -> None:
+    many = {name_of(folder): len(house.modules(folder)) for folder in house.folders()}
+    assert not {folder: count for folder, count in many.items() if count > 16}
+
+
+def test_every_folder_with_an_order_has_its_layers() -> None:
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
+    held = {c["containers"][0] for c in contracts["contracts"] if c["type"] == "layers"}
+    for folder in house.folders():
+        dotted = ".".join(folder.relative_to(ROOT).parts)
+        inside = [path for path in folder.rglob("*.py") if path.stem != "__init__"]
+        imports = any(f"from {dotted}" in path.read_text() for path in inside)
+        assert dotted in held or not imports, f"{dotted} has no layers in pyproject.toml"
+
+
+def test_the_map_of_the_package_is_that_of_the_code() -> None:
+    page = (ROOT / "CONTRIBUTING.md").read_text()
+    assert house.with_section(page) == page, "run `make house`"
+
+
+def test_each_folder_says_what_belongs_there_and_what_does_not() -> None:
+    folders = [folder for folder in house.folders() if folder.name != "facility"]
+    assert not [
+        name_of(folder) for folder in folders if len(house.docstring(folder / "__init__.py")) < 2
+    ]
 
 
 def test_silenced_checks_say_which() -> None:

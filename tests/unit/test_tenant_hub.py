@@ -275,7 +275,7 @@ def test_keys_may_count_lists_and_hold_dots() -> None:
     ],
 )
 def test_a_login_that_does_not_say_it_is_refused(state: Any, told: list[str]) -> None:
-    with pytest.raises(pod_identity.LoginError) as caught:
+    with pytest.raises(pod_identity.IdentityError) as caught:
         who(state)
     for each in (*told, "The login of 'ada'", "Log out and in again", "singleuser.identity"):
         assert each in str(caught.value)

@@ -36,7 +36,7 @@ class File(NamedTuple):
     name: str = ""
 
 
-class Found(NamedTuple):
+class Expansion(NamedTuple):
     """What one source has given.
 
     Attributes
@@ -49,10 +49,10 @@ class Found(NamedTuple):
     metadata: dict[str, Any] = {}  # noqa: RUF012 - nobody writes to it
 
 
-NOTHING = Found([])
+NOTHING = Expansion([])
 
 
-def expand(source: object, problems: list[str]) -> Found:
+def expand(source: object, problems: list[str]) -> Expansion:
     """Turn a file, folder, glob or address into files; keep a sentence where there are none."""
     if not isinstance(source, str | Path):
         problems.append(f"{source!r} is neither a path nor an address.")
@@ -61,12 +61,12 @@ def expand(source: object, problems: list[str]) -> Found:
     if opendata.is_key(text):
         return _open_data(text, problems)
     if rucio_dids.is_did(text):
-        return Found(_in_rucio(text, problems))
+        return Expansion(_in_rucio(text, problems))
     if xrootd.is_xrootd(text):
-        return Found(_on_server(text, problems))
+        return Expansion(_on_server(text, problems))
     if is_address(text):
-        return Found([File(text)])
-    return Found([File(path) for path in _here(Path(source), problems)])
+        return Expansion([File(text)])
+    return Expansion([File(path) for path in _here(Path(source), problems)])
 
 
 def tree_behind(source: object) -> tuple[object, str | None]:
@@ -93,13 +93,13 @@ def _is_there(text: str) -> bool:
     return path.exists() or (has_magic(text) and bool(glob(str(path), recursive=True)))  # noqa: PTH207
 
 
-def _open_data(key: str, problems: list[str]) -> Found:
+def _open_data(key: str, problems: list[str]) -> Expansion:
     try:
         addresses, metadata = opendata.resolve(key)
     except opendata.OpenDataError as error:
         problems.append(str(error))
         return NOTHING
-    return Found([File(path, name=name) for name, path in addresses.items()], metadata)
+    return Expansion([File(path, name=name) for name, path in addresses.items()], metadata)
 
 
 def _in_rucio(did: str, problems: list[str]) -> list[File]:

@@ -13,7 +13,7 @@ LARGEST = 2**31 - 1
 """Largest number of a user or a group that Kubernetes takes."""
 
 
-class LoginError(FacilityError):
+class IdentityError(FacilityError):
     """A login does not say as whom a user's pods are to run."""
 
 
@@ -66,7 +66,7 @@ def identity(servers: SingleUser, user: str, state: Mapping[str, Any] | None) ->
 
     Raises
     ------
-    LoginError
+    IdentityError
         With all that the login lacks.
     """
     keys = servers.identity
@@ -92,7 +92,7 @@ def identity(servers: SingleUser, user: str, state: Mapping[str, Any] | None) ->
             ]
             found[what] = tuple(number for number in numbers.values() if number is not None)
     if problems:
-        raise LoginError(
+        raise IdentityError(
             f"The login of {user!r} does not say as whom the server is to run: "
             f"{'; '.join(problems)}. Log out and in again; where that does not help, show this to "
             "the administrators, who name these keys under singleuser.identity."

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from facility import names
-from facility.hub.local.login import OwnerAuthenticator
+from facility.hub.local.authenticator import OwnerAuthenticator
 from facility.hub.local.settings import FOLDER_VARIABLE, HubSettings, password
 from facility.hub.local.spawner import OwnSpawner
 from facility.hub.user_server import notebooks

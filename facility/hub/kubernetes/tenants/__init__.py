@@ -1,1 +1,4 @@
-"""Users' namespaces: made, compared with what they should be, repaired, cleared."""
+"""Users' namespaces: made, compared with what they should be, repaired, cleared.
+
+The manifests themselves are pure and in `facility.kubernetes.tenant`.
+"""
