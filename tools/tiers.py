@@ -38,13 +38,15 @@ class Tier:
     """The module to run, and its arguments before those of pytest."""
     again: bool = False
     """Whether a few failures are looked at once more before a change lands."""
+    beside: bool = False
+    """Whether it takes what time other tiers leave; its output comes in one piece."""
 
 
 # Processes side by side only where tests are not in each other's way: two unit tests on two cores,
 # and three files of tests with Dask clusters, which wait a third of their time, in the order that
 # tests/local/conftest.py says; a browser and the hub behind it fill both.
 TIERS = {
-    "unit": Tier("no processes, no network", ("tests/unit", "tests/chart", "-n", "2")),
+    "unit": Tier("no processes, no network", ("tests/unit", "tests/chart", "-n", "2"), beside=True),
     "local": Tier(
         "real Dask clusters and a real hub",
         (
@@ -199,19 +201,49 @@ def main(arguments: Sequence[str]) -> int:
         names = [name for name in names if name != "gpu"]
         if not names:
             return 0
+    others = [name for name in names if not TIERS[name].beside]
+    beside = {name: begin(name) for name in names if others and name not in others}
     total, lines, wrong = Counts(), [], False
-    for name in names:
+    for name in [*(others or names), *beside]:
         start = time.monotonic()
-        counts, reason = run(name)
+        counts, reason = ended(name, beside[name]) if name in beside else run(name)
         total.add(counts)
         wrong = wrong or bool(reason)
         verdict = f"FAILED: {reason}" if reason else "ok"
         skips = "".join(why_skipped(report) for report in reports_of(name))
-        lines.append(f"{name:8} {counts}, {time.monotonic() - start:.0f} s, {verdict}{skips}")
+        took = "beside" if name in beside else f"{time.monotonic() - start:.0f} s"
+        lines.append(f"{name:8} {counts}, {took}, {verdict}{skips}")
     print("\n" + "\n".join(lines))
     print(f"What can be looked at (screenshots, reports) is in {ARTIFACTS}")
     print(total)
     return int(wrong)
+
+
+def begin(name: str) -> subprocess.Popen[bytes]:
+    """Start a tier that runs beside others."""
+    for earlier in (*reports_of(name), ending_of(name)):
+        earlier.unlink(missing_ok=True)
+    ARTIFACTS.mkdir(parents=True, exist_ok=True)
+    command = ["nice", sys.executable, "-m", "tools.tiers", name]
+    with log_of(name).open("wb") as log:
+        return subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT)
+
+
+def ended(name: str, process: subprocess.Popen[bytes]) -> tuple[Counts, str]:
+    """Wait for a tier that runs beside others; return its counts and, if it is to fail, why."""
+    process.wait()
+    print(log_of(name).read_text(errors="replace"), flush=True)
+    counts = Counts()
+    for report in reports_of(name):
+        counts.add(read_counts(report))
+    if not ending_of(name).exists():
+        return counts, "did not run to its end"
+    return counts, Ending.read(ending_of(name)).reason
+
+
+def log_of(name: str) -> Path:
+    """File with what a tier prints that runs beside others."""
+    return ARTIFACTS / f"{name}.log"
 
 
 if __name__ == "__main__":

@@ -12,8 +12,9 @@ from tests.local.leaks import end_and_report, started_here, wait_for_the_last, w
 
 HERE = Path(__file__).parent
 FIRST = (
-    *("test_hub_ends", "test_run", "test_skims", "test_scaling", "test_notebooks", "test_ends"),
-    *("test_bad_input", "test_xrootd", "test_benchmarks", "test_memory", "test_hub", "test_faces"),
+    *("test_hub_ends", "test_notebooks", "test_run", "test_scaling", "test_ends"),
+    *("test_benchmarks", "test_interrupts", "test_bad_input", "test_faces", "test_hub"),
+    *("test_memory", "test_skims", "test_jobs", "test_disks", "test_xrootd", "test_executor"),
 )
 """Files that take longest: they begin first, so that none is left alone in the end."""
 

@@ -93,13 +93,13 @@ def test_a_tier_in_parts_leaves_a_report_of_each(tmp_path, monkeypatch):
 
 def test_the_last_line_holds_the_totals(pytest_ends, capsys):
     pytest_ends(0, ONE)
-    assert tiers.main(["unit", "local"]) == 0
+    assert tiers.main(["local", "browser"]) == 0
     assert capsys.readouterr().out.splitlines()[-1] == "2 passed, 0 failed, 0 skipped"
 
 
 def test_one_bad_tier_fails_the_run_and_the_others_run_too(pytest_ends, capsys):
     pytest_ends(0, SKIPPED)
-    assert tiers.main(["browser", "unit"]) == 1
+    assert tiers.main(["browser", "local"]) == 1
     assert capsys.readouterr().out.splitlines()[-1] == "2 passed, 0 failed, 2 skipped"
 
 
@@ -188,3 +188,31 @@ def test_unknown_tier(capsys):
 def test_the_files_that_begin_first_are_there():
     there = {path.stem for path in (tiers.ROOT / "tests" / "local").glob("test_*.py")}
     assert set(FIRST) <= there
+
+
+@pytest.mark.parametrize(("beside", "code"), [("", 0), ("pytest ended with code 1", 1), (None, 1)])
+def test_unit_tests_run_beside_others(tmp_path, monkeypatch, capfd, beside, code):
+    monkeypatch.setattr(tiers, "ARTIFACTS", tmp_path)
+    folder = tmp_path / "junit"
+    folder.mkdir()
+    for earlier in ("unit.xml", "unit.json"):
+        (folder / earlier).write_text("of an earlier run")
+
+    def unit(command, **streams):
+        assert not list(folder.iterdir())
+        streams["stdout"].write(b"what the unit tests print")
+        if beside is not None:
+            (folder / "unit.xml").write_text(ONE)
+            reports.Ending(bool(beside), beside).write(folder / "unit.json")
+        return SimpleNamespace(wait=lambda: None)
+
+    def local(command, **_):
+        Path(command[-1].removeprefix("--junitxml=")).write_text(ONE)
+        return SimpleNamespace(returncode=0)
+
+    monkeypatch.setattr(tiers.subprocess, "Popen", unit)
+    monkeypatch.setattr(tiers.subprocess, "run", local)
+    assert tiers.main(["unit", "local"]) == code
+    out = capfd.readouterr().out
+    assert "what the unit tests print" in out
+    assert out.splitlines()[-1].startswith("1 passed" if beside is None else "2 passed")
