@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from facility.analysis.run import run
     from facility.deploy.launch import cluster, clusters, pools
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 moved.install()
 

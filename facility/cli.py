@@ -65,6 +65,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     return code
 
 
+class _Version(argparse.Action):
+    """Tell the version; the commit is looked for only where somebody asks."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from facility.version import version
+
+        print(f"facility {version()}")
+        parser.exit()
+
+
 def parse(words: Sequence[str]) -> argparse.Namespace:
     """Read a command; what follows ``--`` is of a script, and becomes `rest`."""
     words = list(words)
@@ -86,6 +96,9 @@ def build_parser(words: Sequence[str]) -> argparse.ArgumentParser:
         prog="facility", description="An analysis facility: pools, Dask clusters, hub."
     )
     parser.set_defaults(run=None, parser=parser)
+    parser.add_argument(
+        "--version", action=_Version, nargs=0, help="show release and commit, and end"
+    )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
 
     pools = _command(commands, "pools", _pools, "show the pools")

@@ -89,7 +89,7 @@ def release_kinds() -> set[str]:
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_roles_and_policies_are_those_of_the_package(scenario: str) -> None:
     found = manifests(values_of(scenario))
-    site = Installation(hub_values(found), "af", "hub-space", "0.1.0")
+    site = Installation(hub_values(found), "af", "hub-space", "0.2.0")
     expected = by_name(json.loads(json.dumps(release_set(site.release))))
     have = by_name(found)
     for name, manifest in expected.items():
