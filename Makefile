@@ -12,11 +12,18 @@ READY := .venv/.ready
 CACHE := $${XDG_CACHE_HOME:-$$HOME/.cache}/facility
 SOURCES := facility tests benchmarks images notebooks tools
 
-.PHONY: help run test test-unit test-local test-browser test-long test-gpu test-images test-kube samples sweep \
-	fuzz images images-push kube-build kube-up kube-down lint format lock schema chart house notebooks-strip clean
+.PHONY: run help test test-unit test-local test-browser test-images test-kube test-gpu test-long \
+	samples sweep fuzz images images-push images-sbom kube-build kube-up kube-down lint lint-workflows \
+	format lock schema chart house notebooks-strip clean changelog release-check dist chart-push
+
+#: Use it
+
+run: $(READY) ## start the hub; ARGS= goes to `facility hub`
+	@exec .venv/bin/facility hub $(ARGS)
 
 help: ## say what there is
-	@awk -F ':.*## ' '/^[.a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^#: / {printf "\n%s\n", substr($$0, 4)} \
+	  /^[.a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' Makefile
 
 # The stamp is written last: an installation that was interrupted is finished by the next make.
 .venv: $(READY) ## make the environment
@@ -24,8 +31,7 @@ $(READY): requirements.lock pyproject.toml
 	@PYTHON="$(PYTHON)" tools/environment
 	@touch $(READY)
 
-run: $(READY) ## start the hub; ARGS= goes to `facility hub`
-	@exec .venv/bin/facility hub $(ARGS)
+#: Test it
 
 test: $(READY) lint ## lint, types, layers, unit, local and browser tests
 	@tools/chromium >/dev/null
@@ -46,14 +52,23 @@ test-browser: $(READY) ## tests in a real Chromium
 	@tools/chromium >/dev/null
 	@.venv/bin/python -m tools.tiers browser
 
-test-long: $(READY) ## a real file cut off at every boundary; real files in every branch
-	@.venv/bin/python -m tools.samples >/dev/null
-	@.venv/bin/python -m tools.tiers long
+test-images: images ## run each image's smoke test in containers
+	@.venv/bin/python -m tools.tiers images
+
+test-kube: images ## tests on that Kubernetes, from kube-up to kube-down
+	@tools/chromium >/dev/null
+	@.venv/bin/python -m tools.tiers $(KUBE_TIERS)
 
 test-gpu: $(READY) ## tests on an NVIDIA GPU, where there is one
 	@if nvidia-smi -L 2>/dev/null | grep GPU >/dev/null; then \
 	  .venv/bin/python -m pip install --quiet --require-hashes -r requirements-gpu.lock; fi
 	@.venv/bin/python -m tools.tiers gpu
+
+test-long: $(READY) ## a real file cut off at every boundary; real files in every branch
+	@.venv/bin/python -m tools.samples >/dev/null
+	@.venv/bin/python -m tools.tiers long
+
+#: Compare and look closer
 
 samples: $(READY) ## fetch the real ROOT files that tests read, once
 	@.venv/bin/python -m tools.samples
@@ -64,14 +79,16 @@ sweep: $(READY) ## compare what facility.run and coffea read: all branches in DI
 fuzz: $(READY) ## the same with random trees; ARGS="--seconds 3600", "--seed 7 --cases 1"
 	@.venv/bin/python -m tools.sweep --fuzz $(ARGS)
 
+#: Images and Kubernetes
+
 images: $(READY) ## build the container images: images/README.md
 	@. tools/index.sh && use_index_of .venv/bin/pip && .venv/bin/python -m tools.images build $(ARGS)
 
 images-push: $(READY) ## put them into a registry: ARGS="--registry registry.example/facility"
 	@.venv/bin/python -m tools.images push $(ARGS)
 
-test-images: images ## run each image's smoke test in containers
-	@.venv/bin/python -m tools.tiers images
+images-sbom: $(READY) ## copy the list of packages (SBOM) out of each image, into dist/
+	@.venv/bin/python -m tools.images sbom $(ARGS)
 
 kube-build: $(READY) ## build what that Kubernetes is made of; kube-up does it too
 	@.venv/bin/python -m tests.kube.bringup build
@@ -82,15 +99,16 @@ kube-up: $(READY) ## a real Kubernetes on this machine to test on: tests/kube/RE
 kube-down: $(READY) ## take it down, and say what is left of it
 	@.venv/bin/python -m tests.kube.bringup down
 
-test-kube: images ## tests on that Kubernetes, from kube-up to kube-down
-	@tools/chromium >/dev/null
-	@.venv/bin/python -m tools.tiers $(KUBE_TIERS)
+#: Change it
 
 lint: $(READY) ## style, types and import layers
 	@.venv/bin/ruff check $(wildcard $(SOURCES))
 	@.venv/bin/ruff format --check $(wildcard $(SOURCES))
 	@.venv/bin/mypy --cache-dir $(CACHE)/mypy
 	@.venv/bin/lint-imports --no-logo
+
+lint-workflows: ## check .github/workflows with actionlint, built with Go
+	@tools/workflows
 
 format: $(READY) ## put the sources into the common format
 	@.venv/bin/ruff check --fix $(wildcard $(SOURCES))
@@ -115,3 +133,17 @@ notebooks-strip: $(READY) ## take outputs and counts out of the notebooks
 clean: ## remove the environment, caches and what was built
 	@rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+#: Release it
+
+changelog: $(READY) ## move what changes/ says into CHANGELOG.md, under the version
+	@.venv/bin/towncrier build --yes --version "$$(.venv/bin/python -m tools.release version)"
+
+release-check: $(READY) ## say what keeps TAG=v1.2.3 from being a release of this tree
+	@.venv/bin/python -m tools.release check "$(TAG)"
+
+dist: $(READY) ## build the wheel, the source archive and the chart, into dist/
+	@.venv/bin/python -m tools.release dist
+
+chart-push: dist ## put the chart into REGISTRY=registry.example/facility
+	@.venv/bin/python -m tools.release push "$(REGISTRY)"

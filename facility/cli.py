@@ -69,9 +69,10 @@ class _Version(argparse.Action):
     """Tell the version; the commit is looked for only where somebody asks."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
-        from facility.version import version
+        from facility import __version__
+        from facility.version import described
 
-        print(f"facility {version()}")
+        print(f"facility {described(__version__)}")
         parser.exit()
 
 

@@ -30,8 +30,6 @@ def commit() -> str | None:
     return done.stdout.strip() or None if done.returncode == 0 else None
 
 
-def version() -> str:
-    """Return the release and the commit, as in ``0.2.0 (commit 5554b740e9d0)``."""
-    from facility import __version__
-
-    return f"{__version__} (commit {commit() or 'unknown'})"
+def described(release: str) -> str:
+    """Return a release and its commit, as in ``0.2.0 (commit 5554b740e9d0)``."""
+    return f"{release} (commit {commit() or 'unknown'})"

@@ -1,4 +1,4 @@
-"""Images put into a registry, which is a small one of our own without TLS."""
+"""Images and the chart put into a registry, which is a small one of our own without TLS."""
 
 import hashlib
 import json
@@ -12,6 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from tools import release
 from tools.images import __main__ as program
 from tools.images import catalog, engine
 
@@ -46,7 +47,7 @@ class Registry(BaseHTTPRequestHandler):
             digest = f"sha256:{hashlib.sha256(body).hexdigest()}"
         else:
             digest = re.findall("digest=(.*)", self.path)[0].replace("%3A", ":")
-            self.blobs[digest] = self.blobs.pop("upload") + self.body()
+            self.blobs[digest] = self.blobs.pop("upload", b"") + self.body()
         self.answer(201, **{"Docker-Content-Digest": digest})
 
     def body(self) -> bytes:
@@ -89,7 +90,12 @@ def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     with engine.alone():
         engine.load(tmp_path / "root.tar", f"{REFERENCE}-amd64", "amd64")
         engine.join(REFERENCE, [f"{REFERENCE}-amd64"])
-    image = SimpleNamespace(name="small", reference=REFERENCE)
+    image = SimpleNamespace(
+        name="small",
+        reference=REFERENCE,
+        architectures=("amd64",),
+        built=lambda _: f"{REFERENCE}-amd64",
+    )
     monkeypatch.setattr(catalog, "read", lambda: {"small": image})
     monkeypatch.setattr(catalog, "choose", lambda names, images: list(images.values()))
     yield
@@ -117,3 +123,30 @@ def test_one_that_is_thought_to_have_tls(
     said = capsys.readouterr().err
     assert f"The registry {address} speaks no TLS: write http://{address} if it may be" in said
     assert not Registry.manifests
+
+
+def test_the_chart(address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(release, "DIST", tmp_path / "dist")
+    release.dist()
+    pushed = release.push(f"http://{address}/team/")
+    version = catalog.version()
+    assert pushed == f"{address}/team/charts/facility:{version}"
+    manifest = json.loads(Registry.manifests[f"/v2/team/charts/facility/manifests/{version}"])
+    assert manifest["config"]["mediaType"] == "application/vnd.cncf.helm.config.v1+json"
+    [layer] = manifest["layers"]
+    assert (
+        Registry.blobs[layer["digest"]] == (release.DIST / f"facility-{version}.tgz").read_bytes()
+    )
+
+
+def test_what_is_in_an_image(
+    small: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(program, "SBOM", "/file")
+    assert program.main(["sbom", "--into", str(tmp_path / "dist")]) == 0
+    path = tmp_path / "dist" / f"facility-small-{catalog.version()}-amd64.cdx.json"
+    assert path.read_text() == "content"
+    assert capsys.readouterr().out == f"{path}\n"
+    monkeypatch.setattr(program, "SBOM", "/nothing")
+    assert program.main(["sbom", "--into", str(tmp_path / "dist")]) == 1
+    assert "/nothing" in capsys.readouterr().err

@@ -28,7 +28,7 @@ def test_a_checkout_knows_its_commit(capsys: pytest.CaptureFixture[str]) -> None
 def test_elsewhere_nobody_knows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(version, "CHECKOUT", tmp_path)
     assert version.commit() is None
-    assert version.version() == f"{__version__} (commit unknown)"
+    assert version.described(__version__) == f"{__version__} (commit unknown)"
     (tmp_path / ".git").write_text("broken")
     assert version.commit() is None
     monkeypatch.setenv("PATH", "")

@@ -22,6 +22,8 @@ KEY = "org.facility.key"
 """Label with the hash of what an image was built from."""
 SPACE = 4 << 30
 """Bytes that an image may need while it is built, for both architectures."""
+SBOM = "/etc/facility/sbom.json"
+"""Where an image lists its packages."""
 TIMES = CACHE / "images" / "times.json"
 """Seconds that each image took to build."""
 
@@ -235,14 +237,29 @@ def push(registry: Registry, names: list[str]) -> dict[str, str]:
     return found
 
 
+def write_sboms(folder: Path, names: list[str]) -> list[Path]:
+    """Copy what each image says of its packages (CycloneDX) out of it; return the files."""
+    folder.mkdir(parents=True, exist_ok=True)
+    made = []
+    for image in catalog.choose(names, catalog.read()):
+        for each in image.architectures:
+            path = folder / f"facility-{image.name}-{catalog.version()}-{each}.cdx.json"
+            path.write_bytes(engine.file_of(image.built(each), each, SBOM))
+            made.append(path)
+    return made
+
+
 def main(arguments: list[str]) -> int:
     """Do what the arguments say; return the code to exit with."""
     parser = argparse.ArgumentParser(prog="python -m tools.images", description=__doc__)
-    parser.add_argument("action", choices=("build", "list", "lock", "push"))
+    parser.add_argument("action", choices=("build", "list", "lock", "push", "sbom"))
     parser.add_argument("names", nargs="*", help="images; all of the list without any")
     parser.add_argument(
         "--registry",
         help="where to push, such as registry.example/facility; http:// before it if without TLS",
+    )
+    parser.add_argument(
+        "--into", type=Path, default=Path("dist"), help="folder for the SBOMs (%(default)s)"
     )
     parser.add_argument("--upgrade", action="store_true", help="lock the newest versions that fit")
     chosen = parser.parse_args(arguments)
@@ -253,6 +270,10 @@ def main(arguments: list[str]) -> int:
             show()
         elif chosen.action == "lock":
             packages.lock(catalog.read(), ["--upgrade"] if chosen.upgrade else [])
+        elif chosen.action == "sbom":
+            with engine.alone():
+                for path in write_sboms(chosen.into, chosen.names):
+                    print(path)
         elif not chosen.registry:
             parser.error("push needs --registry")
         else:

@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -189,6 +190,23 @@ def container(
         check=False,
         env=settings(),
     )
+
+
+def file_of(reference: str, architecture: str, path: str) -> bytes:
+    """Read a file of an image, which need not be of this machine's architecture.
+
+    Raises
+    ------
+    BuildError
+        There is no such file, or no such image.
+    """
+    made = podman("create", "--pull=never", f"--platform=linux/{architecture}", reference, "none")
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            podman("cp", f"{made}:{path}", f"{folder}/file")
+        finally:
+            podman("rm", str(made))
+        return Path(folder, "file").read_bytes()
 
 
 def pull(reference: str, architecture: str) -> str | None:
