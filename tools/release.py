@@ -73,8 +73,8 @@ def push(registry: str) -> str:
     plain = registry.startswith("http://")
     place = registry.removeprefix("http://").rstrip("/")
     [chart] = DIST.glob("facility-*.tgz")
-    done = helm_python.registry.push(chart, f"oci://{place}/charts", plain_http=plain)
-    return str(done["ref"])
+    helm_python.registry.push(chart, f"oci://{place}/charts", plain_http=plain)
+    return f"{place}/charts/{chart.stem.replace('-', ':', 1)}"
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -28,11 +28,22 @@ class Registry(BaseHTTPRequestHandler):
     manifests: dict[str, bytes]
 
     def do_GET(self) -> None:
-        self.answer(200 if self.path == "/v2/" else 404)
+        if self.path == "/v2/":
+            self.answer(200)
+        else:
+            self.wfile.write(self.tell())
 
     def do_HEAD(self) -> None:
-        found = self.blobs.get(self.path.rpartition("/")[2])
-        self.answer(404 if found is None else 200, size=len(found or b""))
+        self.tell()
+
+    def tell(self) -> bytes:
+        """Answer with what a path holds, but for the content itself."""
+        named = self.path.rpartition("/")[2]
+        by_digest = {f"sha256:{hashlib.sha256(m).hexdigest()}": m for m in self.manifests.values()}
+        found = ({**self.blobs, **by_digest}).get(named) or self.manifests.get(self.path)
+        kind = {"Content-Type": "application/vnd.oci.image.manifest.v1+json"}
+        self.answer(404 if found is None else 200, size=len(found or b""), **kind)
+        return found or b""
 
     def do_POST(self) -> None:
         self.answer(202, Location=f"{self.path}upload")
