@@ -18,7 +18,7 @@ from facility.analysis.results.record import Receipt
 from facility.analysis.results.report import Report
 from facility.analysis.run_progress import Meter, track
 from facility.progress import Line
-from tests.unit.test_run_parts import files, plan
+from tests.unit.analysis.runner.test_runner import files, plan
 
 
 class Clock:

@@ -17,7 +17,7 @@ from facility.jobs.manifests import is_kept, job, job_secret
 from facility.jobs.request import Submission
 from facility.kubernetes.pod_template import template_of
 
-GOLDEN = Path(__file__).resolve().parents[1] / "data/jobs"
+GOLDEN = Path(__file__).resolve().parents[2] / "data/jobs"
 MOUNTS = [
     {"name": "pools", "mountPath": "/etc/facility/pools", "readOnly": True},
     {"name": "tmp", "mountPath": "/tmp"},

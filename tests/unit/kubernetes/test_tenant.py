@@ -35,7 +35,7 @@ from facility.kubernetes.tenant import (
 )
 from facility.kubernetes.tenant.cel_rules import images
 
-GOLDEN = Path(__file__).resolve().parents[1] / "data/tenant"
+GOLDEN = Path(__file__).resolve().parents[2] / "data/tenant"
 GIB = 2**30
 CPU = Pool(name="cpu", default=True, cpu=1, memory=4 * GIB, max_workers=100)
 GPU = Pool(

@@ -18,7 +18,7 @@ SEED = int(os.environ.get("FUZZ_SEED", "0"))
 """Of the first random file; `make fuzz` tries others for as long as is wanted."""
 FILES = 10
 
-LAYOUTS = Path(__file__).parents[1] / "data" / "layouts"
+LAYOUTS = Path(__file__).parents[2] / "data" / "layouts"
 
 
 @pytest.mark.parametrize("part", range(4))

@@ -27,7 +27,7 @@ from facility.config.problems import sentences
 from facility.errors import ConfigError
 from facility.system.machine import Machine
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 EXAMPLE = ROOT / "examples/pools.yaml"
 SCHEMA = ROOT / "facility/pools.schema.json"
 GIB = 2**30

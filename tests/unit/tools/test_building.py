@@ -23,7 +23,7 @@ def test_two_programs_that_install_packages_take_turns(tmp_path, monkeypatch):
     both = [
         subprocess.Popen(
             [sys.executable, "-c", INSTALL, str(tmp_path / "thing")],
-            cwd=Path(__file__).resolve().parents[2],
+            cwd=Path(__file__).resolve().parents[3],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
         )

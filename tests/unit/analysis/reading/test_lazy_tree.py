@@ -31,7 +31,7 @@ from facility.analysis.runner import process_chunk as chunks
 from facility.analysis.samples.physlite_files import write_files
 
 PHYSLITE = "CollectionTree"
-FILES = Path(__file__).parents[1] / "data" / "layouts"
+FILES = Path(__file__).parents[3] / "data" / "layouts"
 
 
 @pytest.fixture(autouse=True)

@@ -21,7 +21,7 @@ from facility.kubernetes.pod_template import ClaimMount, PodTemplate, by_digest,
 from facility.request.bounds import Bounds
 from facility.request.checked_request import PoolRequest
 
-GOLDEN = Path(__file__).resolve().parents[1] / "data/kubernetes"
+GOLDEN = Path(__file__).resolve().parents[2] / "data/kubernetes"
 DIGEST = "sha256:" + "0" * 64
 CONFIG = load(
     {

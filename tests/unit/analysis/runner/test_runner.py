@@ -350,7 +350,7 @@ print(fingerprint(Mine({{"x", "yy", "zzz"}})))
 
 
 def printed(seed: int, **parts: Any) -> str:
-    code = CODE.format(root=Path(__file__).parents[2], **{"comment": "", "constant": 0} | parts)
+    code = CODE.format(root=Path(__file__).parents[4], **{"comment": "", "constant": 0} | parts)
     environment = {"PYTHONHASHSEED": str(seed)}
     return subprocess.run(
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True

@@ -34,7 +34,7 @@ from tests.kube.bringup.site import NODES
 from tools import emulation
 from tools.building import BuildError, missing, once
 
-GOLDEN = Path(__file__).resolve().parents[1] / "data" / "kube"
+GOLDEN = Path(__file__).resolve().parents[2] / "data" / "kube"
 WHERE = Places(Path("/cache"))
 GIB = 1 << 30
 
