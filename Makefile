@@ -9,11 +9,13 @@ PYTHON ?=
 TEST_TIERS ?= unit local browser
 KUBE_TIERS ?= kube kube-alone
 READY := .venv/.ready
+DOCS_READY := .venv/.ready-docs
+DOCS_PORT ?= 8010
 CACHE := $${XDG_CACHE_HOME:-$$HOME/.cache}/facility
-SOURCES := facility tests benchmarks images notebooks tools
+SOURCES := facility tests benchmarks docs images notebooks tools
 
 .PHONY: run help test test-unit test-local test-browser test-images test-kube test-gpu test-long \
-	samples sweep fuzz images images-push images-sbom kube-build kube-up kube-down lint lint-workflows \
+	samples sweep fuzz docs docs-serve images images-push images-sbom kube-build kube-up kube-down lint lint-workflows \
 	format lock schema chart house notebooks-strip clean changelog release-check dist chart-push
 
 #: Use it
@@ -78,6 +80,18 @@ sweep: $(READY) ## compare what facility.run and coffea read: all branches in DI
 
 fuzz: $(READY) ## the same with random trees; ARGS="--seconds 3600", "--seed 7 --cases 1"
 	@.venv/bin/python -m tools.sweep --fuzz $(ARGS)
+
+#: Documentation
+
+$(DOCS_READY): $(READY) requirements-docs.lock
+	@.venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-docs.lock
+	@touch $(DOCS_READY)
+
+docs: $(DOCS_READY) ## build the documentation into build/docs/html; ARGS="--notebooks FOLDER"
+	@.venv/bin/python -m tools.docs $(ARGS)
+
+docs-serve: docs ## show it on http://127.0.0.1:8010; DOCS_PORT= chooses another port
+	@.venv/bin/python -m http.server --bind 127.0.0.1 --directory build/docs/html $(DOCS_PORT)
 
 #: Images and Kubernetes
 

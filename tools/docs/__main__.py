@@ -1,0 +1,50 @@
+"""Build the documentation: `make docs`.
+
+python -m tools.docs [--notebooks FOLDER]
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from facility.wording import counted
+from tools.docs.check import problems
+
+ROOT = Path(__file__).resolve().parents[2]
+BUILT = ROOT / "build" / "docs"
+PAGES = BUILT / "html"
+
+
+def main() -> int:
+    """Build all pages, then look at what came of it."""
+    parser = argparse.ArgumentParser(prog="python -m tools.docs", description="Build the docs.")
+    parser.add_argument(
+        "--notebooks", type=Path, default=ROOT / "notebooks", help="folder of the tutorial's"
+    )
+    arguments = parser.parse_args()
+    began = time.monotonic()
+    command = [sys.executable, "-m", "sphinx", "--builder", "html", "--jobs", "auto", "--quiet"]
+    command += ["--fail-on-warning", "--nitpicky", "--doctree-dir", str(BUILT / "doctrees")]
+    command += [str(ROOT / "docs"), str(PAGES)]
+    environment = os.environ | {
+        "DOCS_NOTEBOOKS": str(arguments.notebooks.resolve()),
+        "PYTHONPATH": str(ROOT),
+    }
+    code = subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode
+    if code:
+        return code
+    wrong = list(problems(PAGES))
+    for sentence in wrong:
+        print(sentence, file=sys.stderr)
+    if wrong:
+        return 1
+    count = counted(len(list((ROOT / "docs").rglob("*.md"))), "page")
+    print(f"{count} in {PAGES.relative_to(ROOT)}, made in {time.monotonic() - began:.0f} s")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
