@@ -105,45 +105,63 @@ def build_parser(words: Sequence[str]) -> argparse.ArgumentParser:
     pools = _command(commands, "pools", _pools, "show the pools")
     pools.add_argument("--config", metavar="FILE", help="a pools.yaml (default: search for one)")
 
-    clusters = _command(commands, "clusters", _clusters, "show your Dask clusters on this machine")
+    clusters = _command(commands, "clusters", _clusters, "show your Dask clusters")
     within = clusters.add_subparsers(title="commands", metavar="COMMAND")
     stop = _command(within, "stop", _stop, "end a Dask cluster")
     which = stop.add_mutually_exclusive_group(required=True)
     which.add_argument("name", nargs="?", metavar="NAME", help="the Dask cluster to end")
     which.add_argument("--all", action="store_true", help="end all of them")
 
-    everybody = "with --user or --everybody, in the hub's pod: those of users"
     for parser_ in (clusters, stop):
-        parser_.add_argument("--user", action="append", default=[], metavar="USER", help=everybody)
-        parser_.add_argument("--everybody", action="store_true", help="those of all users")
+        parser_.add_argument(
+            "--user",
+            action="append",
+            default=[],
+            metavar="USER",
+            help="in the hub's pod: those of this user; may be given several times",
+        )
+        parser_.add_argument(
+            "--everybody", action="store_true", help="in the hub's pod: those of all users"
+        )
 
     tenants = _command(commands, "tenants", None, "look after users' namespaces, in the hub's pod")
     within = tenants.add_subparsers(title="commands", metavar="COMMAND")
     _command(within, "list", _tenants, "show users' namespaces and what is in them")
     prune = _command(within, "prune", _prune, "delete namespaces that are no longer used")
     prune.add_argument(
-        "--unused-days", type=_at_least(0), default=365, help="for how long (%(default)s)"
+        "--unused-days",
+        type=_at_least(0),
+        default=365,
+        help="days for which they were not used (%(default)s)",
     )
     prune.add_argument("--yes", action="store_true", help="delete, instead of saying what would be")
 
     config = _command(commands, "config", None, "check a pools.yaml, or print its schema")
     within = config.add_subparsers(title="commands", metavar="COMMAND")
     check = _command(within, "check", _check, "tell every mistake in a pools.yaml")
-    check.add_argument("file", metavar="FILE")
+    check.add_argument("file", metavar="FILE", help="a pools.yaml")
     _command(within, "schema", _schema, "print the JSON schema of a pools.yaml")
 
     sample = _command(commands, "sample", _sample, "write synthetic PHYSLITE files")
     sample.add_argument("out", metavar="OUT", type=Path, help="folder, made where it is missing")
-    sample.add_argument("--files", type=_at_least(1), default=4, help="how many (%(default)s)")
     sample.add_argument(
-        "--events", type=_at_least(1), default=50_000, help="events in each (%(default)s)"
+        "--files", type=_at_least(1), default=4, help="number of files (%(default)s)"
     )
     sample.add_argument(
-        "--seed", type=_at_least(0), default=1, help="same seed, same events (%(default)s)"
+        "--events", type=_at_least(1), default=50_000, help="events in each file (%(default)s)"
     )
-    sample.add_argument("--codec", choices=CODECS, default="ZSTD", help="%(default)s by default")
     sample.add_argument(
-        "--level", type=_at_least(0, 9), default=5, help="of compression, 0 to 9 (%(default)s)"
+        "--seed",
+        type=_at_least(0),
+        default=1,
+        help="of the random numbers: same seed, same events (%(default)s)",
+    )
+    sample.add_argument("--codec", choices=CODECS, default="ZSTD", help="compression (%(default)s)")
+    sample.add_argument(
+        "--level",
+        type=_at_least(0, 9),
+        default=5,
+        help="level of compression, 0 to 9 (%(default)s)",
     )
 
     from facility.jobs import command

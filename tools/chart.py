@@ -105,26 +105,33 @@ def _name(manifest: Mapping[str, Any]) -> tuple[str, str]:
 
 def table() -> str:
     """Return the table of values for the chart's README."""
-    defaults = yaml.safe_load((CHART / "values.yaml").read_text())
-    whole = json.loads(schema())
     rows = ["| value | default | |", "|---|---|---|"]
-    for path, default, text in _rows(whole, whole["properties"], defaults, ""):
+    for path, default, found in described():
         shown = json.dumps(default) if default is not None else ""
+        text = found.get("description", "").replace("|", "\\|").replace("\n", " ")
         rows.append(f"| `{path}` | {f'`{shown}`' if shown else ''} | {text} |")
     return "\n".join(rows)
 
 
+def described() -> Iterator[tuple[str, Any, Mapping[str, Any]]]:
+    """Yield each value's path, its default (None where it has none) and its part of the schema."""
+    defaults = yaml.safe_load((CHART / "values.yaml").read_text())
+    whole = json.loads(schema())
+    yield from _rows(whole, whole["properties"], defaults, "")
+
+
 def _rows(
     whole: Mapping[str, Any], properties: Mapping[str, Any], defaults: Any, path: str
-) -> Iterator[tuple[str, Any, str]]:
+) -> Iterator[tuple[str, Any, Mapping[str, Any]]]:
     for key, found in properties.items():
         if key == "global":
             continue
         default = defaults.get(key) if isinstance(defaults, dict) else None
-        text = found.get("description", "").replace("|", "\\|").replace("\n", " ")
         shape = _shape(whole, found)
         each = found.get("additionalProperties")
-        yield f"{path}{key}", None if shape else default, text
+        # pydantic leaves out what the model's own description says too.
+        told = {"description": shape["description"], **found} if shape else found
+        yield f"{path}{key}", None if shape else default, told
         if shape:
             yield from _rows(whole, shape["properties"], default, f"{path}{key}.")
         elif isinstance(each, dict) and key != "pools":

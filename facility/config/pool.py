@@ -71,24 +71,26 @@ class Pool(Strict):
     name: SkipJsonSchema[str] = Field(description="The key under pools.")
     description: OneLine = Field("", description="What the pool is for, shown to users.")
     default: bool = Field(
-        False, description="Whether work goes here that names no pool; true for exactly one."
+        False, description="Whether work that names no pool goes here; true for exactly one pool."
     )
-    cpu: Cores = Field(
-        description="Cores of a worker process: 1, 0.5 or 500m.", examples=[1, "500m"]
-    )
-    memory: Memory = Field(
-        description="Memory of a worker process: 4Gi, 512Mi, 2G.", examples=["4Gi"]
-    )
+    cpu: Cores = Field(description="Cores of a worker process.", examples=[1, "500m"])
+    memory: Memory = Field(description="Memory of a worker process.", examples=["4Gi", "512Mi"])
     memory_max: Memory = Field(
         default_factory=lambda data: data.get("memory", 0),
-        description="Most memory a user may ask for a worker process; by default memory.",
+        description="Most that a user may ask for with memory=; by default memory.",
     )
-    processes: int = Field(1, ge=1, le=256, description="Worker processes in a group (a pod).")
+    processes: int = Field(
+        1,
+        ge=1,
+        le=256,
+        description="Worker processes of a group (a pod), which start and end together; counts "
+        "round up to whole groups.",
+    )
     threads: int = Field(
         default_factory=lambda data: max(1, int(data.get("cpu", 1))),
         ge=1,
         le=1024,
-        description="Tasks that a worker process runs at once; by default its whole cores.",
+        description="Tasks that a worker process runs at once; by default one for each whole core.",
     )
     max_workers: int = Field(
         ge=1,
@@ -97,22 +99,31 @@ class Pool(Strict):
         examples=[100],
     )
     scarce: bool = Field(
-        False, description="Whether work that names no pool stays away, as from GPUs."
+        False, description="Whether work that names no pool stays away, for example from GPUs."
     )
-    gpus: int = Field(0, ge=0, le=64, description="GPUs of a worker process.")
+    gpus: int = Field(
+        0, ge=0, le=64, description="GPUs of a worker process, each visible to one only."
+    )
     gpu_resource: ResourceName = Field(
         "nvidia.com/gpu", description="Name of the GPU resource in Kubernetes."
     )
     architecture: Literal["amd64", "arm64"] | None = Field(
-        None, description="Processor architecture; none takes any."
+        None,
+        description="Processor architecture; by default any. On one machine the routing is kept, "
+        "and the processor is the machine's.",
     )
     grace: float = Field(
-        30.0, ge=0, le=86400, description="Seconds a running task may finish in at scale-down."
+        30.0,
+        ge=0,
+        le=86400,
+        description="Seconds in which a running task may finish when its worker is to leave.",
     )
     price_per_hour: float | None = Field(
-        None, ge=0, description="Price of a worker process for an hour, shown to users."
+        None, ge=0, description="Price of a worker process per hour, shown to users."
     )
-    spot: bool = Field(False, description="Whether its machines may be taken away at any time.")
+    spot: bool = Field(
+        False, description="Whether its machines may be taken away at any time; shown to users."
+    )
     image: ImageName | None = Field(
         None, description="Image of the workers; by default the notebook's own."
     )
@@ -133,7 +144,8 @@ class Pool(Strict):
     pass_env: tuple[PassedName, ...] = Field(
         (),
         strict=False,
-        description="Variables of the notebook that workers get too; a * ends a beginning.",
+        description="Variables of the notebook that workers get too; a * at the end stands for any "
+        "ending. On one machine workers have them all.",
         examples=[["RUCIO_ACCOUNT", "ATLAS_*"]],
     )
     annotations: Annotated[dict[str, str], LABEL_KEYS] = Field(
@@ -143,7 +155,10 @@ class Pool(Strict):
         (), strict=False, description="Folders mounted into the workers."
     )
     spill: Spill = Field(
-        True, description="Whether workers may spill to disk, or to how much of it (20Gi)."
+        True,
+        description="Whether workers may spill what does not fit into memory to disk, or how much "
+        "disk each may use.",
+        examples=[True, "20Gi"],
     )
 
     @field_validator("volumes")

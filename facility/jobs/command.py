@@ -12,6 +12,7 @@ from facility.jobs.request import RETRIES, Jobs, submission
 from facility.request.worker_counts import parse
 
 GOOD, FAILED = 0, 1
+NAME_HELP = "name of the job, which `facility jobs` shows"
 Command = Callable[..., argparse.ArgumentParser]
 
 
@@ -34,7 +35,7 @@ def add(commands: Any, command: Command) -> None:
         metavar="NAME=N",
         help="workers of a pool, N or MINIMUM:MAXIMUM, whatever the script asks for",
     )
-    submit.add_argument("--name", help="of the job (default: the script's, and four digits)")
+    submit.add_argument("--name", help="name of the job (default: the script's, and four digits)")
     submit.add_argument(
         "--retries",
         type=int,
@@ -49,12 +50,12 @@ def add(commands: Any, command: Command) -> None:
     jobs = command(commands, "jobs", _table, "show your jobs")
     within = jobs.add_subparsers(title="commands", metavar="COMMAND")
     log = command(within, "log", _log, "show what a job has printed")
-    log.add_argument("name", metavar="NAME")
-    log.add_argument("--follow", action="store_true", help="until it ends")
+    log.add_argument("name", metavar="NAME", help=NAME_HELP)
+    log.add_argument("--follow", action="store_true", help="go on until it ends")
     stop = command(within, "stop", _stop, "end a job as Ctrl-C does")
-    stop.add_argument("name", metavar="NAME")
+    stop.add_argument("name", metavar="NAME", help=NAME_HELP)
     remove = command(within, "remove", _remove, "forget a job that has ended, and its log")
-    remove.add_argument("name", metavar="NAME")
+    remove.add_argument("name", metavar="NAME", help=NAME_HELP)
 
 
 def jobs_here() -> Jobs:

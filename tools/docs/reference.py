@@ -10,7 +10,7 @@ from typing import Any
 
 import facility
 from facility import analysis, cli, config, errors
-from tools.chart import table
+from tools.chart import described
 
 RETURNED = {
     "PooledCluster": "facility.deploy.cluster",
@@ -143,7 +143,7 @@ def _option(parser: argparse.ArgumentParser, action: argparse.Action) -> str:
     takes = action.nargs != 0
     head = f"{named} `{metavar}`" if named and takes else named or f"`{metavar}`"
     told = (action.help or "").replace("%(default)s", str(action.default))
-    return f"{head}\n: {told or 'its name or path'}\n"
+    return f"{head}\n: {told}\n"
 
 
 def pools() -> str:
@@ -175,7 +175,8 @@ def _type(found: Any) -> str:
     """Name the type of a value as people do."""
     choices = found.get("anyOf", [found])
     if any("pattern" in each and "i|" in each["pattern"] for each in choices):
-        return "bytes" if len(choices) < 3 else "true, false or bytes"
+        switched = any(each.get("type") == "boolean" for each in choices)
+        return "true, false or bytes" if switched else "bytes"
     if any("pattern" in each and each["pattern"].endswith("m?)$") for each in choices):
         return "cores"
     plain = {"string": "text", "integer": "whole number", "number": "number", "object": "mapping"}
@@ -192,8 +193,12 @@ def _type(found: Any) -> str:
 
 
 def values() -> str:
-    """Describe the values of the chart, from their model."""
-    return table()
+    """Describe the values of the chart, from their model and their defaults."""
+    rows = ["| value | type | default | what it is |", "|---|---|---|---|"]
+    for path, default, found in described():
+        shown = _default({"default": default})
+        rows.append(f"| `{path}` | {_type(found)} | {shown} | {_described(found)} |")
+    return "\n".join(rows)
 
 
 def variables() -> str:

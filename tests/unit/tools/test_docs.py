@@ -64,6 +64,7 @@ def test_every_command_and_option_is_described() -> None:
 
     look(cli.build_parser(["hub"]))
     assert "%(" not in told
+    assert not re.search(r"^: *$", told, re.MULTILINE), "an option without a help text"
 
 
 def test_every_key_of_a_pool_is_described_with_type_and_default() -> None:

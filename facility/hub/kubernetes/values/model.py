@@ -22,16 +22,19 @@ class Database(Strict):
     """Where the hub keeps its state."""
 
     type: Literal["sqlite-pvc", "sqlite-memory", "postgres"] = Field(
-        "sqlite-pvc", description="A file on a volume of its own, nothing lasting, or Postgres."
+        "sqlite-pvc",
+        description="Kind of database: a file on a volume (sqlite-pvc), one that is lost with the "
+        "hub's pod (sqlite-memory), or postgres.",
     )
     url: str | None = Field(
         None,
-        description="With postgres: postgresql+psycopg2://USER@HOST:5432/NAME; its password is "
-        "the key database-password of existingSecret.",
+        description="Address of the database, for postgres only; its password is the key "
+        "database-password of hub.existingSecret.",
+        examples=["postgresql+psycopg2://hub@db.example.org:5432/hub"],
     )
-    storage: str = Field("1Gi", description="Size of the volume of sqlite-pvc.")
+    storage: str = Field("1Gi", description="Size of the volume, for sqlite-pvc only.")
     storage_class_name: str | None = Field(
-        None, description="StorageClass of that volume; by default the cluster's own."
+        None, description="StorageClass of the volume; by default the Kubernetes cluster's own."
     )
 
     @model_validator(mode="after")
@@ -44,99 +47,133 @@ class Database(Strict):
 class Hub(NodePlacement):
     """The hub."""
 
-    image: Image = Field(Image(name="facility/hub"), description="Its image.")
-    resources: Resources = Field(default_factory=Resources, description="Of its container.")
+    image: Image = Field(Image(name="facility/hub"), description="Image of the hub.")
+    resources: Resources = Field(
+        default_factory=Resources, description="Requests and limits of its container."
+    )
     config: dict[str, dict[str, Any]] = Field(
         default_factory=dict,
-        description="Settings of JupyterHub's classes, as "
-        "{GenericOAuthenticator: {client_id: ...}}. Without an authenticator_class one password, "
-        "made at the installation, lets everybody in.",
+        description="Settings of JupyterHub's classes, each under the name of its class. Without "
+        "JupyterHub.authenticator_class one password, made at the installation, lets everybody in.",
+        examples=[{"GenericOAuthenticator": {"client_id": "facility"}}],
     )
     extra_config: dict[str, str] = Field(
         default_factory=dict,
-        description="Python that runs after it, under names by which it is sorted; `c` is the "
-        "configuration.",
+        description="Python code that runs after hub.config, in the order of its names; `c` is "
+        "JupyterHub's configuration.",
     )
-    extra_env: dict[str, str] = Field(default_factory=dict, description="Variables of the hub.")
+    extra_env: dict[str, str] = Field(
+        default_factory=dict, description="Environment variables of the hub."
+    )
     db: Database = Field(default_factory=Database, description="Where the hub keeps its state.")
     existing_secret: str | None = Field(
         None,
-        description="A Secret of the release's namespace with the keys proxy-token, cookie-secret, "
-        "crypt-key and password; by default one is made at the installation and kept.",
+        description="Name of a Secret in the release's namespace with the keys proxy-token, "
+        "cookie-secret, crypt-key and password; by default one is made at the installation, and "
+        "kept.",
     )
-    base_url: str = Field("/", pattern="^/(.*/)?$", description="Path below which all is.")
-    allow_named_servers: bool = Field(False, description="Whether users may have several servers.")
-    named_server_limit_per_user: int = Field(0, ge=0, description="How many; 0 for any number.")
-    concurrent_spawn_limit: int = Field(64, ge=0, description="Servers that may start at once.")
+    base_url: str = Field("/", pattern="^/(.*/)?$", description="URL prefix of the hub.")
+    allow_named_servers: bool = Field(False, description="Allow each user several servers.")
+    named_server_limit_per_user: int = Field(
+        0, ge=0, description="Most servers of one user; 0 for any number."
+    )
+    concurrent_spawn_limit: int = Field(
+        64, ge=0, description="Most servers that start at the same time."
+    )
     consecutive_failure_limit: int = Field(
-        5, ge=0, description="Failed starts in a row after which the hub starts anew; 0 for none."
+        5,
+        ge=0,
+        description="Number of failed starts in a row after which the hub restarts; 0 for never.",
     )
-    active_server_limit: int = Field(0, ge=0, description="Servers at a time; 0 for any number.")
+    active_server_limit: int = Field(
+        0, ge=0, description="Most servers that run at the same time; 0 for any number."
+    )
 
 
 class Service(Strict):
     """The Service at which browsers arrive, directly or through an Ingress."""
 
     type: Literal["ClusterIP", "NodePort", "LoadBalancer"] = Field(
-        "ClusterIP", description="As in Kubernetes."
+        "ClusterIP", description="Type of the Service, as in Kubernetes."
     )
-    port: int = Field(80, ge=1, le=65535, description="Its port.")
-    node_port: int | None = Field(None, description="With NodePort: the port of each node.")
-    annotations: dict[str, str] = Field(default_factory=dict, description="Of the Service.")
+    port: int = Field(80, ge=1, le=65535, description="Port of the Service.")
+    node_port: int | None = Field(None, description="Port of each node, for type NodePort.")
+    annotations: dict[str, str] = Field(
+        default_factory=dict, description="Annotations of the Service."
+    )
     load_balancer_source_ranges: tuple[str, ...] = Field(
-        (), strict=False, description="With LoadBalancer: who may reach it."
+        (),
+        strict=False,
+        description="Address ranges that may reach it, for type LoadBalancer.",
+        examples=[["192.0.2.0/24"]],
     )
 
 
 class Proxy(NodePlacement):
     """The proxy, which runs on while the hub starts anew."""
 
-    service: Service = Field(default_factory=Service, description="Where browsers arrive.")
-    resources: Resources = Field(default_factory=Resources, description="Of its container.")
+    service: Service = Field(
+        default_factory=Service, description="The Service at which browsers arrive."
+    )
+    resources: Resources = Field(
+        default_factory=Resources, description="Requests and limits of its container."
+    )
 
 
 class IngressTLS(Strict):
     """A certificate of an Ingress."""
 
-    hosts: tuple[str, ...] = Field(strict=False, description="Names that it is for.")
-    secret_name: str = Field(description="Secret with the certificate.")
+    hosts: tuple[str, ...] = Field(strict=False, description="Host names that it is for.")
+    secret_name: str = Field(description="Name of the Secret with the certificate.")
 
 
 class Ingress(Strict):
     """The way in from outside, where the cluster has a controller for it."""
 
-    enabled: bool = Field(False, description="Whether there is one.")
-    ingress_class_name: str | None = Field(None, description="Which controller.")
-    annotations: dict[str, str] = Field(default_factory=dict, description="Of the Ingress.")
-    hosts: tuple[str, ...] = Field((), strict=False, description="Names of the facility.")
-    tls: tuple[IngressTLS, ...] = Field((), strict=False, description="Certificates.")
+    enabled: bool = Field(False, description="Make an Ingress.")
+    ingress_class_name: str | None = Field(
+        None, description="Class of the controller that serves it, such as nginx."
+    )
+    annotations: dict[str, str] = Field(
+        default_factory=dict, description="Annotations of the Ingress."
+    )
+    hosts: tuple[str, ...] = Field((), strict=False, description="Host names of the facility.")
+    tls: tuple[IngressTLS, ...] = Field(
+        (), strict=False, description="Certificates of the host names."
+    )
 
 
 class Cull(Strict):
     """Ends servers that nobody uses."""
 
-    enabled: bool = Field(True, description="Whether it does.")
-    timeout: int = Field(3600, ge=10, description="Seconds of idleness.")
-    every: int = Field(300, ge=5, description="Seconds between two looks.")
-    max_age: int = Field(0, ge=0, description="Seconds after which any server ends; 0 for never.")
+    enabled: bool = Field(True, description="End idle servers.")
+    timeout: int = Field(
+        3600, ge=10, description="Seconds without activity after which a server ends."
+    )
+    every: int = Field(300, ge=5, description="Seconds between two looks for idle servers.")
+    max_age: int = Field(
+        0, ge=0, description="Seconds after which a server ends though it is used; 0 for never."
+    )
 
 
 class Operator(NodePlacement):
     """dask-kubernetes' operator, which makes the schedulers."""
 
     enabled: bool = Field(
-        True, description="Whether the chart brings it; false where the site has one."
+        True, description="Install dask-kubernetes' operator; false where the site has one."
     )
-    image: Image = Field(Image(name="facility/operator"), description="Its image.")
-    resources: Resources = Field(default_factory=Resources, description="Of its container.")
-    namespace: str | None = Field(None, description="Where the site's own operator runs.")
-    account: str = Field("operator", description="ServiceAccount that it runs with.")
+    image: Image = Field(Image(name="facility/operator"), description="Image of the operator.")
+    resources: Resources = Field(
+        default_factory=Resources, description="Requests and limits of its container."
+    )
+    namespace: str | None = Field(None, description="Namespace of the site's own operator.")
+    account: str = Field("operator", description="ServiceAccount of the operator.")
 
 
 class Values(Strict):
     """All values of the chart."""
 
-    pools: dict[str, Any] = Field(description="The worker pools, each under its name.")
+    pools: dict[str, Any] = Field(description="Worker pools, each under its name; see pools.yaml.")
     images: Images = Field(default_factory=Images, description="What users' pods may run.")
     hub: Hub = Field(default_factory=Hub, description="The hub.")
     proxy: Proxy = Field(default_factory=Proxy, description="The proxy.")
@@ -150,7 +187,7 @@ class Values(Strict):
         default_factory=NetworkPolicy, description="What may reach what."
     )
     operator: Operator = Field(default_factory=Operator, description="dask-kubernetes' operator.")
-    debug: bool = Field(False, description="Whether hub and proxy log all that they do.")
+    debug: bool = Field(False, description="Have hub and proxy log all that they do.")
 
     @property
     def config(self) -> Config:

@@ -14,12 +14,14 @@ class Image(Strict):
     name: str = Field(
         pattern="^[^ @:]+(:[0-9]+/[^ @:]+)?$", description="Registry and repository, without a tag."
     )
-    tag: str | None = Field(None, description="Its tag; by default the chart's version.")
+    tag: str | None = Field(None, description="Tag of the image; by default the chart's version.")
     digest: str | None = Field(
-        None, pattern="^sha256:[0-9a-f]{64}$", description="Its digest, which outweighs the tag."
+        None,
+        pattern="^sha256:[0-9a-f]{64}$",
+        description="Digest of the image, which counts more than the tag.",
     )
     pull_policy: Literal["IfNotPresent", "Always", "Never"] = Field(
-        "IfNotPresent", description="When it is fetched."
+        "IfNotPresent", description="When nodes fetch it, as in Kubernetes."
     )
 
     def reference(self, version: str) -> str:
@@ -38,35 +40,35 @@ class Image(Strict):
 class Amounts(Strict):
     """Processor and memory, as in Kubernetes."""
 
-    cpu: str | float | None = Field(None, description="Cores: 1, 500m.")
-    memory: str | None = Field(None, description="Memory: 1Gi.")
+    cpu: str | float | None = Field(None, description="Cores.", examples=[1, "500m"])
+    memory: str | None = Field(None, description="Memory.", examples=["1Gi"])
 
 
 class Resources(Strict):
     """What a container asks for, and the most that it gets."""
 
-    requests: Amounts = Field(default_factory=Amounts, description="What it asks for.")
-    limits: Amounts = Field(default_factory=Amounts, description="The most that it gets.")
+    requests: Amounts = Field(default_factory=Amounts, description="What its node must have free.")
+    limits: Amounts = Field(default_factory=Amounts, description="Most that it gets.")
 
 
 class NodePlacement(Strict):
     """What runs on chosen nodes."""
 
     node_selector: dict[str, str] = Field(
-        default_factory=dict, description="Labels of the nodes that may run it."
+        default_factory=dict, description="Labels of the nodes on which it may run."
     )
     tolerations: tuple[Toleration, ...] = Field(
-        (), strict=False, description="Taints of nodes that it tolerates."
+        (), strict=False, description="Taints of nodes on which it may run all the same."
     )
 
 
 class Sized(Strict):
     """What has processor and memory, as a pod of one container."""
 
-    cpu_limit: Cores = Field(2.0, description="Cores at most.")
-    cpu_guarantee: Cores = Field(0.1, description="Cores that a node must have free.")
-    memory_limit: Memory = Field(4 * 2**30, description="Memory at most.")
-    memory_guarantee: Memory = Field(2**30, description="Memory that a node must have free.")
+    cpu_limit: Cores = Field(2.0, description="Most cores.")
+    cpu_guarantee: Cores = Field(0.1, description="Cores that its node must have free.")
+    memory_limit: Memory = Field(4 * 2**30, description="Most memory.")
+    memory_guarantee: Memory = Field(2**30, description="Memory that its node must have free.")
 
     @model_validator(mode="after")
     def _guarantees_within_limits(self) -> Self:

@@ -62,8 +62,10 @@ class VolumeTemplate(Strict):
 class SharedVolumeValues(Strict):
     """A folder that all users share, by a claim in each user's namespace."""
 
-    mount_path: str = Field(pattern="^/.", description="Where server, schedulers, workers see it.")
-    read_only: bool = Field(True, description="Whether nobody may write it.")
+    mount_path: str = Field(
+        pattern="^/.", description="Path at which servers, schedulers and workers mount it."
+    )
+    read_only: bool = Field(True, description="Let nobody write it.")
     volume: VolumeTemplate | None = Field(
         None,
         description="Template from which the hub makes the claim's PersistentVolume: nfs or csi.",
@@ -74,14 +76,14 @@ class SharedVolumeValues(Strict):
         description="Without a template: the StorageClass that makes the claim's volume; by "
         "default the cluster's own.",
     )
-    capacity: Memory = Field(2**30, description="What the claim asks for; quotas count it.")
+    capacity: Memory = Field(2**30, description="Size that the claim asks for; quotas count it.")
     access_modes: tuple[AccessMode, ...] = Field(
         default_factory=lambda data: (
             ("ReadOnlyMany",) if data.get("read_only", True) else ("ReadWriteMany",)
         ),
         strict=False,
         min_length=1,
-        description="Of the claim; by default for many nodes.",
+        description="Access modes of the claim; by default for many nodes.",
     )
     mount_propagation: Literal["HostToContainer"] | None = Field(
         None,

@@ -15,21 +15,22 @@ class Images(Strict):
     permitted: tuple[str, ...] = Field(
         (),
         strict=False,
-        description="Repositories, or registries that end in /, beside the images of servers and "
-        "pools.",
+        description="Images that users' pods may run beside those of servers and pools: "
+        "repositories, or registries that end in /.",
+        examples=[["registry.example/analysis/"]],
     )
     pull_secrets: tuple[str, ...] = Field(
         (),
         strict=False,
-        description="Secrets of the release's namespace with which images are fetched; each "
-        "user's namespace gets a copy.",
+        description="Names of Secrets in the release's namespace with which images are fetched; "
+        "each user's namespace gets a copy.",
     )
 
 
 class Scheduler(NodePlacement, Sized):
     """Dask's schedulers."""
 
-    cpu_guarantee: Cores = Field(0.25, description="Cores that a node must have free.")
+    cpu_guarantee: Cores = Field(0.25, description="Cores that its node must have free.")
 
     @property
     def resources(self) -> dict[str, dict[str, str]]:
@@ -49,15 +50,23 @@ class Scheduler(NodePlacement, Sized):
 class QuotaValues(Strict):
     """The most that a user may have; what is not said is as for all, or as it is by default."""
 
-    cpu: Cores | None = Field(None, description="Cores of all pods together (64).")
-    memory: Memory | None = Field(None, description="Memory of all pods together (256Gi).")
-    gpus: int | None = Field(None, ge=0, description="GPUs of all pods together (0).")
-    pods: int | None = Field(None, ge=1, description="Pods (200).")
-    storage: Memory | None = Field(None, description="Size of all volumes together (100Gi).")
-    clusters: int | None = Field(None, ge=0, description="Dask clusters at a time (5).")
-    servers: int | None = Field(None, ge=1, description="Servers at a time (2).")
+    cpu: Cores | None = Field(None, description="Cores of all pods together; by default 64.")
+    memory: Memory | None = Field(
+        None, description="Memory of all pods together; by default 256Gi."
+    )
+    gpus: int | None = Field(None, ge=0, description="GPUs of all pods together; by default 0.")
+    pods: int | None = Field(None, ge=1, description="Number of pods; by default 200.")
+    storage: Memory | None = Field(
+        None, description="Size of all volumes together; by default 100Gi."
+    )
+    clusters: int | None = Field(
+        None, ge=0, description="Dask clusters at the same time; by default 5."
+    )
+    servers: int | None = Field(None, ge=1, description="Servers at the same time; by default 2.")
     pools: dict[str, int] = Field(
-        default_factory=dict, description="Worker processes of a pool at a time."
+        default_factory=dict,
+        description="Worker processes of single pools at the same time, each under its pool.",
+        examples=[{"gpu": 2}],
     )
 
 
@@ -67,49 +76,54 @@ class Tenants(Strict):
     prefix: str = Field(
         "af-",
         pattern="^[a-z0-9]([-a-z0-9]{0,18}[a-z0-9])?-$",
-        description="What their names begin with, another for each release.",
+        description="What the names of users' namespaces begin with; another one for each release.",
     )
     create_namespaces: bool = Field(
         True,
-        description="Whether the hub makes them; else the site does, with the labels that the "
-        "documentation names.",
+        description="Have the hub make users' namespaces; else the site makes them, with labels "
+        "that the hub names.",
     )
-    quota: QuotaValues = Field(default_factory=QuotaValues, description="For everybody.")
+    quota: QuotaValues = Field(
+        default_factory=QuotaValues, description="How much each user may have."
+    )
     groups: dict[str, QuotaValues] = Field(
         default_factory=dict,
-        description="For members of a group of the hub; of several the largest counts.",
+        description="How much members of a group may have; of several groups the largest counts.",
     )
     users: dict[str, QuotaValues] = Field(
-        default_factory=dict, description="For one user, which outweighs all others."
+        default_factory=dict, description="How much one user may have; it counts more than groups."
     )
 
 
 class SiteAddress(Strict):
     """A service of the site."""
 
-    cidr: str = Field(description="Its address, or a range of them.", examples=["192.0.2.0/24"])
+    cidr: str = Field(description="An address, or a range of them.", examples=["192.0.2.0/24"])
     ports: tuple[int, ...] = Field(
-        (), strict=False, description="Of TCP; none for every port of every protocol."
+        (), strict=False, description="TCP ports; without any, all ports of all protocols."
     )
 
 
 class Egress(Strict):
     """What users' pods may reach beside their own namespace."""
 
-    internet: bool = Field(True, description="Whether all public addresses.")
+    internet: bool = Field(True, description="Let users' pods reach all public addresses.")
     site: tuple[SiteAddress, ...] = Field(
-        (), strict=False, description="File servers, databases and caches of the site."
+        (),
+        strict=False,
+        description="Services of the site that users' pods may reach: file servers, caches.",
+        examples=[[{"cidr": "192.0.2.0/24", "ports": [1094]}]],
     )
 
 
 class Dns(Strict):
     """The pods that answer for cluster DNS."""
 
-    namespace: str = Field("kube-system", description="Where they run.")
+    namespace: str = Field("kube-system", description="Namespace of cluster DNS.")
     labels: dict[str, str] = Field(
-        default_factory=lambda: {"k8s-app": "kube-dns"}, description="Their labels."
+        default_factory=lambda: {"k8s-app": "kube-dns"}, description="Labels of its pods."
     )
-    port: int = Field(53, ge=1, le=65535, description="The port that they listen on.")
+    port: int = Field(53, ge=1, le=65535, description="Port on which they listen.")
 
 
 class NetworkPolicy(Strict):
@@ -117,14 +131,14 @@ class NetworkPolicy(Strict):
 
     flavor: Literal["standard", "cilium"] = Field(
         "standard",
-        description="cilium where it runs with its defaults, for which no address is ever that of "
-        "the API server.",
+        description="Kind of policies: cilium where Cilium runs with its defaults, for which no "
+        "address is that of the API server; else standard.",
     )
     api_server: tuple[SiteAddress, ...] = Field(
         (),
         strict=False,
-        description="Where the API server is, for hub and operator; by default any address at "
-        "the ports 443 and 6443. Users' namespaces follow it by themselves.",
+        description="Addresses of the API server, for hub and operator; by default any address, on "
+        "the ports 443 and 6443. Policies of users' namespaces follow it by themselves.",
     )
     egress: Egress = Field(default_factory=Egress, description="What users' pods may reach.")
-    dns: Dns = Field(default_factory=Dns, description="Cluster DNS.")
+    dns: Dns = Field(default_factory=Dns, description="The pods of cluster DNS.")
