@@ -33,6 +33,7 @@ nb_mime_priority_overrides = [("html", "application/vnd.jupyter.widget-view+json
 default_role = "code"
 autodoc_typehints = "signature"
 autodoc_typehints_format = "short"
+maximum_signature_line_length = 70
 autodoc_member_order = "bysource"
 python_use_unqualified_type_names = True
 napoleon_google_docstring = False

@@ -57,10 +57,9 @@ def public(module: ModuleType) -> dict[str, Any]:
 
 def api(module: ModuleType) -> str:
     """Describe the functions and classes of a module that are no errors."""
-    found = public(module)
     return "\n".join(
-        directive(value)
-        for value in found.values()
+        directive(value, module.__name__)
+        for value in public(module).values()
         if not (inspect.isclass(value) and issubclass(value, BaseException))
     )
 
@@ -68,19 +67,21 @@ def api(module: ModuleType) -> str:
 def returned() -> str:
     """Describe the classes of what public functions return."""
     found = [getattr(importlib.import_module(module), name) for name, module in RETURNED.items()]
-    return "\n".join(directive(each, made_by_user=False) for each in found)
+    return "\n".join(directive(each, arguments="()") for each in found)
 
 
-def directive(value: Any, *, made_by_user: bool = True) -> str:
+def directive(value: Any, module: str = "", arguments: str = "") -> str:
     """Have autodoc describe a function or a class with its own public members.
 
     Parameters
     ----------
-    made_by_user
-        Whether it is called by users, so that its arguments concern them.
+    module
+        Where users import it from, if not from its own.
+    arguments
+        What stands for its arguments where they concern no user.
     """
     name = value.__name__
-    target = f"{value.__module__}.{name}{'' if made_by_user else '()'}"
+    target = f"{module or value.__module__}.{name}{arguments}"
     kind = "autofunction"
     options: list[str] = []
     if inspect.isclass(value):
@@ -194,11 +195,30 @@ def _type(found: Any) -> str:
 
 def values() -> str:
     """Describe the values of the chart, from their model and their defaults."""
-    rows = ["| value | type | default | what it is |", "|---|---|---|---|"]
-    for path, default, found in described():
+    found = {path: (default, shape) for path, default, shape in described()}
+    lines = []
+    for path, (default, shape) in found.items():
         shown = _default({"default": default})
-        rows.append(f"| `{path}` | {_type(found)} | {shown} | {_described(found)} |")
-    return "\n".join(rows)
+        inside = any(other.startswith(f"{path}.") for other in found)
+        if "." not in path:
+            lines += ["", f"## `{path}`", "", _described(shape), ""]
+            if inside:
+                lines += ["| value | type | default | what it is |", "|---|---|---|---|"]
+            elif shown:
+                lines += [f"It is {_type(shape)}, by default {shown}."]
+        elif not inside or "$ref" not in shape:
+            of = path.rpartition(".")[0]
+            text = _described(shape)
+            if "." in of and not of.endswith(".NAME"):
+                text = f"{_described(found[of][1]).rstrip('.')}: {_within(text)}"
+            lines.append(f"| `{path}` | {_type(shape)} | {shown} | {text} |")
+    return "\n".join(lines)
+
+
+def _within(sentence: str) -> str:
+    """Begin a sentence as it would within another one."""
+    word = sentence.partition(" ")[0]
+    return sentence[:1].lower() + sentence[1:] if word[1:].islower() else sentence
 
 
 def variables() -> str:

@@ -14,11 +14,11 @@ class Image(Strict):
     name: str = Field(
         pattern="^[^ @:]+(:[0-9]+/[^ @:]+)?$", description="Registry and repository, without a tag."
     )
-    tag: str | None = Field(None, description="Tag of the image; by default the chart's version.")
+    tag: str | None = Field(None, description="Tag; by default the chart's version.")
     digest: str | None = Field(
         None,
         pattern="^sha256:[0-9a-f]{64}$",
-        description="Digest of the image, which counts more than the tag.",
+        description="Digest, which counts more than the tag.",
     )
     pull_policy: Literal["IfNotPresent", "Always", "Never"] = Field(
         "IfNotPresent", description="When nodes fetch it, as in Kubernetes."

@@ -65,7 +65,7 @@ class SharedVolumeValues(Strict):
     mount_path: str = Field(
         pattern="^/.", description="Path at which servers, schedulers and workers mount it."
     )
-    read_only: bool = Field(True, description="Let nobody write it.")
+    read_only: bool = Field(True, description="Let nobody write it; true by default.")
     volume: VolumeTemplate | None = Field(
         None,
         description="Template from which the hub makes the claim's PersistentVolume: nfs or csi.",
