@@ -61,6 +61,14 @@ def test_login_opens_the_notebooks(page: Page):
     assert page.locator(".Toastify__toast").count() == 0
 
 
+def test_opening_a_notebook_does_not_change_it(page: Page, hub: Hub):
+    for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
+        open_notebook(page, server(hub), path.name)
+        time.sleep(1)  # in which what the kernel says of itself would be taken over
+        expect(page.locator(".lm-TabBar-tab.jp-mod-current", has_text=path.name)).to_be_visible()
+        assert page.locator(".lm-TabBar-tab.jp-mod-dirty").count() == 0, path.name
+
+
 def test_notebook_03_runs_to_its_plot(page: Page, hub: Hub):
     (name,) = (path.name for path in (ROOT / "notebooks").glob("03*.ipynb"))
     open_notebook(page, server(hub), name)

@@ -49,6 +49,8 @@ def assert_quiet(notebook: NotebookNode) -> None:
     text = printed(notebook)
     assert not re.search("warning|skipping|error|traceback", text, re.IGNORECASE), text
     assert len(text.splitlines()) <= MOST_LINES, text
+    # Of what says nothing about itself, Python shows where it is in memory.
+    assert not [value for value in values(notebook) if re.search("at 0x[0-9a-f]+>", value)]
 
 
 def pictures(notebook: NotebookNode) -> list[str]:
@@ -98,8 +100,11 @@ def test_z_peak_in_files_of_its_own(tmp_path: Path, home: Path) -> None:
     positions = re.findall(r"(ee|mumu): peak at (\S+) ± \S+ GeV", printed(done))
     assert [flavour for flavour, _ in positions] == ["ee", "mumu"]
     assert all(abs(float(position) - 91.19) < 0.1 for _, position in positions)
-    assert re.search(r"400,000 events in \S+ s: [\d,]+ events/s", printed(done))
-    assert len(pictures(done)) == 1
+    reports = [value for value in values(done) if "events processed" in value]
+    assert len(reports) == 2, "of facility.run, and of coffea's Runner"
+    for report in reports:
+        assert re.match(r"400,000 of 400,000 events processed in \S+ s \([\d,]+ events/s\)", report)
+    assert len(pictures(done)) == 2, "of the run, and of the peak"
 
 
 def test_z_peak_in_a_folder_that_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -108,7 +113,7 @@ def test_z_peak_in_a_folder_that_is_named(tmp_path: Path, monkeypatch: pytest.Mo
     done = execute(NOTEBOOKS[2], tmp_path)
     assert_quiet(done)
     assert "files: 2, events: 10,000" in printed(done)
-    assert len(pictures(done)) == 1
+    assert len(pictures(done)) == 2
 
 
 def test_z_peak_in_a_real_file(
@@ -119,7 +124,7 @@ def test_z_peak_in_a_real_file(
     assert_quiet(done)
     assert "files: 1, events: 100" in printed(done)
     assert "ee: no fit. 32 pairs between 70 and 110 GeV are too few" in printed(done)
-    assert len(pictures(done)) == 1
+    assert len(pictures(done)) == 2
 
 
 def test_small_search(tmp_path: Path) -> None:

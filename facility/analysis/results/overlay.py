@@ -21,9 +21,13 @@ def overlay(pairs: list[tuple[str, Any, Any]]) -> Figure:
         Name and two histograms; of several axes the last one with an order is shown, the others
         added up.
     """
+    from matplotlib import pyplot
+
     rows = -(-len(pairs) // COLUMNS) or 1
     columns = min(COLUMNS, len(pairs)) or 1
-    figure = Figure(figsize=(4 * columns, 3 * rows + 0.4), layout="constrained")
+    figure = pyplot.figure(figsize=(4 * columns, 3 * rows + 0.4), layout="constrained")
+    # pyplot made it, so that a notebook knows how to show it; forgotten, it is shown once.
+    pyplot.close(figure)
     frames = np.atleast_1d(np.array(figure.subfigures(rows, columns), dtype=object)).ravel()
     titles = shortened([name for name, _, _ in pairs], LONGEST_NAME)
     drawn: list[Any] = []

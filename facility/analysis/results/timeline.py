@@ -41,6 +41,8 @@ def timeline(records: Iterable[Record], title: str) -> Figure:
         Time in seconds since the first chunk began. A chunk's events count evenly over the time
         that it took.
     """
+    from matplotlib import pyplot
+
     done = [r for r in records if r.began is not None and r.worker and not r.restored]
     workers = sorted({str(r.worker) for r in done}, key=_numerically)
     datasets = list(dict.fromkeys(r.chunk.dataset for r in done))
@@ -49,9 +51,11 @@ def timeline(records: Iterable[Record], title: str) -> Figure:
     longest = max((len(str(patch.get_label())) for patch in legend), default=0)
     columns = max(1, LETTERS // (longest + 8))
     lines = len(heading) + -(-len(legend) // columns)
-    figure = Figure(
+    figure = pyplot.figure(
         figsize=(9, 2.8 + 0.15 * min(len(workers), ROWS) + 0.17 * lines), layout="constrained"
     )
+    # pyplot made it, so that a notebook knows how to show it; forgotten, it is shown once.
+    pyplot.close(figure)
     chunks, rate = figure.subplots(2, 1, sharex=True, height_ratios=(2, 1))
     first = min((float(r.began or 0) for r in done), default=0.0)
     begins = np.array([float(r.began or 0) - first for r in done])

@@ -208,7 +208,8 @@ def plot_peak(
         panel.tick_params(axis="x", which="major", pad=10)
         # The row of the experiment's name is full already.
         panel.legend(loc="upper right", bbox_to_anchor=(1, 0.91), fontsize="small")
-        mplhep.atlas.text(label, ax=panel, loc=1)
+        # Without the space the two words stand too close to be read as two.
+        mplhep.atlas.text(f" {label}", ax=panel, loc=1)
     # pyplot made the figure, so that a notebook knows how to show it, and forgets it again, so
     # that it is shown once.
     pyplot.close(figure)

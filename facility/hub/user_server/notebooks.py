@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import platform
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,6 +17,17 @@ from facility.system.private_files import (
 
 RECORD = ".facility.json"
 """In the user's folder: what each copy was when it was made, as a hash."""
+KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
+LANGUAGE = {
+    "codemirror_mode": {"name": "ipython", "version": 3},
+    "file_extension": ".py",
+    "mimetype": "text/x-python",
+    "name": "python",
+    "nbconvert_exporter": "python",
+    "pygments_lexer": "ipython3",
+    "version": platform.python_version(),
+}
+"""What the kernel of every user says of itself."""
 
 
 def shipped_folder() -> Path | None:
@@ -92,18 +104,31 @@ def _copy(target: Path, source: Path) -> list[str]:
     for shipped in sorted(source.iterdir()):
         if not shipped.is_file() or shipped.name.startswith("."):
             continue
-        own, new = target / shipped.name, _hash(shipped)
-        if own.exists() and (_hash(own) != record.get(shipped.name) or _hash(own) == new):
-            continue
-        write_readable(own, shipped.read_bytes())
+        own, content = target / shipped.name, _for_its_kernel(shipped)
+        new = _hash(content)
+        if own.exists():
+            there = _hash(own.read_bytes())
+            if there != record.get(shipped.name) or there == new:
+                continue
+        write_readable(own, content)
         record[shipped.name] = new
         copied.append(shipped.name)
         write_readable(record_file, json.dumps(record, indent=1).encode())
     return copied
 
 
-def _hash(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+def _for_its_kernel(shipped: Path) -> bytes:
+    """Return a notebook as JupyterLab would have it; else opening it would be a change of it."""
+    content = shipped.read_bytes()
+    if shipped.suffix != ".ipynb":
+        return content
+    notebook = json.loads(content)
+    notebook["metadata"] |= {"kernelspec": KERNEL, "language_info": LANGUAGE}
+    return (json.dumps(notebook, indent=1, ensure_ascii=False) + "\n").encode()
+
+
+def _hash(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
 
 
 def first_page(folder: Path, within: str = "") -> str:

@@ -11,6 +11,8 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from ipykernel.ipkernel import IPythonKernel
+from ipykernel.kernelspec import KERNEL_NAME, get_kernel_dict
 from traitlets.config import Config
 
 from facility import names
@@ -283,7 +285,8 @@ def shipped(tmp_path: Path) -> Path:
     folder = tmp_path / "shipped"
     folder.mkdir()
     for name in ("01_first.ipynb", "02_second.ipynb"):
-        (folder / name).write_text(f"first edition of {name}")
+        content = {"cells": [f"first edition of {name}"], "metadata": {}}
+        (folder / name).write_text(json.dumps(content))
     return folder
 
 
@@ -300,11 +303,19 @@ def test_what_the_user_changed_is_kept_and_the_rest_is_renewed(tmp_path: Path, s
     (own / "01_first.ipynb").write_text("my own work")
     (own / "mine.ipynb").write_text("mine")
     for file in shipped.iterdir():
-        file.write_text("second edition")
+        file.write_text(json.dumps({"cells": ["second edition"], "metadata": {}}))
     assert notebooks.copy_notebooks(own, shipped) == ["02_second.ipynb"]
     assert (own / "01_first.ipynb").read_text() == "my own work"
-    assert (own / "02_second.ipynb").read_text() == "second edition"
+    assert json.loads((own / "02_second.ipynb").read_text())["cells"] == ["second edition"]
     assert (own / "mine.ipynb").read_text() == "mine"
+
+
+def test_a_copy_says_of_its_kernel_what_the_kernel_says_itself(tmp_path: Path, shipped: Path):
+    notebooks.copy_notebooks(tmp_path / "own", shipped)
+    found = json.loads((tmp_path / "own" / "01_first.ipynb").read_text())["metadata"]
+    assert found["language_info"] == IPythonKernel.language_info
+    assert found["kernelspec"]["display_name"] == get_kernel_dict()["display_name"]
+    assert found["kernelspec"]["name"] == KERNEL_NAME
 
 
 def test_own_files_of_the_same_name_are_kept(tmp_path: Path, shipped: Path):

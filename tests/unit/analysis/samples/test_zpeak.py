@@ -184,7 +184,7 @@ def test_the_plot_shows_the_peak_and_its_fit(result: dict[str, Any], artifacts: 
     assert len(legend) == 2
     assert all("pairs, peak at 9" in text for text in legend)
     assert panel.get_ylabel() == "Pairs / 0.625 GeV"
-    assert [text.get_text() for text in panel.texts][:2] == ["ATLAS", "Synthetic"]
+    assert [text.get_text() for text in panel.texts][:2] == ["ATLAS", " Synthetic"]
     assert not pyplot.get_fignums(), "a notebook would show it twice"
     assert dict(mpl.rcParams) == before
     figure.savefig(artifacts / "z_peak.png")
