@@ -31,9 +31,9 @@ nb_mime_priority_overrides = [("html", "application/vnd.jupyter.widget-view+json
 
 # Docstrings name parameters and values in single backticks.
 default_role = "code"
-autodoc_typehints = "signature"
+autodoc_typehints = "description"
+autodoc_typehints_description_target = "documented"
 autodoc_typehints_format = "short"
-maximum_signature_line_length = 70
 autodoc_member_order = "bysource"
 python_use_unqualified_type_names = True
 napoleon_google_docstring = False
@@ -49,7 +49,7 @@ nitpick_ignore_regex = [
 html_theme = "pydata_sphinx_theme"
 html_title = f"facility {version}"
 html_static_path = ["_static"]
-html_css_files = ["facility.css"]
+html_js_files = ["facility.js"]
 html_show_sourcelink = False
 html_copy_source = False
 html_theme_options = {

@@ -41,8 +41,8 @@ def _part(mark: re.Match[str]) -> str:
 def from_file(path: Path, heading: str | None) -> str:
     """Return the text of a file below its title, or of one of its sections.
 
-    Links to files of the repository, which a reader of the pages does not have beside them, become
-    the names of those files.
+    Links to other pages stay links. Those to files of the repository, which a reader of the pages
+    does not have beside them, become the names of those files.
     """
     text = path.read_text()
     if heading is None:
@@ -56,6 +56,8 @@ def from_file(path: Path, heading: str | None) -> str:
     def named(link: re.Match[str]) -> str:
         label, target = link.groups()
         name = (path.parent / target).resolve().relative_to(ROOT).as_posix()
+        if name.startswith("docs/"):
+            return f"[{label}](/{name.removeprefix('docs/')})"
         return f"`{name}`" if label.strip("`") in (target, name) else f"{label} (`{name}`)"
 
     return LINK.sub(named, found).strip() + "\n"

@@ -179,7 +179,12 @@ def container(
     """
     line = words("run", "--rm", f"--platform=linux/{architecture}", "--pull=never")
     # Else podman raises limits, which a machine may forbid.
-    line += ["--ulimit=host", "--read-only", "--tmpfs=/tmp:mode=1777", "--tmpfs=/home/jovyan:mode=1777"]
+    line += [
+        "--ulimit=host",
+        "--read-only",
+        "--tmpfs=/tmp:mode=1777",
+        "--tmpfs=/home/jovyan:mode=1777",
+    ]
     line += ["--network=none", "--cap-drop=all", "--security-opt=no-new-privileges"]
     line += [f"--user={user}"] if user else []
     line += [f"--volume={path}:{place}:ro" for path, place in (mounts or {}).items()]

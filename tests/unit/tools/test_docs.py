@@ -10,7 +10,7 @@ import facility
 from facility import analysis, cli, config
 from tools.docs import check, parts, reference
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 DOCS = ROOT / "docs"
 SET_BY_US = {
     *(
