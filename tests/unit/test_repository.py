@@ -255,8 +255,11 @@ def test_python_in_the_documentation_is_python() -> None:
         ast.parse(block)
 
 
-def test_readme_is_short_and_the_rest_is_in_the_documentation() -> None:
-    assert len(README.read_text().splitlines()) <= 150
+def test_readme_is_short_and_has_a_small_picture() -> None:
+    text = README.read_text()
+    assert len(text.splitlines()) <= 150
+    (picture,) = re.findall(r"!\[[^]]+\]\(([^)]+)\)", text)
+    assert (ROOT / picture).stat().st_size < 300_000
 
 
 def test_schema_is_the_one_of_the_model() -> None:
