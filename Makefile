@@ -15,7 +15,7 @@ CACHE := $${XDG_CACHE_HOME:-$$HOME/.cache}/facility
 SOURCES := facility tests benchmarks docs images notebooks tools
 
 .PHONY: run help test test-unit test-local test-browser test-images test-kube test-gpu test-long \
-	samples sweep fuzz docs docs-serve images images-push images-sbom kube-build kube-up kube-down lint lint-workflows \
+	samples sweep fuzz docs docs-axe docs-serve images images-push images-sbom kube-build kube-up kube-down lint lint-workflows \
 	format lock schema chart house notebooks-strip clean changelog release-check dist chart-push
 
 #: Use it
@@ -89,6 +89,9 @@ $(DOCS_READY): $(READY) requirements-docs.lock
 
 docs: $(DOCS_READY) ## build the documentation into build/docs/html; ARGS="--notebooks FOLDER"
 	@.venv/bin/python -m tools.docs $(ARGS)
+
+docs-axe: docs ## look at the built pages with axe (accessibility), from npm
+	@.venv/bin/python -m tools.docs.accessibility "$$(tools/chromium)"
 
 docs-serve: docs ## show it on http://127.0.0.1:8010; DOCS_PORT= chooses another port
 	@.venv/bin/python -m http.server --bind 127.0.0.1 --directory build/docs/html $(DOCS_PORT)
