@@ -13,6 +13,8 @@ SITES_VARIABLE = "FACILITY_SITES"
 """Environment variable with beginnings of names of Rucio's storage, the nearest first."""
 POOLS_VARIABLE = "FACILITY_POOLS"
 """Environment variable with counts of workers that stand above those of a call: cpu=0:200,gpu=2."""
+DOCUMENTATION_VARIABLE = "FACILITY_DOCUMENTATION"
+"""Where users find the documentation, on their hub."""
 JOB_VARIABLE = "FACILITY_JOB"
 """Environment variable with the name of the job that a process belongs to."""
 SYSTEM_CONFIG = Path("/etc/facility/pools.yaml")

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from facility import names
+from facility.hub import documentation
 from facility.hub.kubernetes import pod_identity
 from facility.hub.kubernetes.spawner import TenantSpawner
 from facility.hub.kubernetes.values.model import Values
@@ -138,6 +139,7 @@ def _spawner(c: Any, installation: Installation) -> None:
         "HOME": servers.storage.home_mount_path,
         names.CONFIG_VARIABLE: f"{POOLS_FOLDER}/{names.POOLS_KEY}",
         "JUPYTERHUB_ACTIVITY_INTERVAL": str(ACTIVITY_INTERVAL),
+        **documentation.serve(c, values.hub.base_url),
         **servers.extra_env,
     }
     everybody = pod_identity.fixed(servers)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from facility import names
+from facility.hub import documentation
 from facility.hub.local.authenticator import OwnerAuthenticator
 from facility.hub.local.settings import FOLDER_VARIABLE, HubSettings, password
 from facility.hub.local.spawner import OwnSpawner
@@ -77,7 +78,7 @@ def configure(c: Any, settings: HubSettings, secret: str, environ: Mapping[str, 
     spawner.poll_interval = 5
     spawner.interrupt_timeout, spawner.term_timeout = 15, 5
     spawner.env_keep = sorted(key for key in environ if not key.startswith(NOT_INHERITED))
-    spawner.environment = server_environment(settings, environ)
+    spawner.environment = server_environment(settings, environ) | documentation.serve(c, "/")
 
     hub.services = services(settings)
     hub.load_roles = [

@@ -13,6 +13,7 @@ from typing import Any
 from tornado.ioloop import PeriodicCallback
 from traitlets.config import Config
 
+from facility import names
 from facility.hub.user_server import dask_panel, kernel_lists
 from facility.hub.user_server.dashboards import is_dashboard
 from facility.local import registry
@@ -39,6 +40,9 @@ def _load_jupyter_server_extension(server: Any) -> None:
     application = server.web_app
     application.add_handlers(".*$", kernel_lists.handlers(application.settings["base_url"]))
     dask_panel.improve()
+    if address := os.environ.get(names.DOCUMENTATION_VARIABLE):
+        page = application.settings.setdefault("page_config_data", {})
+        page["facilityDocumentation"] = address
 
 
 def note_work(kernels: Any, settings: dict[str, Any], within: float) -> None:
