@@ -10,7 +10,7 @@ from facility import names
 
 INSTALLED = Path(sys.prefix) / "share" / "facility" / "docs"
 """Where the hub's image has it."""
-CHECKOUT = Path(__file__).resolve().parents[2] / "build" / "docs"
+CHECKOUT = Path(__file__).resolve().parents[2] / "build" / "docs" / "html"
 """Where `make docs` puts it."""
 
 
