@@ -1,7 +1,8 @@
 """Keep the results of chunks on disk, so that an interrupted run goes on where it was.
 
 One file for each chunk, named after everything that its result depends on: a changed processor,
-parameter, schema or input has another name, and never meets an old result.
+parameter, schema or input has another name, and never meets an old result. What was written with
+the key of another user is not unpickled: the folder may be one that others can write.
 """
 
 import hashlib
@@ -10,12 +11,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from facility import names
 from facility.analysis.files.chunk import Chunk, halves
 from facility.analysis.inputs.plan import Plan
 from facility.analysis.results.record import Receipt
 from facility.analysis.serialization.fingerprint import UnknownContentError, fingerprint
 from facility.errors import RequestError
+from facility.security.signing import Signer
 from facility.system.private_files import check_room, make_folder, refusal, write_private
+from facility.wording import counted
 
 SUFFIX = ".chunk"
 CHOOSE = "choose a folder"
@@ -40,6 +44,11 @@ class Checkpoint:
     intact
         Whether what a pickled result names besides is still there.
 
+    Attributes
+    ----------
+    foreign
+        Files that were not opened: they are damaged, or the user's own key has not signed them.
+
     Raises
     ------
     RequestError
@@ -57,6 +66,7 @@ class Checkpoint:
         intact: Callable[[bytes], bool] | None = None,
     ) -> None:
         self.folder, self._intact = folder, intact
+        self.foreign = 0
         import awkward
         import coffea
         import uproot
@@ -76,6 +86,7 @@ class Checkpoint:
             make_folder(folder)
             check_room(folder, 1)
             self._there = {path.name for path in folder.iterdir()}
+            self._signer = Signer()
         except OSError as error:
             problem = f"the folder {folder} is not writable: {refusal(error, folder, CHOOSE)}"
             raise RequestError("The run cannot keep a checkpoint", [problem]) from None
@@ -94,15 +105,16 @@ class Checkpoint:
         return DIGEST(repr(parts).encode()).hexdigest()
 
     def load(self, chunk: Chunk) -> tuple[bytes, Receipt] | None:
-        """Return what was saved of a chunk; None where there is nothing, or half of it."""
+        """Return what was saved of a chunk; None where there is nothing of one's own, or half."""
         try:
-            content = self._path(chunk).read_bytes()
+            signed = self._path(chunk).read_bytes()
         except OSError:
             return None
-        size = DIGEST().digest_size
-        if DIGEST(content[size:]).digest() != content[:size]:
+        content = self._signer.opened(signed, self._path(chunk).name)
+        if content is None:
+            self.foreign += 1
             return None
-        found: tuple[bytes, Receipt] = pickle.loads(content[size:])
+        found: tuple[bytes, Receipt] = pickle.loads(content)
         return found if self._intact is None or self._intact(found[0]) else None
 
     def has_part(self, chunk: Chunk) -> bool:
@@ -118,8 +130,17 @@ class Checkpoint:
         OSError
             The disk is full or gone.
         """
-        content = pickle.dumps((packed, receipt))
-        write_private(self._path(chunk), DIGEST(content).digest() + content)
+        path = self._path(chunk)
+        write_private(path, self._signer.signed(pickle.dumps((packed, receipt)), path.name))
+
+    def remarks(self) -> list[str]:
+        """Say what of the folder was not opened."""
+        if not self.foreign:
+            return []
+        what = counted(self.foreign, "file was not opened", "files were not opened")
+        why = "damaged, written by another user, by an older release, or with another key than"
+        said = f"of the checkpoint {self.folder} {what}, and computed again: {why} "
+        return [said + f"{names.data_folder()} has"]
 
     def _path(self, chunk: Chunk) -> Path:
         return self.folder / (self.key(chunk) + SUFFIX)

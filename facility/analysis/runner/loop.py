@@ -160,6 +160,8 @@ class RunLoop:
         """Take from the checkpoint what it has, and line up the rest."""
         for index in range(len(self.plan.chunks)):
             self._restore_one(index)
+        if self.checkpoint:
+            self.report.notes += self.checkpoint.remarks()
 
     def _restore_one(self, index: int) -> None:
         chunk = self.cuts.chunks[index]

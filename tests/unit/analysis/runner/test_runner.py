@@ -1,6 +1,7 @@
 """The pure parts of `facility.run`: plan, line-up, order of sums, account, names of results."""
 
 import functools
+import hashlib
 import json
 import pickle
 import random
@@ -416,6 +417,48 @@ def test_half_a_checkpoint_is_no_checkpoint(tmp_path: Path) -> None:
     [path] = tmp_path.iterdir()
     path.write_bytes(path.read_bytes()[:-1])
     assert kept.load(work.chunks[0]) is None
+    assert kept.foreign == 1
+
+
+class Opened:
+    """What a pickle of somebody else's would do."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (Path("opened"),)
+
+
+def test_what_others_put_into_a_checkpoint_is_not_unpickled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    work = plan(files(100, 250), 100)
+    kept, receipt = checkpoint(tmp_path / "kept", work), Receipt("w", 1.0, 2.0, 3)
+    kept.save(work.chunks[0], b"result", receipt)
+    kept.save(work.chunks[1], b"other", receipt)
+    first, second = (kept.folder / f"{kept.key(work.chunks[i])}.chunk" for i in (0, 1))
+    own = first.read_bytes()
+    attacks = {
+        "unsigned": pickle.dumps((b"", Opened())),
+        "of release 0.1": (lambda c: hashlib.sha256(c).digest() + c)(pickle.dumps(Opened())),
+        "of another chunk": second.read_bytes(),
+        "empty": b"",
+    }
+    with monkeypatch.context() as other:
+        other.setenv("XDG_DATA_HOME", str(tmp_path / "of somebody else"))
+        theirs = checkpoint(tmp_path / "theirs", work)
+        theirs.save(work.chunks[0], b"result", receipt)
+    attacks["signed by somebody else"] = (theirs.folder / first.name).read_bytes()
+    for content in attacks.values():
+        first.write_bytes(content)
+        again = checkpoint(kept.folder, work)
+        assert again.load(work.chunks[0]) is None
+        [said] = again.remarks()
+        assert "1 file was not opened, and computed again" in said
+    assert not Path("opened").exists()
+    first.write_bytes(own)
+    again = checkpoint(kept.folder, work)
+    assert again.load(work.chunks[0]) == (b"result", receipt)
+    assert not again.remarks()
 
 
 def test_a_checkpoint_that_cannot_be_kept(tmp_path: Path) -> None:
