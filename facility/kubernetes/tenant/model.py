@@ -239,6 +239,8 @@ class Network:
         Addresses of the site's own services: file servers, databases, caches.
     internet
         Whether all public addresses may be reached.
+    private
+        Public addresses that are closed with the private ones: the site's own, those of nodes.
     dns_namespace, dns_labels, dns_port
         Pods that answer for cluster DNS, and the port that they listen on.
     flavor
@@ -249,6 +251,7 @@ class Network:
     api_server: tuple[Address, ...]
     site: tuple[Address, ...] = ()
     internet: bool = True
+    private: tuple[Address, ...] = ()
     dns_namespace: str = "kube-system"
     dns_labels: Mapping[str, str] = field(default_factory=lambda: {"k8s-app": "kube-dns"})
     dns_port: int = 53

@@ -5,6 +5,7 @@ it; its comm port demands one, and is closed to others all the same.
 """
 
 from collections.abc import Mapping
+from ipaddress import ip_network
 from typing import Any
 
 from facility import names
@@ -13,16 +14,33 @@ from facility.kubernetes.tenant.model import Address, Tenant
 Manifest = dict[str, Any]
 NOT_PUBLIC = {
     "0.0.0.0/0": (
+        "0.0.0.0/8",
         "10.0.0.0/8",
-        "100.64.0.0/10",
+        "100.64.0.0/10",  # among them the metadata of Alibaba's cloud
         "127.0.0.0/8",
+        "168.63.129.16/32",  # Azure's platform, which hands a node its secrets
         "169.254.0.0/16",  # among them the clouds' metadata, which holds the nodes' credentials
         "172.16.0.0/12",
+        "192.0.0.0/24",  # among them the metadata of Oracle's cloud
         "192.168.0.0/16",
+        "198.18.0.0/15",
+        "224.0.0.0/4",
+        "240.0.0.0/4",  # which some clouds and sites use as their own
     ),
-    "::/0": ("::1/128", "fc00::/7", "fe80::/10"),
+    # Those that stand for an address of IPv4 lead to the ones above.
+    "::/0": (
+        "::1/128",
+        "64:ff9b::/96",
+        "64:ff9b:1::/48",
+        "2001::/32",
+        "2002::/16",
+        "fc00::/7",
+        "fe80::/10",
+        "ff00::/8",
+    ),
 }
-"""Ranges of the internet's addresses, each without those that are a site's own."""
+"""Ranges of the internet's addresses, each without those that are a site's, a node's or a cloud's
+own (IANA's registries of special addresses, and what the clouds document)."""
 NAMESPACE_NAME = "kubernetes.io/metadata.name"
 
 
@@ -73,7 +91,7 @@ def policies(tenant: Tenant) -> list[Manifest]:
         found.append(_policy(tenant, "site", egress=_to(network.site)))
     if network.internet:
         blocks = [
-            {"ipBlock": {"cidr": cidr, "except": list(private)}}
+            {"ipBlock": {"cidr": cidr, "except": [*private, *_of_family(cidr, network.private)]}}
             for cidr, private in NOT_PUBLIC.items()
         ]
         found.append(_policy(tenant, "internet", egress=[{"to": blocks}]))
@@ -114,6 +132,18 @@ def _pods(namespace: str, labels: Mapping[str, str]) -> Manifest:
 
 def _ports(*ports: int, protocols: tuple[str, ...] = ("TCP",)) -> list[Manifest]:
     return [{"protocol": protocol, "port": port} for port in ports for protocol in protocols]
+
+
+def _of_family(cidr: str, addresses: tuple[Address, ...]) -> list[str]:
+    """Return the ranges of the same version of the Internet Protocol that are not closed anyway."""
+    closed = [ip_network(each) for each in NOT_PUBLIC[cidr]]
+    found = [ip_network(address.cidr) for address in addresses]
+    version = ip_network(cidr).version
+    return [
+        str(each)
+        for each in found
+        if each.version == version and not any(each.subnet_of(other) for other in closed)  # type: ignore[arg-type]
+    ]
 
 
 def _to(addresses: tuple[Address, ...]) -> list[Manifest]:

@@ -8,6 +8,7 @@ import dataclasses
 import json
 import os
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -472,10 +473,13 @@ def test_which_images_are_permitted(image: str, permitted: bool) -> None:
 def test_private_ranges_and_the_metadata_are_never_the_internet() -> None:
     import ipaddress
 
-    policy = of_kind(tenant_set(tenant()), "NetworkPolicy")["internet"]
-    blocks = [each["ipBlock"] for each in policy["spec"]["egress"][0]["to"]]
+    own = (Address("192.0.2.0/25"), Address("2001:db8:1::/48"), Address("10.1.0.0/16"))
+    network = Network(API, private=own)
+    sites = of_kind(tenant_set(replace(tenant(), network=network)), "NetworkPolicy")["internet"]
+    usual = of_kind(tenant_set(tenant()), "NetworkPolicy")["internet"]
 
-    def allowed(text: str) -> bool:
+    def allowed(text: str, policy: dict[str, Any] = usual) -> bool:
+        blocks = [each["ipBlock"] for each in policy["spec"]["egress"][0]["to"]]
         address = ipaddress.ip_address(text)
         return any(
             address in ipaddress.ip_network(block["cidr"])
@@ -485,11 +489,30 @@ def test_private_ranges_and_the_metadata_are_never_the_internet() -> None:
 
     for private in (
         *("169.254.169.254", "10.0.0.1", "172.31.0.1", "192.168.1.1", "100.64.0.1", "127.0.0.1"),
-        *("fd00::1", "fe80::1", "::1"),
+        *(
+            "0.1.2.3",
+            "168.63.129.16",
+            "192.0.0.192",
+            "198.19.255.255",
+            "224.0.0.1",
+            "255.255.255.255",
+        ),
+        *("fd00::1", "fe80::1", "::1", "ff02::1"),
+        *("64:ff9b::a9fe:a9fe", "64:ff9b:1::1", "2002:a9fe:a9fe::1", "2001:0:1::1"),
     ):
         assert not allowed(private), private
-    for public in ("192.0.2.1", "172.32.0.1", "169.253.0.1", "2001:db8::1"):
+    for public in ("192.0.2.1", "172.32.0.1", "169.253.0.1", "2001:db8::1", "2001:1::1"):
         assert allowed(public), public
+    for address in ("192.0.2.1", "2001:db8:1::1", "10.1.0.1", "169.254.169.254"):
+        assert not allowed(address, sites), address
+    for public in ("192.0.2.128", "2001:db8::1", "172.32.0.1"):
+        assert allowed(public, sites), public
+    # What is closed anyway is not said twice: Kubernetes takes no more than it has to look at.
+    excepted = [
+        part for each in sites["spec"]["egress"][0]["to"] for part in each["ipBlock"]["except"]
+    ]
+    assert "10.1.0.0/16" not in excepted
+    assert len(excepted) == len(set(excepted))
     assert "internet" not in of_kind(tenant_set(full()), "NetworkPolicy")
 
 

@@ -108,6 +108,13 @@ class Egress(Strict):
     """What users' pods may reach beside their own namespace."""
 
     internet: bool = Field(True, description="Let users' pods reach all public addresses.")
+    private: tuple[str, ...] = Field(
+        (),
+        strict=False,
+        description="Public addresses that users' pods may not reach: the site's own, those of "
+        "the nodes.",
+        examples=[["192.0.2.0/24", "2001:db8::/32"]],
+    )
     site: tuple[SiteAddress, ...] = Field(
         (),
         strict=False,

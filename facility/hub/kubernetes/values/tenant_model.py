@@ -73,6 +73,7 @@ class Installation:
             api_server=tuple(api_server(endpoints)),
             site=tuple(Address(each.cidr, each.ports) for each in policy.egress.site),
             internet=policy.egress.internet,
+            private=tuple(Address(cidr) for cidr in policy.egress.private),
             dns_namespace=policy.dns.namespace,
             dns_labels=policy.dns.labels,
             dns_port=policy.dns.port,
