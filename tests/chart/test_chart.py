@@ -281,9 +281,27 @@ def test_a_mistake_is_refused_where_it_is(path: str, change: dict[str, Any]) -> 
         ({"sharedVolumes": {"a": {"mountPath": "/home/jovyan"}}}, "as is the home"),
         ({"sharedVolumes": {"home": A}}, "sharedVolumes.home needs another name"),
         ({"sharedVolumes": {"a": {**A, "volume": NFS, "storageClass": "x"}}}, "keep one of the"),
+        ({"ingress": {"enabled": True}}, "opens every user's account, and ingress.enabled is true"),
+        ({"proxy": {"service": {"type": "NodePort"}}}, "and proxy.service.type is NodePort"),
+        (
+            {"proxy": {"service": {"type": "LoadBalancer"}}, "hub": {"extraConfig": {"a": "pass"}}},
+            "hub.config.JupyterHub.authenticator_class is missing",
+        ),
     ],
 )
 def test_what_no_schema_sees_is_told_in_a_sentence(change: dict[str, Any], told: str) -> None:
     with pytest.raises(helm.HelmError) as caught:
         rendered(merged(MINIMAL, change))
     assert told in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "hub",
+    [
+        {"sharedPasswordOnTheNetwork": True},
+        {"config": {"JupyterHub": {"authenticator_class": "generic-oauth"}}},
+    ],
+)
+def test_what_others_reach_has_a_login_or_the_admin_says_that_it_has_none(hub: Any) -> None:
+    assert rendered(merged(MINIMAL, {"hub": hub, "ingress": {"enabled": True}}))
+    assert rendered(merged(MINIMAL, {"hub": hub, "proxy": {"service": {"type": "NodePort"}}}))

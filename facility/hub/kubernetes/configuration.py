@@ -61,7 +61,8 @@ def configure(c: Any, installation: Installation, secrets: Mapping[str, str]) ->
         # For trials: one password, which the notes of the installation tell how to read.
         hub.authenticator_class = "shared-password"
         c.SharedPasswordAuthenticator.user_password = secrets["password"]
-        c.Authenticator.allow_all = True
+        # Of this class alone: extraConfig may choose another, which lets in whom it is told to.
+        c.SharedPasswordAuthenticator.allow_all = True
     if installation.values.singleuser.identity is not None:
         c.Authenticator.enable_auth_state = True
     for class_name, settings in installation.values.hub.config.items():

@@ -65,6 +65,16 @@ told before anything is changed.
 {{- $problems = append $problems (printf "images.permitted: %s must be a repository, or a registry that ends in '/'" .) -}}
 {{- end -}}
 {{- end -}}
+{{- $outside := list -}}
+{{- if .Values.ingress.enabled -}}
+{{- $outside = append $outside "ingress.enabled is true" -}}
+{{- end -}}
+{{- if ne .Values.proxy.service.type "ClusterIP" -}}
+{{- $outside = append $outside (printf "proxy.service.type is %s" .Values.proxy.service.type) -}}
+{{- end -}}
+{{- if and $outside (not (dig "JupyterHub" "authenticator_class" "" .Values.hub.config)) (not .Values.hub.sharedPasswordOnTheNetwork) -}}
+{{- $problems = append $problems (printf "hub.config.JupyterHub.authenticator_class is missing, so that one password opens every user's account, and %s, so that others can reach it; set an authenticator there, or for a trial among people who trust each other hub.sharedPasswordOnTheNetwork: true" ($outside | join " and ")) -}}
+{{- end -}}
 {{- with $problems -}}
 {{- fail (printf "\n\nThe values cannot be used:\n- %s\n" (join "\n- " .)) -}}
 {{- end -}}

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from jupyterhub.authenticators.shared import SharedPasswordAuthenticator
 from jupyterhub.crypto import CryptKeeper
 from traitlets.config import Config as Traits
 
@@ -313,6 +314,16 @@ def test_without_an_authenticator_one_password_lets_everybody_in() -> None:
     found = configured(site())
     assert found.JupyterHub.authenticator_class == "shared-password"
     assert found.SharedPasswordAuthenticator.user_password == SECRETS["password"]
+    assert found.SharedPasswordAuthenticator.allow_all is True
+
+
+def test_an_authenticator_of_extra_config_lets_in_nobody_whom_it_is_not_told_to() -> None:
+    chosen = "from jupyterhub.auth import PAMAuthenticator\n"
+    chosen += "c.JupyterHub.authenticator_class = PAMAuthenticator"
+    found = configured(site(hub={"extraConfig": {"login": chosen}}))
+    made = found.JupyterHub.authenticator_class(config=found)
+    assert made.allow_all is False
+    assert SharedPasswordAuthenticator(config=found).allow_all is True
 
 
 def test_a_sites_own_authenticator_and_settings_come_last() -> None:

@@ -80,6 +80,12 @@ class Hub(NodePlacement):
     concurrent_spawn_limit: int = Field(
         64, ge=0, description="Most servers that start at the same time."
     )
+    shared_password_on_the_network: bool = Field(
+        False,
+        description="Let one password open every user's account also where the hub is reached "
+        "from outside of Kubernetes: with an Ingress, a LoadBalancer or a NodePort, and without "
+        "an authenticator in hub.config. For a trial among people who trust each other.",
+    )
     consecutive_failure_limit: int = Field(
         5,
         ge=0,
