@@ -41,7 +41,8 @@ def find(environ: Mapping[str, str]) -> list[Credential]:
     """
     found = []
     user = os.getuid()
-    proxy = _read([environ.get("X509_USER_PROXY", "") or f"/tmp/x509up_u{user}"])
+    named = environ.get("X509_USER_PROXY", "")
+    proxy = _read([named] if named else [f"/tmp/x509up_u{user}"], anyones=bool(named))
     if proxy is not None:
         found.append(Credential(PROXY, proxy[0], proxy[1], proxy_end(proxy[0])))
     runtime = environ.get("XDG_RUNTIME_DIR", "")
@@ -49,7 +50,7 @@ def find(environ: Mapping[str, str]) -> list[Credential]:
     if not places:
         places = [f"{runtime}/bt_u{user}"] if runtime else []
         places.append(f"/tmp/bt_u{user}")
-    token = _read(places)
+    token = _read(places, anyones=bool(environ.get("BEARER_TOKEN_FILE")))
     if environ.get("BEARER_TOKEN"):
         token = environ["BEARER_TOKEN"].encode(), "BEARER_TOKEN"
     if token is not None:
@@ -58,10 +59,22 @@ def find(environ: Mapping[str, str]) -> list[Credential]:
     return found
 
 
-def _read(places: Iterable[str]) -> tuple[bytes, str] | None:
+def _read(places: Iterable[str], *, anyones: bool) -> tuple[bytes, str] | None:
+    """Read the first file that there is.
+
+    Parameters
+    ----------
+    anyones
+        Whether it may be another user's. In a folder where everybody may write, under a name that
+        everybody knows, somebody else may have put a credential of theirs: what is done with it,
+        and where it is sent, would be done in their name.
+    """
     for place in places:
         try:
-            data = Path(place).read_bytes()
+            with Path(place).open("rb") as file:
+                if not anyones and os.fstat(file.fileno()).st_uid != os.getuid():
+                    continue
+                data = file.read()
         except OSError:
             continue
         if data.strip():

@@ -127,3 +127,25 @@ def test_a_worker_takes_over_and_forgets(tmp_path: Path) -> None:
     received.take()
     assert not copy.exists()
     assert environ == {"KEPT": "the pool's"}
+
+
+@pytest.mark.parametrize("name", ["x509up_u{}", "bt_u{}"])
+def test_what_another_user_has_put_where_everybody_looks_is_not_taken(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = 1_000_000_000 + os.getpid()
+    file = Path("/tmp", name.format(other))
+    content = proxy(NOON) if name.startswith("x509") else token(NOON)
+    variable = "X509_USER_PROXY" if name.startswith("x509") else "BEARER_TOKEN_FILE"
+    file.write_bytes(content)
+    try:
+        assert [each.data for each in find({variable: str(file)})] == [content]
+        with monkeypatch.context() as as_other:
+            as_other.setattr(os, "getuid", lambda: other)
+            assert not find({})
+            assert [each.data for each in find({variable: str(file)})] == [content]
+            if os.geteuid() == 0:
+                os.chown(file, other, other)
+                assert [each.data for each in find({})] == [content]
+    finally:
+        file.unlink()
