@@ -19,7 +19,7 @@ import yaml
 from facility import names
 from facility.errors import KubernetesError
 from facility.hub.kubernetes.pod_identity import Identity
-from facility.hub.kubernetes.tenants.tenants import MANAGER
+from facility.hub.kubernetes.tenants.apply import MANAGER
 from facility.hub.kubernetes.tenants.volumes import VolumeError, keep_volumes
 from facility.kubernetes.client.api import Api
 from facility.kubernetes.client.kubeconfig import kubeconfig_account

@@ -10,7 +10,7 @@ from typing import Any
 from facility import names
 from facility.errors import FacilityError, KubernetesError, nearest
 from facility.hub.kubernetes.hooks.end import SERVERS, end
-from facility.hub.kubernetes.tenants.tenants import USED_ANNOTATION
+from facility.hub.kubernetes.tenants.plan import USED_ANNOTATION
 from facility.kubernetes import deletion
 from facility.kubernetes.client.account import pod_account
 from facility.kubernetes.client.api import Api

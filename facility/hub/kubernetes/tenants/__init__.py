@@ -1,4 +1,5 @@
 """Users' namespaces: made, compared with what they should be, repaired, cleared.
 
-The manifests themselves are pure and in `facility.kubernetes.tenant`.
+plan (pure) -> difference (pure) -> apply. The manifests themselves are pure and in
+`facility.kubernetes.tenant`.
 """

@@ -3,18 +3,22 @@
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 from facility import names
 from facility.errors import FacilityError
+from facility.hub.kubernetes.tenants.difference import (
+    foreign_claim,
+    unfit_claims,
+    volume_difference,
+)
 from facility.kubernetes.client.api import Api
-from facility.kubernetes.client.kinds import CLAIM, POD, VOLUME, kind_of
-from facility.kubernetes.tenant import Tenant, is_ours, volume_set
+from facility.kubernetes.client.kinds import CLAIM, POD, VOLUME
+from facility.kubernetes.tenant import Tenant
 
 GONE_SECONDS = 20.0
 """Seconds until a claim that nothing mounts must be gone."""
-OVER = ("Failed", "Succeeded")
 
 logger = logging.getLogger("facility")
 Object = dict[str, Any]
@@ -28,9 +32,6 @@ async def keep_volumes(
     api: Api, tenant: Tenant, uid: str, apply: Callable[[Object], Awaitable[None]]
 ) -> None:
     """Make a user's claims and their PersistentVolumes what the values say.
-
-    Hardly anything of them can be changed. What no longer fits makes way as soon as no pod mounts
-    it, and is left as it is until then.
 
     Parameters
     ----------
@@ -46,66 +47,30 @@ async def keep_volumes(
     KubernetesError
         Where Kubernetes refuses.
     """
-    made = volume_set(tenant)
-    held = await _make_way(api.within(tenant.namespace), tenant, made)
-    owner = {"apiVersion": "v1", "kind": "Namespace", "name": tenant.namespace, "uid": uid}
-    for manifest in made:
-        if kind_of(manifest) is VOLUME:
-            if manifest["spec"]["claimRef"]["name"] in held:
-                continue
-            manifest["metadata"]["ownerReferences"] = [owner]
-        elif manifest["metadata"]["name"] in held:
-            continue
+    inside = api.within(tenant.namespace)
+    claims = (await inside.list(CLAIM))["items"]
+    reason = foreign_claim(tenant, claims)
+    if reason:
+        raise VolumeError(reason)
+    unfit = unfit_claims(tenant, claims)
+    # Pods are many, and hardly ever have to be looked at.
+    pods = (await inside.list(POD))["items"] if unfit else ()
+    selector = f"{names.HUB_LABEL}={tenant.release.name},{names.TENANT_LABEL}={tenant.slug}"
+    makes = tenant.release.makes_volumes
+    volumes = (await inside.list(VOLUME, selector))["items"] if makes else ()
+    todo = volume_difference(tenant, uid, unfit, pods, volumes)
+    for name in todo.replace:
+        logger.info("%s: the claim %s makes way", tenant.namespace, name)
+        await inside.delete(CLAIM, name)
+    await _wait_until_gone(inside, todo.replace)
+    for name in todo.delete:
+        logger.info("removing the PersistentVolume %s", name)
+        await inside.delete(VOLUME, name)
+    for manifest in todo.apply:
         await apply(manifest)
 
 
-async def _make_way(inside: Api, tenant: Tenant, made: list[Object]) -> set[str]:
-    """Remove what does not fit any more; the claims that are still mounted."""
-    wanted = {
-        each["metadata"]["name"]: each["spec"].get("volumeName", "")
-        for each in made
-        if kind_of(each) is CLAIM
-    }
-    unfit = set()
-    for claim in (await inside.list(CLAIM))["items"]:
-        name, volume = claim["metadata"]["name"], claim["spec"].get("volumeName", "")
-        ours = is_ours(volume, tenant.namespace)
-        if wanted.get(name) and not ours:
-            raise VolumeError(
-                f"The claim {name} of {tenant.namespace} has another volume than the one that "
-                f"sharedVolumes.{name} makes for it. Administrators: see whether it holds data, "
-                f"and `kubectl -n {tenant.namespace} delete pvc {name}`."
-            )
-        if ours and (volume != wanted.get(name, "") or "deletionTimestamp" in claim["metadata"]):
-            unfit.add(name)
-    held = unfit and unfit & await _mounted(inside)
-    for name in unfit - held:
-        logger.info("%s: the claim %s makes way", tenant.namespace, name)
-        await inside.delete(CLAIM, name)
-    await _wait_until_gone(inside, unfit - held)
-    if tenant.release.makes_volumes:
-        selector = f"{names.HUB_LABEL}={tenant.release.name},{names.TENANT_LABEL}={tenant.slug}"
-        expected = {each["metadata"]["name"] for each in made if kind_of(each) is VOLUME}
-        for volume in (await inside.list(VOLUME, selector))["items"]:
-            name = volume["metadata"]["name"]
-            if name not in expected and volume["spec"]["claimRef"]["name"] not in held:
-                logger.info("removing the PersistentVolume %s", name)
-                await inside.delete(VOLUME, name)
-    return held
-
-
-async def _mounted(inside: Api) -> set[str]:
-    """Names of claims that pods mount."""
-    return {
-        volume["persistentVolumeClaim"]["claimName"]
-        for pod in (await inside.list(POD))["items"]
-        if pod.get("status", {}).get("phase") not in OVER
-        for volume in pod["spec"].get("volumes", ())
-        if "persistentVolumeClaim" in volume
-    }
-
-
-async def _wait_until_gone(inside: Api, claims: set[str]) -> None:
+async def _wait_until_gone(inside: Api, claims: Iterable[str]) -> None:
     started = time.monotonic()
     for name in claims:
         while await inside.get(CLAIM, name) is not None:
