@@ -102,6 +102,17 @@ def parse_cores(value: object) -> float:
     return int(thousandths) / 1000
 
 
+def parse_quantity(value: object) -> Decimal:
+    """Read any quantity of Kubernetes, as it writes them itself: also 0, and however large.
+
+    Raises
+    ------
+    ValueError
+        Where it is none.
+    """
+    return _number(value, "a quantity such as 2, 500m or 4Gi")
+
+
 def parse_seconds(value: object) -> float:
     """Read a time: ``90``, ``"90"``, ``"2 min"``, ``"1.5h"``.
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 
-def counted(number: int, one: str, many: str | None = None) -> str:
+def counted(number: float, one: str, many: str | None = None) -> str:
     """Write a number and what it counts.
 
     Parameters

@@ -12,7 +12,7 @@ from facility import names
 from facility.backend import runs_in_pod
 from facility.config import Config
 from facility.errors import KubernetesError
-from facility.kubernetes import deletion, quota
+from facility.kubernetes import deletion, pool_limits
 from facility.kubernetes.backend import KubernetesBackend
 from facility.kubernetes.client.account import pod_account
 from facility.kubernetes.client.api import Api
@@ -87,7 +87,7 @@ class ThisNamespace:
                 raise
             # What may not be read still counts; then a pod's refusal tells it.
             quotas = []
-        return quota.limits(config, quotas)
+        return pool_limits.limits(config, quotas)
 
     def notes(self, config: Config, asked: Mapping[str, object]) -> list[str]:
         """Say how pools differ here from what they are: they do not."""

@@ -11,8 +11,9 @@ from kubernetes_asyncio.client import ApiException
 from kubespawner import KubeSpawner
 
 from facility.errors import FacilityError, KubernetesError
-from facility.hub.kubernetes import pod_identity, progress, quota
+from facility.hub.kubernetes import pod_identity, progress
 from facility.hub.kubernetes.reflector import LastingPods
+from facility.hub.kubernetes.shortage import shortage
 from facility.hub.kubernetes.tenants.tenants import Tenants
 from facility.kubernetes.client.kinds import EVENT, POD, QUOTA
 from facility.kubernetes.explain import is_scheduled
@@ -96,18 +97,26 @@ class TenantSpawner(KubeSpawner):
         finally:
             self._preparing = False
         self.uid, self.gid, self.supplemental_gids = who.uid, who.gid, list(who.groups)
-        problem = quota.shortage(quotas, self.wanted())
+        problem = shortage(quotas, self.wanted())
         if problem:
             raise SpawnException(problem, reason="quota")
 
-    def wanted(self) -> quota.Wanted:
-        """What the server asks for."""
-        return quota.Wanted(
-            cpu=float(self.cpu_limit or 0),
-            memory=int(self.mem_limit or 0),
-            gpus={name: int(count) for name, count in self.extra_resource_limits.items()},
-            priority_class=self.priority_class_name,
-        )
+    def wanted(self) -> dict[str, Any]:
+        """Return what quotas look at of the server's pod."""
+        limits = {"cpu": self.cpu_limit, "memory": self.mem_limit, **self.extra_resource_limits}
+        requests = {"cpu": self.cpu_guarantee, "memory": self.mem_guarantee}
+        requests |= self.extra_resource_guarantees
+        # KubeSpawner leaves out what is none.
+        resources = {
+            "limits": {name: each for name, each in limits.items() if each},
+            "requests": {name: each for name, each in requests.items() if each},
+        }
+        return {
+            "spec": {
+                "priorityClassName": self.priority_class_name,
+                "containers": [{"resources": resources}],
+            }
+        }
 
     async def progress(self) -> AsyncIterator[dict[str, Any]]:
         """Say what the start waits for, until it has ended.

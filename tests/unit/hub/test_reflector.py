@@ -6,12 +6,14 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from kubernetes_asyncio.client import ApiException
+from kubernetes_asyncio.client import ApiClient, ApiException
 from kubespawner import reflector
+from kubespawner.objects import make_pod
 from kubespawner.spawner import PodReflector
 
 from facility.hub.kubernetes.reflector import LastingPods
-from facility.hub.kubernetes.spawner import refused
+from facility.hub.kubernetes.spawner import TenantSpawner, refused
+from facility.kubernetes.quota import takes
 
 POD = {"metadata": {"namespace": "af-ada", "name": "notebook"}}
 
@@ -83,3 +85,27 @@ def test_a_refusal_is_told_with_kubernetes_own_reason() -> None:
     assert "start this server: 403 Forbidden." in refused(error)
     error.body = json.dumps({"message": 'pods "notebook" is forbidden: exceeded quota: all'})
     assert "exceeded quota: all. Show this to the administrators" in refused(error)
+
+
+async def test_quotas_are_asked_about_the_pod_that_kubespawner_makes() -> None:
+    """As far as they look at it."""
+    gpus = {"nvidia.com/gpu": "1"}
+    settings: dict[str, Any] = {
+        "cpu_limit": 2.0,
+        "cpu_guarantee": 0.5,
+        "mem_limit": 2**31,
+        "mem_guarantee": 2**30,
+        "extra_resource_limits": gpus,
+        "extra_resource_guarantees": gpus,
+        "priority_class_name": "af-notebook",
+    }
+    stands: Any = SimpleNamespace(**settings)
+    asked = TenantSpawner.wanted(stands)
+    made = make_pod(
+        name="notebook", cmd=["x"], port=1, image="x", image_pull_policy="Always", **settings
+    )
+    async with ApiClient() as client:
+        real = client.sanitize_for_serialization(made)
+    assert takes(asked) == takes(real)
+    assert takes(asked)["requests.nvidia.com/gpu"] == 1
+    assert asked["spec"]["priorityClassName"] == real["spec"]["priorityClassName"]

@@ -11,9 +11,10 @@ from traitlets.config import Config as Traits
 
 from facility import names
 from facility.errors import ConfigError, ProblemsError
-from facility.hub.kubernetes import pod_identity, progress, quota
+from facility.hub.kubernetes import pod_identity, progress
 from facility.hub.kubernetes.configuration import configure, database, profiles
 from facility.hub.kubernetes.release import read_values
+from facility.hub.kubernetes.shortage import shortage
 from facility.hub.kubernetes.tenants import leftovers
 from facility.hub.kubernetes.tenants.difference import is_as_made
 from facility.hub.kubernetes.values.tenant_model import (
@@ -396,6 +397,7 @@ def test_profiles_override_only_what_they_say() -> None:
 # Room for a server.
 
 ALL = {
+    "metadata": {"name": "all"},
     "spec": {},
     "status": {
         "hard": {"limits.cpu": "10", "limits.memory": "8Gi", "pods": "9"},
@@ -407,7 +409,15 @@ ALL = {
 def scoped(operator: str, *classes: str, hard: str, used: str) -> dict[str, Any]:
     term = {"scopeName": "PriorityClass", "operator": operator, "values": list(classes)}
     spec = {"scopeSelector": {"matchExpressions": [term]}}
-    return {"spec": spec, "status": {"hard": {"pods": hard}, "used": {"pods": used}}}
+    status = {"hard": {"pods": hard}, "used": {"pods": used}}
+    return {"metadata": {"name": operator}, "spec": spec, "status": status}
+
+
+def server(cpu: float, memory: int, gpus: int = 0) -> dict[str, Any]:
+    limits = {"cpu": cpu, "memory": memory, "nvidia.com/gpu": str(gpus)}
+    requests = {"cpu": 0.5, "memory": 2**20}
+    containers = [{"resources": {"limits": limits, "requests": requests}}]
+    return {"spec": {"priorityClassName": "af-notebook", "containers": containers}}
 
 
 def test_a_server_that_fits() -> None:
@@ -416,17 +426,45 @@ def test_a_server_that_fits() -> None:
         scoped("NotIn", "af-notebook", hard="0", used="0"),
         scoped("In", "af-notebook", hard="2", used="1"),
     ]
-    assert quota.shortage([ALL, *others], quota.Wanted(1.5, 2**30, {}, "af-notebook")) is None
+    assert shortage([ALL, *others], server(1.5, 2**30)) is None
 
 
 def test_all_that_is_short_is_told() -> None:
     quotas = [ALL, scoped("In", "af-notebook", hard="2", used="2")]
-    told = quota.shortage(quotas, quota.Wanted(2, 2**33, {"nvidia.com/gpu": 1}, "af-notebook"))
+    told = shortage(quotas, server(2, 2**33, gpus=1))
     assert told is not None
     assert "2 cores asked, 8.5 of 10 in use" in told
     assert "8Gi memory asked, 1Gi of 8Gi in use" in told
-    assert "1 servers asked, 2 of 2 in use" in told
+    assert "1 server asked, 2 of 2 in use" in told
     assert "gpu" not in told
+
+
+def limiting(used: str = "0", **hard: str) -> dict[str, Any]:
+    """A quota without scopes."""
+    status = {"hard": hard, "used": dict.fromkeys(hard, used)}
+    return {"metadata": {"name": "q"}, "spec": {}, "status": status}
+
+
+@pytest.mark.parametrize(
+    ("hard", "told"),
+    [
+        ({"pods": "0"}, "1 pod asked, 0 of 0 in use"),
+        ({"count/pods": "0"}, "1 pod asked, 0 of 0 in use"),
+        ({"limits.cpu": "0"}, "1 core asked, 0 of 0 in use"),
+        ({"requests.cpu": "0"}, "0.5 guaranteed cores asked, 0 of 0 in use"),
+        ({"memory": "0"}, "1Mi guaranteed memory asked, 0 of 0 in use"),
+        ({"requests.nvidia.com/gpu": "0"}, "1 nvidia.com/gpu asked, 0 of 0 in use"),
+    ],
+)
+def test_what_is_short_is_told_as_one_says_it(hard: dict[str, str], told: str) -> None:
+    assert f": {told}. End a server" in str(shortage([limiting(**hard)], server(1, 2**30, gpus=1)))
+
+
+def test_a_quota_of_pods_without_requests_holds_up_no_server() -> None:
+    only = limiting(pods="0")
+    assert shortage([only], server(1, 2**30)) is not None
+    only["spec"] = {"scopes": ["BestEffort"]}
+    assert shortage([only], server(1, 2**30)) is None
 
 
 # Words of a start.

@@ -12,8 +12,7 @@ import pytest
 import yaml
 
 from facility.config import load
-from facility.kubernetes import manifests
-from facility.kubernetes import quota as namespace_quota
+from facility.kubernetes import manifests, pool_limits
 from facility.kubernetes.deletion import as_settings, deletions
 from facility.kubernetes.manifests import DaskCluster, dask_cluster, tls_secret, worker_pod
 from facility.kubernetes.namespace import folders
@@ -277,15 +276,16 @@ def quota(hard: dict[str, str], *classes: str, operator: str = "In") -> dict[str
         ([quota({"pods": "1"}, "site-gpu")], {"cpu": 100, "gpu": 2, "arm": 10}),
         ([quota({"pods": "0"}, "site-gpu", operator="NotIn")], {"cpu": 0, "gpu": 4, "arm": 0}),
         ([quota({"count/secrets": "1", "services": "1"})], {"cpu": 100, "gpu": 4, "arm": 10}),
+        ([quota({"cpu": "20"}), quota({"pods": "7"})], {"cpu": 7, "gpu": 4, "arm": 7}),
     ],
 )
 def test_quotas_limit_pools(quotas: list[dict[str, Any]], workers: dict[str, int]) -> None:
-    found = namespace_quota.limits(CONFIG, quotas)
+    found = pool_limits.limits(CONFIG, quotas)
     assert {name: limit.workers for name, limit in found.items()} == workers
 
 
 def test_a_quota_is_told() -> None:
-    reason = namespace_quota.limits(CONFIG, [quota({"limits.memory": "40Gi"})])["gpu"].reason
+    reason = pool_limits.limits(CONFIG, [quota({"limits.memory": "40Gi"})])["gpu"].reason
     assert reason == "the quota q allows 40Gi of limits.memory, and a pod takes 32Gi"
 
 
