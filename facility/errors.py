@@ -135,7 +135,7 @@ class RunInterrupted(KeyboardInterrupt):
 
 
 class HubError(FacilityError, RuntimeError):
-    """The hub on this machine cannot start."""
+    """The hub cannot start."""
 
 
 def nearest(word: str, valid: Iterable[str]) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 from facility import names
 from facility.hub import documentation
 from facility.hub.kubernetes import pod_identity
+from facility.hub.kubernetes.kubespawner_check import check_kubespawner
 from facility.hub.kubernetes.spawner import TenantSpawner
 from facility.hub.kubernetes.values.model import Values
 from facility.hub.kubernetes.values.servers import Profile
@@ -49,7 +50,13 @@ def configure(c: Any, installation: Installation, secrets: Mapping[str, str]) ->
     secrets
         Content of the keys ``proxy-token``, ``cookie-secret`` and ``crypt-key`` (both
         hexadecimal), ``password`` and ``database-password``.
+
+    Raises
+    ------
+    HubError
+        Where the hub would start servers otherwise than it has to.
     """
+    check_kubespawner()
     _hub(c, installation, secrets)
     _spawner(c, installation)
     hub = c.JupyterHub
