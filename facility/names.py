@@ -98,6 +98,10 @@ JOB_SETTINGS_VARIABLE = "FACILITY_JOB_SETTINGS"
 
 SCHEDULER_PORT = 8786
 DASHBOARD_PORT = 8787
+WORKER_DASHBOARD_PORT = 8790
+"""Of the first worker process of a pod; the next one has the next port."""
+WORKER_DASHBOARD = "dashboard"
+"""What the names of such ports begin with in a worker pod's manifest; their number follows."""
 USER_SERVER_PORT = 8888
 HUB_PORT = 8081
 

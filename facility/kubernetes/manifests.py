@@ -252,6 +252,14 @@ def worker_pod(
                 names.WORKER_VARIABLE: json.dumps(settings, sort_keys=True),
             }
         ),
+        "ports": [
+            {
+                "name": f"{names.WORKER_DASHBOARD}-{number}",
+                "containerPort": names.WORKER_DASHBOARD_PORT + number,
+                "protocol": "TCP",
+            }
+            for number in range(len(members))
+        ],
         "resources": pod_resources(pool, request.memory, len(members)),
         **confined,
     }

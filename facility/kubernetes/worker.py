@@ -51,7 +51,7 @@ async def serve(
         local_directory=settings["folder"],
         host=os.environ[names.POD_ADDRESS_VARIABLE],
         dashboard=False,
-        dashboard_address=":0",
+        dashboard_address=f":{names.WORKER_DASHBOARD_PORT + settings['members'].index(name)}",
         death_timeout=settings["death_timeout"],
         startup_information={"facility": lambda _: remarks},
     )

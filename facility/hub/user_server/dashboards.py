@@ -1,6 +1,8 @@
-"""Which hosts a user's server hands requests on to: itself, and schedulers of its namespace."""
+"""Which hosts a user's server hands requests on to: itself, and Dask clusters of its namespace."""
 
 import re
+import time
+from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
@@ -8,16 +10,28 @@ from facility import names
 from facility.errors import FacilityError
 from facility.kubernetes.client.account import FOLDER, pod_account
 from facility.kubernetes.client.api import Api
-from facility.kubernetes.client.kinds import SERVICE
+from facility.kubernetes.client.kinds import POD, SERVICE, Kind
 
 LOCAL = ("localhost", names.LOOPBACK)
+WORKERS_SECONDS = 5.0
+"""Seconds for which is taken for granted where workers are: the number of a pod that has ended is
+another one's soon, maybe another user's."""
 _numbers: set[str] = set()
+_workers: set[tuple[str, int]] = set()
+_workers_asked = [-WORKERS_SECONDS]
+"""When it was asked last where workers are (monotonic, in seconds)."""
 
 
 def is_dashboard(handler: Any, host: str) -> bool:
     """Tell jupyter-server-proxy whether a host may be asked.
 
-    A scheduler is named by its Service, or by the Service's number, which clients know it by.
+    A scheduler is named by its Service, or by the Service's number, which clients know it by. A
+    worker is known by the number of its pod alone, and may be asked at its dashboard's port.
+
+    Parameters
+    ----------
+    handler
+        Of a request for ``proxy/HOST:PORT/...``; the port is its second argument.
     """
     namespace = own_namespace()
     if host in LOCAL:
@@ -26,21 +40,53 @@ def is_dashboard(handler: Any, host: str) -> bool:
         return False
     if re.fullmatch(rf"[a-z0-9-]+-scheduler\.{re.escape(namespace)}\.svc", host):
         return True
-    if re.fullmatch(r"[0-9.]+|[0-9a-f:]+", host) and host not in _numbers:
-        _numbers.clear()
-        _numbers.update(scheduler_numbers())
+    if not re.fullmatch(r"[0-9.]+|[0-9a-f:]+", host):
+        return False
+    if host in _numbers or (host, int(handler.path_args[1])) in worker_dashboards():
+        return True
+    _numbers.clear()
+    _numbers.update(scheduler_numbers())
     return host in _numbers
 
 
 def scheduler_numbers() -> set[str]:
     """Ask for the numbers of the schedulers' Services in the own namespace; none if refused."""
-    selector = f"{names.COMPONENT_LABEL}={names.SCHEDULER_COMPONENT}"
+    found = _of_component(SERVICE, names.SCHEDULER_COMPONENT)
+    return {each["spec"].get("clusterIP", "") for each in found}
+
+
+def worker_dashboards() -> set[tuple[str, int]]:
+    """Return the numbers of the own namespace's worker pods, each with ports of its dashboards."""
+    now = time.monotonic()
+    if now - _workers_asked[0] >= WORKERS_SECONDS:
+        _workers.clear()
+        for pod in _of_component(POD, names.WORKER_COMPONENT):
+            _workers.update(_dashboards_of(pod))
+        _workers_asked[0] = now
+    return _workers
+
+
+def _dashboards_of(pod: Any) -> Iterator[tuple[str, int]]:
+    """Yield where the dashboards of a pod are, nothing of one that has its number no longer."""
+    status = pod.get("status", {})
+    # One in the network of its node would open all that the node serves.
+    if status.get("phase") != "Running" or pod["spec"].get("hostNetwork"):
+        return
+    for container in pod["spec"]["containers"]:
+        for port in container.get("ports") or ():
+            if port.get("name", "").startswith(f"{names.WORKER_DASHBOARD}-"):
+                yield status.get("podIP", ""), port["containerPort"]
+
+
+def _of_component(kind: Kind, component: str) -> list[Any]:
+    """Ask with the user's own account for what Dask clusters have in the own namespace."""
     try:
         api = Api(pod_account())
-        found = api.now(api.reading(SERVICE, labelSelector=selector))["items"]
+        selector = f"{names.COMPONENT_LABEL}={component}"
+        found: list[Any] = api.now(api.reading(kind, labelSelector=selector))["items"]
     except FacilityError:
-        return set()
-    return {each["spec"].get("clusterIP", "") for each in found}
+        return []
+    return found
 
 
 @cache

@@ -25,7 +25,6 @@ from facility.hub.kubernetes.values.tenant_model import (
 )
 from facility.hub.local.jupyterhub_config import configure as configure_machine
 from facility.hub.local.settings import HubSettings
-from facility.hub.user_server.dashboards import is_dashboard, own_namespace
 from facility.kubernetes import deletion
 from facility.kubernetes.manifests import SCHEDULER_RESOURCES
 from facility.kubernetes.tenant import Tenant
@@ -565,38 +564,6 @@ def test_whose_client_has_gone(minutes: int, expected: bool) -> None:
     owners = [{"kind": "Pod", "name": "notebook"}, {"kind": "Lease", "name": "mine-abc"}]
     assert deletion.owning_lease({"metadata": {"ownerReferences": owners}}) == "mine-abc"
     assert deletion.owning_lease({"metadata": {"ownerReferences": owners[:1]}}) is None
-
-
-# Dashboards.
-
-
-@pytest.mark.parametrize(
-    ("host", "expected"),
-    [
-        ("localhost", True),
-        ("127.0.0.1", True),
-        ("mine-scheduler.af-ada.svc", True),
-        ("mine-scheduler.af-bob.svc", False),
-        ("mine-scheduler.af-ada.svc.example.org", False),
-        ("10.0.0.1", False),
-        ("10.0.0.2", True),
-        ("fd00::2", True),
-        ("kubernetes.default.svc", False),
-    ],
-)
-def test_dashboards_of_the_own_namespace_alone(
-    monkeypatch: pytest.MonkeyPatch, host: str, expected: bool
-) -> None:
-    monkeypatch.setattr("facility.hub.user_server.dashboards.own_namespace", lambda: "af-ada")
-    numbers = {"10.0.0.2", "fd00::2"}
-    monkeypatch.setattr("facility.hub.user_server.dashboards.scheduler_numbers", lambda: numbers)
-    assert is_dashboard(None, host) is expected
-
-
-def test_outside_of_kubernetes_there_is_no_namespace() -> None:
-    own_namespace.cache_clear()
-    assert own_namespace() == ""
-    assert not is_dashboard(None, "-scheduler..svc")
 
 
 def test_the_names_of_files_are_those_that_the_hub_mounts() -> None:
