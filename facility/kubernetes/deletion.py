@@ -70,19 +70,8 @@ def owning_lease(cluster: Object) -> str | None:
     return next((owner["name"] for owner in owners if owner["kind"] == LEASE.name), None)
 
 
-async def left(api: Api, name: str, lease: str | None) -> list[tuple[Kind, Object]]:
-    """Return all that is there of a Dask cluster, in the namespace of `api`.
-
-    Parameters
-    ----------
-    lease
-        Name of the Lease that owns it, if one does.
-
-    Raises
-    ------
-    KubernetesError
-        Where Kubernetes does not answer. What may not be listed is left out.
-    """
+async def _left(api: Api, name: str, lease: str | None) -> list[tuple[Kind, Object]]:
+    """Return all that is there of a Dask cluster, and that may be listed."""
     single = [(DASK_CLUSTER, name)] + ([(LEASE, lease)] if lease else [])
     found = [(kind, await api.get(kind, each)) for kind, each in single]
     there = [(kind, one) for kind, one in found if one is not None]
@@ -112,11 +101,10 @@ async def until_gone(api: Api, cluster: DaskCluster, lease: str | None) -> None:
     """
     started = time.monotonic()
     while (
-        there := await left(api, cluster.name, lease)
+        there := await _left(api, cluster.name, lease)
     ) and time.monotonic() - started < GONE_SECONDS:
         resource = next((one for kind, one in there if kind is DASK_CLUSTER), None)
-        waits = resource and resource["metadata"].get("finalizers")
-        if waits and time.monotonic() - started > OPERATOR_SECONDS:
+        if resource is not None and _is_held(resource, started):
             await asked(api, released(api.namespace, cluster.name))
         if any(kind is POD and is_worker(one) and not _leaves(one) for kind, one in there):
             # Another process of the user's may have made it while this one closed.
@@ -136,6 +124,18 @@ async def asked(api: Api, call: Call) -> None:
     except KubernetesError as error:
         if error.status != 404:
             logger.warning("%s", error)
+
+
+def _is_held(cluster: Object, since: float) -> bool:
+    """Tell whether a DaskCluster still waits for an operator, which has had its time.
+
+    Parameters
+    ----------
+    since
+        When it was asked to end (monotonic, in seconds).
+    """
+    waits = bool(cluster["metadata"].get("finalizers"))
+    return waits and time.monotonic() - since > OPERATOR_SECONDS
 
 
 def _leaves(pod: Object) -> bool:
@@ -181,8 +181,7 @@ def stop(api: Api, name: str) -> None:
     end_now(api, [*owner, *deletions(api.namespace, name)])
     began = time.monotonic()
     while name in (left := {one["metadata"]["name"]: one for one in dask_clusters(api)}):
-        waits = left[name]["metadata"].get("finalizers")
-        if waits and time.monotonic() - began > OPERATOR_SECONDS:
+        if _is_held(left[name], began):
             api.now(released(api.namespace, name))
         if time.monotonic() - began > GONE_SECONDS:
             raise ClusterFailedError(

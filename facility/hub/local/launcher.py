@@ -92,7 +92,7 @@ def run(arguments: argparse.Namespace) -> int:
             chosen = _settings(folder, arguments, idle_timeout)
             chosen.save()
             name_holder(chosen.address)
-            copied = notebooks.copy_notebooks_if_room(chosen.notebooks, print)
+            copied = notebooks.copy_notebooks(chosen.notebooks, print)
             if copied:
                 number = counted(len(copied), "notebook")
                 print(f"Copied {number} to {chosen.notebooks}", flush=True)

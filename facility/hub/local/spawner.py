@@ -92,7 +92,7 @@ class OwnSpawner(LocalProcessSpawner):
             Where it ends instead.
         """
         # The user may have moved the folder away meanwhile.
-        notebooks.copy_notebooks_if_room(Path(self.notebook_dir), self.log.warning)
+        notebooks.copy_notebooks(Path(self.notebook_dir), self.log.warning)
         # A log on the own disk: opening it holds nothing up.
         log_file = open_private(Path(self.log_file), os.O_WRONLY | os.O_APPEND)
         with os.fdopen(log_file, "ab") as log:

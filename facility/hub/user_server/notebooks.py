@@ -39,13 +39,20 @@ def shipped_folder() -> Path | None:
     return None
 
 
-def copy_notebooks(target: Path, source: Path | None = None) -> list[str]:
+def copy_notebooks(
+    target: Path, say: Callable[[str], object], source: Path | None = None
+) -> list[str]:
     """Copy the notebooks that are not there, and those that the user never changed.
+
+    Where the disk is full this is told and the rest is not copied: who clears it up needs a
+    server.
 
     Parameters
     ----------
     target
         The user's folder, made where it is missing.
+    say
+        Tells that the disk is full.
     source
         Where to copy from, by default `shipped_folder`.
 
@@ -57,40 +64,20 @@ def copy_notebooks(target: Path, source: Path | None = None) -> list[str]:
     Raises
     ------
     HubError
-        Where the folder cannot be written.
+        Where the folder cannot be written for another reason.
     """
     source = source or shipped_folder()
     try:
         make_folder(target, READABLE_FOLDER)
-        if source is None:
-            return []
-        return _copy(target, source)
+        return [] if source is None else _copy(target, source)
     except OSError as error:
-        raise HubError(
+        wrong = HubError(
             f"The notebooks cannot be copied to {target}: "
             f"{refusal(error, target, 'choose one with --notebooks')}"
-        ) from error
-
-
-def copy_notebooks_if_room(target: Path, say: Callable[[str], object]) -> list[str]:
-    """Copy them as far as the disk has room: who clears it up needs a server.
-
-    Returns
-    -------
-    list of str
-        Names of what was copied.
-
-    Raises
-    ------
-    HubError
-        Where the folder cannot be written.
-    """
-    try:
-        return copy_notebooks(target)
-    except HubError as error:
+        )
         if not is_full(error):
-            raise
-        say(str(error))
+            raise wrong from error
+        say(str(wrong))
         return []
 
 

@@ -36,7 +36,7 @@ def main() -> None:
     """
     home = Path.home()
     try:
-        notebooks.copy_notebooks_if_room(home / FOLDER, print)
+        notebooks.copy_notebooks(home / FOLDER, print)
         os.environ.update(environment(home))
     except (FacilityError, OSError) as error:
         sys.exit(f"The server cannot start: {error}")

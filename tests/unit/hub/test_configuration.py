@@ -292,26 +292,26 @@ def shipped(tmp_path: Path) -> Path:
 
 def test_notebooks_are_copied_once(tmp_path: Path, shipped: Path):
     own = tmp_path / "own"
-    assert notebooks.copy_notebooks(own, shipped) == ["01_first.ipynb", "02_second.ipynb"]
-    assert notebooks.copy_notebooks(own, shipped) == []
+    assert notebooks.copy_notebooks(own, print, shipped) == ["01_first.ipynb", "02_second.ipynb"]
+    assert notebooks.copy_notebooks(own, print, shipped) == []
     assert notebooks.first_page(own) == "/lab/tree/01_first.ipynb"
 
 
 def test_what_the_user_changed_is_kept_and_the_rest_is_renewed(tmp_path: Path, shipped: Path):
     own = tmp_path / "own"
-    notebooks.copy_notebooks(own, shipped)
+    notebooks.copy_notebooks(own, print, shipped)
     (own / "01_first.ipynb").write_text("my own work")
     (own / "mine.ipynb").write_text("mine")
     for file in shipped.iterdir():
         file.write_text(json.dumps({"cells": ["second edition"], "metadata": {}}))
-    assert notebooks.copy_notebooks(own, shipped) == ["02_second.ipynb"]
+    assert notebooks.copy_notebooks(own, print, shipped) == ["02_second.ipynb"]
     assert (own / "01_first.ipynb").read_text() == "my own work"
     assert json.loads((own / "02_second.ipynb").read_text())["cells"] == ["second edition"]
     assert (own / "mine.ipynb").read_text() == "mine"
 
 
 def test_a_copy_says_of_its_kernel_what_the_kernel_says_itself(tmp_path: Path, shipped: Path):
-    notebooks.copy_notebooks(tmp_path / "own", shipped)
+    notebooks.copy_notebooks(tmp_path / "own", print, shipped)
     found = json.loads((tmp_path / "own" / "01_first.ipynb").read_text())["metadata"]
     assert found["language_info"] == IPythonKernel.language_info
     assert found["kernelspec"]["display_name"] == get_kernel_dict()["display_name"]
@@ -323,7 +323,7 @@ def test_own_files_of_the_same_name_are_kept(tmp_path: Path, shipped: Path):
     own.mkdir()
     (own / "01_first.ipynb").write_text("was here before")
     (own / notebooks.RECORD).write_text("no JSON")
-    assert notebooks.copy_notebooks(own, shipped) == ["02_second.ipynb"]
+    assert notebooks.copy_notebooks(own, print, shipped) == ["02_second.ipynb"]
     assert (own / "01_first.ipynb").read_text() == "was here before"
 
 
@@ -331,7 +331,7 @@ def test_a_notebook_folder_that_is_a_file(tmp_path: Path, shipped: Path):
     own = tmp_path / "own"
     own.write_text("")
     with pytest.raises(HubError, match="--notebooks"):
-        notebooks.copy_notebooks(own, shipped)
+        notebooks.copy_notebooks(own, print, shipped)
 
 
 def test_an_empty_folder_opens_the_launcher(tmp_path: Path):

@@ -12,7 +12,7 @@ import pytest
 from facility import names
 from facility.errors import FacilityError
 from facility.hub.user_server.environment import certificates_environment
-from facility.hub.user_server.notebooks import copy_notebooks_if_room
+from facility.hub.user_server.notebooks import copy_notebooks
 from facility.system import private_files
 
 
@@ -117,10 +117,10 @@ def test_what_to_do_depends_on_why(tmp_path: Path, number: int, told: str) -> No
 @pytest.mark.usefixtures("no_room")
 def test_a_server_starts_in_a_full_home_for_its_user_to_clear_it_up(home: Path) -> None:
     said: list[str] = []
-    copy_notebooks_if_room(home / "notebooks", said.append)
+    copy_notebooks(home / "notebooks", said.append)
     assert list((home / "notebooks").iterdir()) == [], "half a notebook would stay for ever"
     assert certificates_environment(said.append) == {}
     assert ["notebooks cannot be copied" in said[0], "cannot be kept in" in said[1]] == [True] * 2
     (home / "file").touch()
     with pytest.raises(FacilityError, match="Not a directory"):
-        copy_notebooks_if_room(home / "file" / "notebooks", said.append)
+        copy_notebooks(home / "file" / "notebooks", said.append)
