@@ -121,6 +121,8 @@ WORKER_ACCOUNT = "default"
 DEFAULT_RELEASE = "facility"
 """Release whose names are meant where no release is known."""
 
+SCHEDULER_VARIABLE = "FACILITY_SCHEDULER"
+"""Environment variable with the settings of a scheduler's container, as JSON."""
 WORKER_VARIABLE = "FACILITY_WORKER"
 """Environment variable with what a worker's container is to run, as JSON."""
 POD_ADDRESS_VARIABLE = "FACILITY_POD_IP"

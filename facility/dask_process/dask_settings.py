@@ -33,6 +33,7 @@ OURS: Mapping[str, Any] = {
     "distributed.scheduler.dashboard.tls.cert": None,
     "distributed.scheduler.dashboard.tls.key": None,
     "distributed.scheduler.pickle": True,
+    "distributed.scheduler.preload": [],
     "distributed.scheduler.preload-argv": [],
 }
 """What every scheduler and worker has, whatever the user's settings are."""
@@ -55,7 +56,7 @@ INSTEAD = {
     "distributed.scheduler.no-workers-timeout": "tasks wait until there is a worker, and "
     "c.explain() says what for",
     "distributed.scheduler.pickle": "Dask does not start without",
-    "distributed.scheduler.preload": "the facility's own is the scheduler's only one",
+    "distributed.scheduler.preload": "the scheduler runs what is the facility's own",
     "distributed.scheduler.worker-ttl": "workers are watched as processes or pods",
     "distributed.worker.blocked-handlers": "its parts speak by them",
     "distributed.worker.lifetime": "workers leave by c.scale and c.adapt",

@@ -13,7 +13,6 @@ from facility.kubernetes.mounted_secret import BELONGINGS_FOLDER
 from facility.kubernetes.pod_template import PodTemplate
 from facility.quantity import format_cores, format_memory
 from facility.request.checked_request import PoolRequest
-from facility.scheduler import SETTINGS_VARIABLE
 from facility.worker.settings import library_settings, resources, spilling
 
 TLS_FOLDER = "/etc/facility/tls"
@@ -130,7 +129,7 @@ def dask_cluster(cluster: DaskCluster, settings: Mapping[str, Any]) -> Manifest:
     Parameters
     ----------
     settings
-        Of `facility.scheduler`.
+        Of `facility.scheduler.pooled`.
     """
     labels = cluster.labels(names.SCHEDULER_COMPONENT)
     container = {
@@ -141,7 +140,7 @@ def dask_cluster(cluster: DaskCluster, settings: Mapping[str, Any]) -> Manifest:
         "env": _environment(
             {
                 **_tls_environment("scheduler"),
-                SETTINGS_VARIABLE: json.dumps(settings, sort_keys=True),
+                names.SCHEDULER_VARIABLE: json.dumps(settings, sort_keys=True),
             }
         ),
         "ports": [

@@ -1,13 +1,11 @@
 """The scheduler's own process: ``python -m facility.local.scheduler``."""
 
 import asyncio
-import json
 import os
 from pathlib import Path
 from typing import Any, NoReturn
 
 import dask
-from distributed.scheduler import Scheduler
 from distributed.security import Security
 
 from facility import names
@@ -15,7 +13,7 @@ from facility.dask_process.serving import leave_at_once, look_seldom, serve_sche
 from facility.local import registry
 from facility.local.process import read_settings, write_answer
 from facility.local.process_tree import of_cluster
-from facility.scheduler import SETTINGS_VARIABLE
+from facility.scheduler.pooled import PooledScheduler
 from facility.system import logs
 from facility.system.processes import end, wait
 
@@ -26,15 +24,14 @@ WORKERS_CLOSE = 3.0
 async def serve(settings: dict[str, Any]) -> None:
     """Run a scheduler until it closes by itself or is asked to."""
     own = {**settings["facility"], "folder": settings["folder"]}
-    os.environ[SETTINGS_VARIABLE] = json.dumps(own)
-    scheduler = Scheduler(
+    scheduler = PooledScheduler(
+        own,
         protocol="tls",
         host=names.LOOPBACK,
         port=0,
         dashboard=False,
         dashboard_address=f"{names.LOOPBACK}:0",
         security=Security(**settings["security"]),
-        preload=["facility.scheduler"],
     )
 
     def started() -> None:

@@ -12,7 +12,6 @@ from time import monotonic as time  # which does not count a laptop's sleep
 from typing import TYPE_CHECKING, Any
 
 from dask.utils import format_time
-from distributed.scheduler import Scheduler
 
 from facility.scheduler.ends import end
 
@@ -96,7 +95,7 @@ class Lifetime:
         if self.objects:
             logger.warning("this Dask cluster ends: %s", self.ending)
             await asyncio.to_thread(end, self.objects)
-        await Scheduler.close(self.scheduler, reason=self.ending)
+        await self.scheduler.close(reason=self.ending)
 
     def _consider(self) -> None:
         self.ending = self.ending or self._reason_to_end()

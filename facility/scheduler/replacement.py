@@ -5,7 +5,6 @@ owner, who has started the workers, learns which of them were asked to leave, an
 """
 
 import asyncio
-from collections.abc import Callable, Collection
 from time import monotonic
 from typing import Any, Literal, NoReturn
 
@@ -33,15 +32,18 @@ class ReplacingScheduler(Scheduler):
     ----------
     dismissed
         Names of workers that were asked to leave for others to come, and when (monotonic, seconds).
-    attended
-        Whether an owner is there who can start workers.
     """
 
-    dismissed: dict[str, float]
-    attended: Callable[[], bool]
+    def __init__(self, **arguments: Any) -> None:
+        self.dismissed: dict[str, float] = {}
+        super().__init__(**arguments)
 
     def wanted(self) -> int:
         """Return how many workers the owner wants."""
+        raise NotImplementedError
+
+    def attended(self) -> bool:
+        """Whether an owner is there who can start workers."""
         raise NotImplementedError
 
     def just_dismissed(self) -> list[str]:
@@ -158,12 +160,3 @@ class ReplacingScheduler(Scheduler):
 
 def _refuse() -> NoReturn:
     raise NotImplementedError(NO_NANNY)
-
-
-def rebind(scheduler: Scheduler) -> None:
-    """Have a scheduler answer by the methods of the class that it has been given."""
-    handlers: Collection[str] = list(scheduler.handlers)
-    for name in handlers:
-        handler = scheduler.handlers[name]
-        if getattr(handler, "__self__", None) is scheduler:
-            scheduler.handlers[name] = getattr(scheduler, handler.__name__)

@@ -16,18 +16,19 @@ Three things differ from setting restrictions in a plugin's `update_graph`:
   graph arrives, so that pools may scale in between.
 """
 
-import functools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Self, cast
+from typing import TYPE_CHECKING, Any, Self
 
+import dask
 from distributed.collections import HeapSet
 from distributed.metrics import time
-from distributed.scheduler import Scheduler, WorkerState
+from distributed.scheduler import DEFAULT_EXTENSIONS, WorkerState
+from distributed.shuffle import ShuffleSchedulerPlugin
+from distributed.shuffle._core import barrier_key
 
 from facility import names
-from facility.module_path import ModulePath
-from facility.scheduler.replacement import ReplacingScheduler, rebind
+from facility.scheduler.replacement import ReplacingScheduler
 
 if TYPE_CHECKING:
     from dask.typing import Key
@@ -80,7 +81,7 @@ class Routes:
 
     @classmethod
     def from_settings(cls, settings: Mapping[str, Any]) -> Self:
-        """Read the settings that the preload documents."""
+        """Read the settings that `facility.scheduler.pooled` documents."""
         chosen = settings.get("untagged")
         routes = cls(chosen=None if chosen is None else frozenset(chosen))
         routes.declare(settings.get("pools", []))
@@ -111,31 +112,11 @@ def tagged_pool(resources: Mapping[str, float] | None) -> str | None:
 class RoutedScheduler(ReplacingScheduler):
     """A scheduler that keeps tasks in their pools."""
 
-    routes: Routes
-    module_path: ModulePath
-    """The user's modules, as they are importable here."""
-    _held: dict[str, "HeapSet[TaskState]"]
-    _open: dict[str, set[WorkerState]]
-
-    @classmethod
-    def adopt(cls, scheduler: Scheduler, routes: Routes) -> Self:
-        """Give a scheduler that distributed has made this class.
-
-        `dask scheduler` offers no other way to choose it.
-        """
-        scheduler.__class__ = cls
-        routed = cast("Self", scheduler)
-        routed.routes = routes
-        routed._held = {}
-        routed._open = {}
-        routed.dismissed = {}
-        # distributed bound its methods before the class was changed.
-        rebind(routed)
-        shuffle = cast("Any", scheduler.extensions["shuffle"])
-        shuffle._calculate_worker_for = functools.partial(
-            _calculate_worker_for, routed, shuffle._calculate_worker_for
-        )
-        return routed
+    def __init__(self, routes: Routes, **arguments: Any) -> None:
+        self.routes = routes
+        self._held: dict[str, HeapSet[TaskState]] = {}
+        self._open: dict[str, set[WorkerState]] = {}
+        super().__init__(extensions=_extensions(), **arguments)
 
     # Which workers are in which pool.
 
@@ -362,21 +343,32 @@ def _route(ts: "TaskState", pool: str, *, replace: bool) -> None:
     ts.resource_restrictions = {**kept, names.pool_tag(pool): 1}
 
 
-def _calculate_worker_for(scheduler: RoutedScheduler, original: Any, spec: Any) -> dict[Any, str]:
-    """Pin the outputs of a P2P shuffle to workers where its barrier may run.
+class RoutedShuffle(ShuffleSchedulerPlugin):
+    """distributed's P2P shuffles, kept to workers where their barrier may run."""
 
-    distributed takes the barrier's worker restrictions, or every worker; with a
-    protected pool the latter hangs. They are set for this one calculation, since
-    a restriction that stays would outlive the workers that it names.
-    """
-    from distributed.shuffle._core import barrier_key
+    scheduler: RoutedScheduler
 
-    barrier = scheduler.tasks[barrier_key(spec.id)]
-    valid = scheduler.valid_workers(barrier)
-    if barrier.worker_restrictions or not valid:
-        return cast("dict[Any, str]", original(spec))
-    barrier.worker_restrictions = {ws.address for ws in valid}
-    try:
-        return cast("dict[Any, str]", original(spec))
-    finally:
-        barrier.worker_restrictions = set()
+    def _calculate_worker_for(self, spec: Any) -> dict[Any, str]:
+        """Pin the outputs of a shuffle to workers.
+
+        distributed takes the barrier's worker restrictions, or every worker; with a
+        protected pool the latter hangs. They are set for this one calculation, since
+        a restriction that stays would outlive the workers that it names.
+        """
+        barrier = self.scheduler.tasks[barrier_key(spec.id)]
+        valid = self.scheduler.valid_workers(barrier)
+        if barrier.worker_restrictions or not valid:
+            return super()._calculate_worker_for(spec)
+        barrier.worker_restrictions = {ws.address for ws in valid}
+        try:
+            return super()._calculate_worker_for(spec)
+        finally:
+            barrier.worker_restrictions = set()
+
+
+def _extensions() -> dict[str, Any]:
+    """Return distributed's own extensions as it chooses them, with our shuffle."""
+    found = {**DEFAULT_EXTENSIONS, "shuffle": RoutedShuffle}
+    if not dask.config.get("distributed.scheduler.work-stealing"):
+        found.pop("stealing", None)
+    return found

@@ -16,7 +16,7 @@ from typing import Any
 import dask
 import psutil
 import pytest
-from distributed import Client, Scheduler, Worker
+from distributed import Client, Worker
 from distributed.core import Status
 from distributed.diagnostics.plugin import Environ, PipInstall, UploadDirectory
 
@@ -27,6 +27,7 @@ from facility.deploy.cluster import PooledCluster
 from facility.deploy.launch import stop
 from facility.local import registry
 from facility.local.process import ChildProcess
+from facility.scheduler.pooled import PooledScheduler
 from tests.local.leaks import ended
 from tests.local.pools import POOLS, SMALL, count_and_sleep, executions, until, where
 
@@ -278,7 +279,7 @@ def test_what_is_for_nannies_is_refused_with_what_to_do(tmp_path: Path) -> None:
 async def test_workers_are_not_restarted_where_nobody_starts_others() -> None:
     settings: dict[str, Any] = {"host": "127.0.0.1", "dashboard": False, "dashboard_address": ":0"}
     async with (
-        Scheduler(port=0, preload=["facility.scheduler"], **settings) as scheduler,
+        PooledScheduler({}, port=0, **settings) as scheduler,
         Worker(scheduler.address, **settings) as worker,
         Client(scheduler.address, asynchronous=True) as client,
     ):
