@@ -15,7 +15,7 @@ CACHE := $${XDG_CACHE_HOME:-$$HOME/.cache}/facility
 SOURCES := facility tests benchmarks docs images notebooks tools
 
 .PHONY: run help test test-unit test-local test-browser test-images test-kube test-gpu test-long \
-	samples sweep fuzz docs docs-axe docs-serve images images-push images-sbom kube-build kube-up kube-down lint lint-workflows \
+	test-upstream samples sweep fuzz docs docs-axe docs-serve images images-push images-sbom kube-build kube-up kube-down lint lint-workflows \
 	format lock schema chart house notebooks-strip clean changelog release-check dist chart-push
 
 #: Use it
@@ -60,6 +60,11 @@ test-images: images ## run each image's smoke test in containers
 test-kube: images ## tests on that Kubernetes, from kube-up to kube-down
 	@tools/chromium >/dev/null
 	@.venv/bin/python -m tools.tiers $(KUBE_TIERS)
+
+test-upstream: $(READY) ## tests of reading and running on the newest release of every dependency that is allowed
+	@tools/xrootd >/dev/null
+	@.venv/bin/python -m tools.samples >/dev/null
+	@tools/upstream $(ARGS)
 
 test-gpu: $(READY) ## tests on an NVIDIA GPU, where there is one
 	@if nvidia-smi -L 2>/dev/null | grep GPU >/dev/null; then \

@@ -28,6 +28,7 @@ from distributed.shuffle import ShuffleSchedulerPlugin
 from distributed.shuffle._core import barrier_key
 
 from facility import names
+from facility.scheduler.relied_on import refuse_others
 from facility.scheduler.replacement import ReplacingScheduler
 
 if TYPE_CHECKING:
@@ -113,6 +114,7 @@ class RoutedScheduler(ReplacingScheduler):
     """A scheduler that keeps tasks in their pools."""
 
     def __init__(self, routes: Routes, **arguments: Any) -> None:
+        refuse_others()
         self.routes = routes
         self._held: dict[str, HeapSet[TaskState]] = {}
         self._open: dict[str, set[WorkerState]] = {}

@@ -81,12 +81,9 @@ def pids(process: subprocess.Popen[str]) -> list[psutil.Process]:
 
 def unowned(dask_scheduler: Any) -> float:
     """Seconds for which the scheduler has heard of no owner."""
-    import inspect
     import time
 
-    handler = dask_scheduler.handlers["facility_beat"]
-    lifetime = inspect.getclosurevars(handler).nonlocals["lifetime"]
-    return time.monotonic() - max(lifetime.owners.values())
+    return time.monotonic() - max(dask_scheduler.lifetime.owners.values())
 
 
 OWNER_SECONDS = 2

@@ -28,13 +28,16 @@ from facility.analysis.files.open_file import find, open_root
 from facility.analysis.files.rootfile import is_address
 from facility.analysis.files.version import is_changed, version_of
 from facility.analysis.inputs.cut_bookkeepers import Weights, weights
-from facility.analysis.reading.baskets import Baskets
-from facility.analysis.reading.forms import Columns, events_of, form_of, untested
-from facility.analysis.reading.lazy_tree import VERSIONS, LazyTree, open_lazily
+from facility.analysis.reading.relied_on import differing
 from facility.analysis.reading.tree_layout import LayoutError
 from facility.analysis.serialization.unpickling import Same, Scope
 from facility.errors import one_line
 from facility.wording import counted
+
+if differing() is None:  # else these may not even load
+    from facility.analysis.reading.baskets import Baskets
+    from facility.analysis.reading.forms import Columns, events_of, form_of
+    from facility.analysis.reading.lazy_tree import VERSIONS, LazyTree, open_lazily
 
 ELSEWHERE = ("adler32:", "md5:", "unknown:")
 """How stamps begin that a file itself does not tell."""
@@ -164,7 +167,7 @@ class OpenFile:
     def _open_quickly(self, chunk: Chunk) -> None:
         """Open it with its tree not read, unless a check fails."""
         options, schema = self.settings.uproot_options, self.settings.schema
-        self.plainly = untested()
+        self.plainly = differing()
         if self.plainly is None and "custom_classes" in options:
             self.plainly = "uproot_options have custom_classes"
         if self.plainly is not None:

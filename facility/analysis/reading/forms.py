@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import awkward as ak
-import coffea
 import uproot
 from coffea.nanoevents import NanoEventsFactory
 from coffea.nanoevents.mapping import TrivialUprootOpener, UprootSourceMapping
@@ -21,12 +20,9 @@ from coffea.nanoevents.schemas import EDM4HEPSchema
 from coffea.nanoevents.util import tuple_to_key
 from uproot.behaviors.TBranch import TBranch
 
-from facility.analysis.reading import lazy_tree
 from facility.analysis.reading.baskets import Baskets
 from facility.analysis.reading.tree_layout import LayoutError
 
-TESTED = ("2026.9.0",)
-"""Versions of coffea of which every schema's events were compared with its own."""
 MOST = 8
 """Forms kept in a process; one of a real file takes some 10 MB."""
 
@@ -89,15 +85,6 @@ def form_of(directory: Any, tree: Any, name: str, key: Hashable, schema: Any) ->
 
 _lock = threading.Lock()
 _kept: OrderedDict[Any, Form | LayoutError] = OrderedDict()
-
-
-def untested() -> str | None:
-    """Say which library is of a version that this was not tested with; None if none is."""
-    for module, tested in ((uproot, lazy_tree.TESTED), (coffea, TESTED)):
-        if module.__version__ not in tested:
-            known = " and ".join(tested)
-            return f"{module.__name__} {module.__version__} was not tested, {known} was"
-    return None
 
 
 def _make(directory: Any, tree: Any, name: str, schema: Any) -> Form:

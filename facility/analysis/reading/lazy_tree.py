@@ -28,9 +28,6 @@ from uproot.source.cursor import Cursor
 from facility.analysis.files.open_file import open_root
 from facility.analysis.reading.tree_layout import MAP_OFFSET, BranchSpan, Layout, LayoutError
 
-TESTED = ("5.7.7",)
-"""Versions of uproot with which everything that is read was compared with what uproot reads."""
-
 
 class LazyTree:
     """uproot's TTree, with its branches and leaves not read yet.

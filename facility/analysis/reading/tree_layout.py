@@ -7,9 +7,8 @@ The layout is that of ROOT 5.30 and later. It is checked: what is not as expecte
 import struct
 from typing import NamedTuple
 
-import uproot
-
-MAP_OFFSET = int(uproot.const.kMapOffset)
+MAP_OFFSET = 2
+"""ROOT's kMapOffset: references count from so many bytes before what they refer to."""
 COUNTED, NEW_CLASS, CLASS = 0x40000000, 0xFFFFFFFF, 0x80000000
 """Bits of ROOT's numbers of bytes and of its tags."""
 REFERENCED = 1 << 4

@@ -1,6 +1,9 @@
 """Files that are read quickly give what uproot and coffea give, or are read plainly."""
 
+import pickle
 import random
+import subprocess
+import sys
 import warnings
 from collections import OrderedDict
 from collections.abc import Iterator
@@ -21,9 +24,11 @@ from coffea.nanoevents import (
     PHYSLITESchema,
     TreeMakerSchema,
 )
+from coffea.nanoevents.mapping import UprootSourceMapping
+from uproot.source.cursor import Cursor
 
 from facility.analysis.files.chunk import Chunk
-from facility.analysis.reading import file_cache, forms, lazy_tree, tree_layout
+from facility.analysis.reading import file_cache, forms, lazy_tree, relied_on, tree_layout
 from facility.analysis.reading.file_cache import OpenFile, Settings
 from facility.analysis.reading.lazy_tree import LazyTree
 from facility.analysis.reading.physlite import PhysliteSchema, quiet
@@ -347,17 +352,51 @@ def uncompressed(path: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize("library", ["uproot", "coffea"])
-def test_another_version_is_read_plainly(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, library: str
+@pytest.fixture
+def compared_anew() -> Iterator[None]:
+    relied_on.differing.cache_clear()
+    yield
+    relied_on.differing.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("kind", "method", "parameter"),
+    [(Cursor, "skip_after", "obj"), (UprootSourceMapping, "setup", "")],
+)
+def test_another_library_is_read_plainly(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    compared_anew: None,
+    kind: type,
+    method: str,
+    parameter: str,
 ) -> None:
     part = chunk(uncompressed(tmp_path / "a.root"), "tree")
-    monkeypatch.setattr(f"{library}.__version__", "99.1")
+    theirs = getattr(kind, method)
+    monkeypatch.setattr(kind, method, lambda self, *others: theirs(self, *others))
     file = OpenFile(part, Settings(BaseSchema))
+    expected = ", ".join(filter(None, ["self", parameter]))
     assert file.plainly is not None
-    assert f"{library} 99.1 was not tested" in file.plainly
+    assert file.plainly.startswith(f"quick reading does not know uproot {uproot.__version__}, ")
+    assert f"{kind.__name__}.{method} takes (self, *others) and not ({expected})" in file.plainly
     assert ak.to_list(file.events(part, {}).y) == list(range(10))
     assert not isinstance(file.directory["tree"], LazyTree)
+
+
+def test_a_library_without_what_quick_reading_imports_is_read_plainly(tmp_path: Path) -> None:
+    part = chunk(uncompressed(tmp_path / "a.root"), "tree")
+    script = f"""
+import pickle
+import uproot.models.TTree as theirs
+del theirs.Model_TTree_v20
+from coffea.nanoevents import BaseSchema
+from facility.analysis.reading.file_cache import OpenFile, Settings
+part = pickle.loads({pickle.dumps(part)!r})
+file = OpenFile(part, Settings(BaseSchema))
+assert "Model_TTree_v20.read_members is missing" in file.plainly, file.plainly
+assert file.events(part, {{}}).y.tolist() == list(range(10))
+"""
+    subprocess.run([sys.executable, "-c", script], check=True)
 
 
 def test_classes_of_the_users_own_are_for_uproot_alone(tmp_path: Path) -> None:
