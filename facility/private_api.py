@@ -12,7 +12,7 @@ from functools import reduce
 from inspect import Parameter, signature
 from typing import Any
 
-MARKS = {
+MARKS: dict[Any, str] = {
     Parameter.KEYWORD_ONLY: "{}=",
     Parameter.VAR_POSITIONAL: "*{}",
     Parameter.VAR_KEYWORD: "**{}",

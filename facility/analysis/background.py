@@ -1,17 +1,17 @@
 """A run that goes on while its user looks at what it has so far."""
 
 import copy
-import inspect
 import threading
 from concurrent.futures import TimeoutError as NotYetError
-from typing import Any
+from typing import Any, Unpack
 
 from distributed import Client
 from distributed.deploy.cluster import Cluster
 
 from facility.analysis.inputs.fileset import Sources
 from facility.analysis.results.report import Report
-from facility.analysis.run import Prepared, Processor, prepared, run
+from facility.analysis.run import Prepared, prepared
+from facility.analysis.runner.arguments import Processor, RunOptions, RunRequest
 from facility.analysis.runner.control import Control
 from facility.analysis.runner.reduction import MergeError
 from facility.errors import RunError
@@ -24,7 +24,7 @@ def start(
     fileset: Sources,
     cluster_or_client: Cluster | Client | None = None,
     pool: str | None = None,
-    **options: Any,
+    **options: Unpack[RunOptions],
 ) -> "BackgroundRun":
     """Begin what `facility.run` does, and return at once.
 
@@ -43,10 +43,9 @@ def start(
     >>> going = facility.analysis.start(ZPeak(), files, c)  # doctest: +SKIP
     >>> going.partial()["mass"].sum()  # doctest: +SKIP
     """
-    options = {"progress": False, **options}
-    call = inspect.signature(run).bind(processor, fileset, cluster_or_client, pool, **options)
-    call.apply_defaults()
-    return BackgroundRun(prepared(**call.arguments))
+    options.setdefault("progress", False)
+    request = RunRequest.of_options(processor, fileset, cluster_or_client, pool, options)
+    return BackgroundRun(prepared(request))
 
 
 class BackgroundRun:

@@ -14,7 +14,6 @@ from coffea.processor.executor import ExecutorBase
 from distributed import Client
 from distributed.deploy.cluster import Cluster
 
-from facility import names
 from facility.analysis.files.chunk import PARTS, Chunk
 from facility.analysis.inputs.plan import Plan
 from facility.analysis.results.record import Receipt
@@ -23,7 +22,7 @@ from facility.analysis.run import PartialResultsWarning
 from facility.analysis.runner import process_chunk as chunks
 from facility.analysis.runner.arguments import check_place
 from facility.analysis.runner.chunk_events import tell
-from facility.analysis.runner.client import client_of
+from facility.analysis.runner.client import client_of, resources_of
 from facility.analysis.runner.distributed_reduction import ReductionError
 from facility.analysis.runner.loop import RunLoop
 from facility.analysis.runner.process_chunk import ChunkError
@@ -103,11 +102,10 @@ class Executor(ExecutorBase):
             return accumulator, 0
         report = Report.of(work, time.time())
         self.reports.append(report)
-        resources = {"resources": {names.pool_tag(self.pool): 1}} if self.pool else {}
         with client_of(self.cluster_or_client, self.pool, len(work.chunks)) as client:
             window = RunLoop(
                 client, work, pickled(function), b"", report,
-                resources=resources, retries=self.retries, checkpoint=None,
+                resources=resources_of(self.pool), retries=self.retries, checkpoint=None,
                 stop_if_hopeless=True, progress=self.status, task=process_item,
             )  # fmt: skip
             clock = time.perf_counter()

@@ -3,18 +3,16 @@
 import os
 import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from inspect import signature
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal
 
 import cloudpickle
 from coffea.processor import ProcessorABC
 from distributed import Client
 from distributed.deploy.cluster import Cluster
 
-from facility import names
 from facility.analysis.files.chunk import TOLD
 from facility.analysis.files.replicas import Caches, caches
 from facility.analysis.files.rootfile import is_address
@@ -24,9 +22,9 @@ from facility.analysis.inputs.plan import Plan, plan
 from facility.analysis.reading.file_cache import Settings
 from facility.analysis.reading.physlite import PhysliteSchema
 from facility.analysis.results.report import Report
-from facility.analysis.runner.arguments import check_run
+from facility.analysis.runner.arguments import CHUNKSIZE, Processor, RunRequest
 from facility.analysis.runner.checkpoint import Checkpoint, CheckpointWarning
-from facility.analysis.runner.client import check_paths, client_of
+from facility.analysis.runner.client import check_paths, client_of, resources_of
 from facility.analysis.runner.control import Control
 from facility.analysis.runner.distributed_reduction import ReductionError
 from facility.analysis.runner.loop import RunLoop
@@ -37,11 +35,6 @@ from facility.analysis.runner.tasks import SchedulerLostError
 from facility.analysis.serialization.pickling import pickled
 from facility.errors import RunError, RunInterrupted
 from facility.security import credentials
-
-CHUNKSIZE = 200_000
-"""Events of a chunk: reading one costs as much as some ten thousand events."""
-
-Processor: TypeAlias = ProcessorABC | Callable[[Any], Any]
 
 
 class PlainReadingWarning(UserWarning):
@@ -154,40 +147,24 @@ def run(
     --------
     >>> results, report = facility.run(ZPeak(), "data/*.root.1")  # doctest: +SKIP
     """
-    work = prepared(**locals())
+    request = RunRequest(
+        processor, fileset, cluster_or_client, pool,
+        schema=schema, treename=treename, chunksize=chunksize, maxchunks=maxchunks,
+        on_error=on_error, retries=retries, checkpoint=checkpoint, metadata=metadata,
+        uproot_options=uproot_options, weights=weights, output=output, xcache=xcache,
+        progress=progress, unknown=unknown,
+    )  # fmt: skip
+    work = prepared(request)
     return work.finish(), work.report
 
 
-def prepared(
-    processor: Processor,
-    fileset: Sources,
-    cluster_or_client: Cluster | Client | None,
-    pool: str | None,
-    schema: Any,
-    treename: str,
-    chunksize: int,
-    maxchunks: int | None,
-    on_error: Literal["raise", "skip"],
-    retries: int,
-    checkpoint: str | Path | None,
-    metadata: Mapping[str, Any] | None,
-    uproot_options: Mapping[str, Any] | None,
-    weights: bool,
-    output: str | Path | None,
-    xcache: Caches | None,
-    progress: bool,
-    unknown: Mapping[str, Any],
-) -> "Prepared":
-    """Check the arguments of `run`, look into the files and plan the work."""
-    check_run(
-        processor, cluster_or_client, pool, schema, chunksize, maxchunks, on_error, retries,
-        xcache, unknown, [name for name in signature(run).parameters if name != "unknown"],
-    )  # fmt: skip
-    files = fileset
+def prepared(request: RunRequest) -> "Prepared":
+    """Look into the files and plan the work."""
+    files, metadata = request.fileset, request.metadata
     if not isinstance(files, Fileset) or not files.found:
         files = checked(
-            files, treename=treename, on_error=on_error, metadata=metadata, xcache=xcache,
-            uproot_options=uproot_options, progress=progress,
+            files, treename=request.treename, on_error=request.on_error, metadata=metadata,
+            xcache=request.xcache, uproot_options=request.uproot_options, progress=request.progress,
         )  # fmt: skip
     elif metadata:
         datasets = {
@@ -195,28 +172,29 @@ def prepared(
             for name, data in files.items()
         }
         files = Fileset(datasets, files.events, files.skipped, files.found, files.replicas)
-    work = plan(files, int(chunksize), None if maxchunks is None else int(maxchunks))
+    maxchunks = None if request.maxchunks is None else int(request.maxchunks)
+    work = plan(files, int(request.chunksize), maxchunks)
     _tell_shadows(work)
-    code = pickled(processor)
-    target = None if output is None else SkimFolder(output, work)
+    code = pickled(request.processor)
+    target = None if request.output is None else SkimFolder(request.output, work)
     folder = None if target is None else str(target.folder)
-    settings = Settings(schema, dict(uproot_options or {}), weights, caches(xcache), folder)
+    settings = Settings(
+        request.schema, dict(request.uproot_options or {}), request.weights,
+        caches(request.xcache), folder,
+    )  # fmt: skip
     kept = None
-    if checkpoint is not None:
+    if request.checkpoint is not None:
         # What was kept without weights does not tell them.
-        extra = ["weights" if weights else None, folder]
+        extra = ["weights" if request.weights else None, folder]
         kept = Checkpoint(
-            Path(checkpoint).expanduser(), work, processor, schema,
+            Path(request.checkpoint).expanduser(), work, request.processor, request.schema,
             extra if folder else extra[0], target.intact if target else None,
         )  # fmt: skip
     if target is not None:
         target.check_content(kept)
     report = Report.of(work, time.time())
     report.pickled = len(code)
-    return Prepared(
-        processor, work, code, cloudpickle.dumps(settings), report,
-        cluster_or_client, pool, int(retries), kept, target, on_error, progress,
-    )  # fmt: skip
+    return Prepared(request, work, code, cloudpickle.dumps(settings), report, kept, target)
 
 
 def _tell_shadows(work: Plan) -> None:
@@ -237,18 +215,13 @@ def _tell_shadows(work: Plan) -> None:
 class Prepared:
     """A run of which everything is checked, and nothing has begun."""
 
-    processor: Processor
+    request: RunRequest
     plan: Plan
     code: bytes
     settings: bytes
     report: Report
-    place: Cluster | Client | None
-    pool: str | None
-    retries: int
     kept: Checkpoint | None
     target: SkimFolder | None
-    on_error: str
-    progress: bool
 
     def finish(self, asked: Control | None = None) -> Any:
         """Run it; the results, or what `run` raises.
@@ -258,16 +231,16 @@ class Prepared:
         asked
             What other threads ask of it meanwhile.
         """
-        report, target = self.report, self.target
-        with client_of(self.place, self.pool, len(self.plan.chunks)) as client:
-            resources = {"resources": {names.pool_tag(self.pool): 1}} if self.pool else {}
+        asks, report, target = self.request, self.report, self.target
+        with client_of(asks.cluster_or_client, asks.pool, len(self.plan.chunks)) as client:
+            resources = resources_of(asks.pool)
             check_paths(client, self.plan, resources)
             if target is not None:
                 target.check_workers(client, resources)
             window = RunLoop(
                 client, self.plan, self.code, self.settings, report,
-                resources=resources, retries=self.retries, checkpoint=self.kept,
-                stop_if_hopeless=self.on_error == "raise", progress=self.progress, asked=asked,
+                resources=resources, retries=int(asks.retries), checkpoint=self.kept,
+                stop_if_hopeless=asks.on_error == "raise", progress=asks.progress, asked=asked,
             )  # fmt: skip
             results = _finish(window, self)
         for note in report.notes:
@@ -277,14 +250,15 @@ class Prepared:
         for note in report.without_events:
             warnings.warn(note, PartialResultsWarning, stacklevel=3)
         if report.skipped or any(record.state == "failed" for record in report.records):
-            _tell_failures(report, results, self.on_error)
+            _tell_failures(report, results, asks.on_error)
         return results
 
     def postprocessed(self, results: Any) -> Any:
         """Let a coffea processor have the last word, as coffea's Runner does."""
-        if results is None or not isinstance(self.processor, ProcessorABC):
+        processor = self.request.processor
+        if results is None or not isinstance(processor, ProcessorABC):
             return results
-        found = self.processor.postprocess(results)
+        found = processor.postprocess(results)
         return results if found is None else found
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from distributed import Client
 from distributed.deploy.cluster import Cluster
 
+from facility import names
 from facility.analysis.inputs.plan import Plan
 from facility.analysis.runner.process_chunk import unseen
 from facility.deploy.launch import cluster, room
@@ -41,6 +42,11 @@ def client_of(place: Cluster | Client | None, pool: str | None, chunks: int) -> 
     wanted: dict[str, Any] = {name: (1, max(1, min(fits, chunks)))}
     with cluster(**wanted) as made, Client(made) as client:
         yield client
+
+
+def resources_of(pool: str | None) -> dict[str, Any]:
+    """Give the arguments of `Client.submit` that have a task run in a pool."""
+    return {"resources": {names.pool_tag(pool): 1}} if pool else {}
 
 
 def check_paths(client: Client, work: Plan, resources: Mapping[str, Any]) -> None:

@@ -2,12 +2,14 @@
 
 import functools
 import hashlib
+import inspect
 import json
 import pickle
 import random
 import re
 import subprocess
 import sys
+import typing
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,8 @@ from facility.analysis.inputs.fileset import Fileset
 from facility.analysis.inputs.plan import Plan, plan, ranges
 from facility.analysis.results.record import Receipt
 from facility.analysis.results.report import Report
+from facility.analysis.run import run
+from facility.analysis.runner.arguments import RunOptions, RunRequest
 from facility.analysis.runner.checkpoint import Checkpoint
 from facility.analysis.runner.distributed_reduction import (
     DistributedReduction,
@@ -38,6 +42,34 @@ def files(*events: int, cluster: int = 0) -> Fileset:
     }
     content = {"files": dict(found.keys()), "metadata": {"lumi": 3}}
     return Fileset({"data": content}, {k[0]: v.events for k, v in found.items()}, (), found)
+
+
+# What is asked for.
+
+
+def test_run_and_its_request_have_the_same_arguments() -> None:
+    told = list(inspect.signature(run).parameters.values())[:-1]
+    asked = list(inspect.signature(RunRequest).parameters.values())[:-1]
+    assert [(each.name, each.annotation) for each in told] == [
+        (each.name, each.annotation) for each in asked
+    ]
+    empty = inspect.Parameter.empty
+    assert [each.default for each in told] == [each.default for each in asked]
+    named = {each.name: each.annotation for each in told if each.kind is each.KEYWORD_ONLY}
+    assert typing.get_type_hints(RunOptions) == named
+    assert [each.name for each in told if each.default is empty] == ["processor", "fileset"]
+
+
+def test_options_that_a_run_does_not_have_are_told_with_all_else_that_is_wrong() -> None:
+    options: Any = {"chunksize": 0, "chunk_size": 5, "unknown": 3, "format": "root"}
+    with pytest.raises(RequestError) as caught:
+        RunRequest.of_options(len, {}, None, None, options)
+    assert [problem.partition(" ")[0] for problem in caught.value.problems] == [
+        "chunksize=0",
+        "chunk_size=",
+        "unknown=",
+        "format=",
+    ]
 
 
 # Plan.
