@@ -15,8 +15,8 @@ CACHE := $${XDG_CACHE_HOME:-$$HOME/.cache}/facility
 SOURCES := facility tests benchmarks docs images notebooks tools
 
 .PHONY: run help test test-unit test-local test-browser test-images test-kube test-gpu test-long \
-	test-upstream samples sweep fuzz docs docs-axe docs-serve images images-push images-sbom kube-build kube-up kube-down lint lint-workflows \
-	format lock schema chart house notebooks-strip clean changelog release-check dist chart-push
+	test-upstream samples sweep fuzz docs docs-axe docs-serve images images-push images-sbom kube-build kube-up kube-down \
+	lint lint-workflows format lock schema chart house notebooks-strip clean changelog release-check dist chart-push
 
 #: Use it
 
@@ -61,7 +61,7 @@ test-kube: images ## tests on that Kubernetes, from kube-up to kube-down
 	@tools/chromium >/dev/null
 	@.venv/bin/python -m tools.tiers $(KUBE_TIERS)
 
-test-upstream: $(READY) ## tests of reading and running on the newest release of every dependency that is allowed
+test-upstream: $(READY) ## tests of reading and running on the newest releases that are allowed
 	@tools/xrootd >/dev/null
 	@.venv/bin/python -m tools.samples >/dev/null
 	@tools/upstream $(ARGS)
