@@ -41,6 +41,7 @@ napoleon_use_rtype = False
 # Types of other packages, whose documentation cannot be asked here, and internal ones of ours.
 nitpick_ignore_regex = [
     ("py:.*", r"(?!facility\.).*"),
+    ("py:class", r"facility\.analysis\.runner\.arguments\.RunOptions"),
     ("py:class", r"facility\.config\.model\.Config"),
     ("py:class", r"facility\.analysis\.files\.rootfile\.Inspection"),
     ("py:class", r"facility\.analysis\.results\.record\.Receipt"),

@@ -23,7 +23,7 @@ async def serve() -> None:
     look_seldom()
     address = os.environ[names.POD_ADDRESS_VARIABLE]
     scheduler = PooledScheduler(
-        json.loads(os.environ[names.SCHEDULER_VARIABLE]),
+        json.loads(os.environ.get(names.SCHEDULER_VARIABLE, "{}")),
         protocol="tls",
         host="0.0.0.0",  # kubectl port-forward comes from the pod's loopback
         port=names.SCHEDULER_PORT,
