@@ -35,7 +35,7 @@ $(READY): requirements.lock pyproject.toml
 
 #: Test it
 
-test: $(READY) lint ## lint, types, layers, unit, local and browser tests
+test: $(READY) lint docs ## lint, types, layers, unit, local and browser tests
 	@tools/chromium >/dev/null
 	@tools/xrootd >/dev/null
 	@.venv/bin/python -m tools.samples >/dev/null
@@ -50,7 +50,7 @@ test-local: $(READY) ## tests with real Dask clusters and a real hub
 	@.venv/bin/python -m tools.samples >/dev/null
 	@.venv/bin/python -m tools.tiers local
 
-test-browser: $(READY) ## tests in a real Chromium
+test-browser: $(READY) docs ## tests in a real Chromium
 	@tools/chromium >/dev/null
 	@.venv/bin/python -m tools.tiers browser
 

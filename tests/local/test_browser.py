@@ -69,6 +69,25 @@ def test_opening_a_notebook_does_not_change_it(page: Page, hub: Hub):
         assert page.locator(".lm-TabBar-tab.jp-mod-dirty").count() == 0, path.name
 
 
+def test_the_documentation_opens_from_the_launcher_and_the_help_menu(page: Page, hub: Hub):
+    """The hub serves it: there may be no internet."""
+    page.goto(f"{server(hub)}lab?reset")
+    card = page.locator(".jp-LauncherCard", has_text="Facility Docs")
+    with page.expect_popup() as opened:
+        card.click()
+    pages = opened.value
+    expect(pages.locator("h1").first).to_be_visible()
+    assert pages.url.removeprefix(hub.address) in ("hub/docs/", "/hub/docs/")
+    look(pages, "documentation")
+    links = pages.locator("a.internal[href$='.html']").all()
+    links[0].click()
+    expect(pages.locator("h1").first).to_be_visible()
+    pages.close()
+    page.locator(".lm-MenuBar-itemLabel", has_text="Help").click()
+    expect(page.locator(".lm-Menu-itemLabel", has_text="Facility Documentation")).to_be_visible()
+    page.keyboard.press("Escape")
+
+
 def test_notebook_03_runs_to_its_plot(page: Page, hub: Hub):
     (name,) = (path.name for path in (ROOT / "notebooks").glob("03*.ipynb"))
     open_notebook(page, server(hub), name)

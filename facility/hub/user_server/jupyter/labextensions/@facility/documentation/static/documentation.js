@@ -32,7 +32,8 @@
             return;
           }
           app.commands.addCommand(COMMAND, {
-            label: LABEL,
+            // A card has room for thirteen letters a line.
+            label: args => (args.isLauncher ? 'Facility Docs' : LABEL),
             caption: 'How to work with the facility, in another tab',
             icon: args => (args.isLauncher ? infoIcon : undefined),
             execute: () => window.open(PageConfig.getOption('hubHost') + address, '_blank', 'noopener')
