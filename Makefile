@@ -103,7 +103,7 @@ docs-serve: docs ## show it on http://127.0.0.1:8010; DOCS_PORT= chooses another
 
 #: Images and Kubernetes
 
-images: $(READY) ## build the container images: images/README.md
+images: $(DOCS_READY) ## build the container images: images/README.md
 	@. tools/index.sh && use_index_of .venv/bin/pip && .venv/bin/python -m tools.images build $(ARGS)
 
 images-push: $(READY) ## put them into a registry: ARGS="--registry registry.example/facility"

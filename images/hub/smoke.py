@@ -31,6 +31,9 @@ c.JupyterHub.spawner_class = "kubespawner.KubeSpawner"
 c.KubeSpawner.events_enabled = False
 c.KubeSpawner.cmd = ["jupyterhub-singleuser"]
 c.ConfigurableHTTPProxy.command = ["nodejs", "/opt/facility/bin/chp"]
+
+from facility.hub import documentation
+documentation.serve(c, "/")
 """
 # A spawner of pods wants to see a Kubernetes when it is made, which is when somebody logs in.
 with tempfile.TemporaryDirectory() as folder:
@@ -53,6 +56,8 @@ with tempfile.TemporaryDirectory() as folder:
                     time.sleep(0.5)
             assert page.status == 200
             assert "password" in page.read().decode()
+            docs = urllib.request.urlopen("http://127.0.0.1:8000/hub/docs/", timeout=20)
+            assert "<title>facility" in docs.read().decode()
         finally:
             hub.terminate()
             hub.wait()

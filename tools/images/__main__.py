@@ -14,7 +14,7 @@ from pathlib import Path
 
 from tools import emulation
 from tools.building import CACHE, BuildError, install, missing, say
-from tools.images import catalog, debian, engine, packages
+from tools.images import catalog, debian, engine, packages, pages
 from tools.images.catalog import ROOT, Image
 from tools.images.registry import Registry
 
@@ -110,7 +110,8 @@ def build(image: Image, architecture: str, images: Mapping[str, Image]) -> bool:
     begin = time.monotonic()
     below = build_packages(image, architecture, images)
     package = packages.package_hash() if image.facility else ""
-    key = catalog.key(image, architecture, identity(below), package, packages.LAYOUT)
+    docs = pages.key() if image.docs else ""
+    key = catalog.key(image, architecture, identity(below), package, packages.LAYOUT, docs)
     reference = image.built(architecture)
     if key_of(reference) == key:
         return False
@@ -121,6 +122,8 @@ def build(image: Image, architecture: str, images: Mapping[str, Image]) -> bool:
         (folder / "image.json").write_text(described)
         if image.facility:
             packages.link(packages.facility(), folder / "facility")
+        if image.docs:
+            packages.link(pages.built(), folder / "docs")
         label(folder / "Containerfile", labels(image, image.parent) | {KEY: key})
         engine.build(folder, reference, architecture, arguments={"PARENT": below})
     seconds = time.monotonic() - begin

@@ -20,7 +20,7 @@ ARCHITECTURES = {"amd64": "x86_64", "arm64": "aarch64"}
 """Architectures as images name them, and as the kernel does."""
 PYTHON = "3.11"
 """Version of the Python of Debian bookworm, on which all images stand."""
-KEYS = {"parent", "architectures", "description", "extras", "facility"}
+KEYS = {"parent", "architectures", "description", "extras", "facility", "docs"}
 PACKAGED = "packages.Containerfile"
 BESIDE = ("requirements.in", "smoke.py", PACKAGED)
 """Files of an image's folder of which the image is not made."""
@@ -45,6 +45,8 @@ class Image:
         Of pyproject.toml, whose packages are in it.
     facility
         Whether the package of this repository is in it.
+    docs
+        Whether the built documentation is in it.
     """
 
     name: str
@@ -53,6 +55,7 @@ class Image:
     description: str
     extras: tuple[str, ...] = ()
     facility: bool = False
+    docs: bool = False
 
     @property
     def folder(self) -> Path:
@@ -134,6 +137,7 @@ def read(path: Path = LIST) -> dict[str, Image]:
             entry["description"],
             tuple(entry.get("extras", ())),
             entry.get("facility", False),
+            entry.get("docs", False),
         )
         strange = [each for each in image.architectures if each not in ARCHITECTURES]
         problems += [
@@ -199,7 +203,9 @@ def describe(image: Image, images: Mapping[str, Image]) -> dict[str, object]:
     }
 
 
-def key(image: Image, architecture: str, parent: str, package: str, layout: str) -> str:
+def key(
+    image: Image, architecture: str, parent: str, package: str, layout: str, docs: str = ""
+) -> str:
     """Hash of all that an image is made of.
 
     Parameters
@@ -212,9 +218,12 @@ def key(image: Image, architecture: str, parent: str, package: str, layout: str)
         Hash of the package `facility`, where that is in it.
     layout
         How packages are laid out.
+    docs
+        Hash of the documentation, where that is in it.
     """
     parts = [image.name, architecture, parent, version(), layout]
     parts += [package] if image.facility else []
+    parts += [docs] if image.docs else []
     files = [path for path in image.folder.iterdir() if path.is_file() and path.name not in BESIDE]
     return fingerprint([*parts, repr(image)], files)
 
