@@ -75,5 +75,7 @@ def _key(path: Path) -> bytes:
 def _whole(path: Path) -> bytes:
     key = path.read_bytes()
     if len(key) != KEY_BYTES:
-        raise OSError(f"{path} holds no key of {KEY_BYTES} bytes: remove it, and one is made")
+        raise OSError(
+            f"{path} does not hold a key ({len(key)} of {KEY_BYTES} B): remove it, and one is made"
+        )
     return key

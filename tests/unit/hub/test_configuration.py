@@ -106,6 +106,8 @@ def test_a_users_own_jupyter_configuration_stays(chosen: HubSettings):
         "jupyter_server_config.d/facility.json",
         "labconfig/default_setting_overrides.json",
         "labconfig/page_config.json",
+        "labextensions/@facility/documentation/package.json",
+        "labextensions/@facility/documentation/static/documentation.js",
         "labextensions/@facility/lists-in-order/package.json",
         "labextensions/@facility/lists-in-order/static/lists-in-order.js",
     }

@@ -25,7 +25,7 @@ def test_the_key_is_for_the_user_alone(home: Path) -> None:
     assert stat.S_IMODE(key.stat().st_mode) == 0o600
     assert [path.name for path in key.parent.iterdir()] == [KEY_FILE]
     key.write_bytes(b"short")
-    with pytest.raises(OSError, match="holds no key of 32 bytes: remove it"):
+    with pytest.raises(OSError, match=r"does not hold a key \(5 of 32 B\): remove it"):
         Signer()
 
 

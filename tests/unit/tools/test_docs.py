@@ -14,6 +14,7 @@ ROOT = Path(__file__).resolve().parents[3]
 DOCS = ROOT / "docs"
 SET_BY_US = {
     *(
+        "FACILITY_DOCUMENTATION",
         "FACILITY_HUB",
         "FACILITY_HUB_SERVER",
         "FACILITY_JOB",
