@@ -19,14 +19,11 @@ copyright = author  # noqa: A001 - Sphinx' name
 version = release = __version__
 
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
-exclude_patterns = ["_build"]
-suppress_warnings = [
-    "config.cache",  # of functions in this file
-]
 
 myst_enable_extensions = ["deflist"]
 myst_heading_anchors = 3
 nb_execution_mode = "off"  # the tests execute them
+# Of a widget what it says without a kernel.
 nb_mime_priority_overrides = [("html", "application/vnd.jupyter.widget-view+json", None)]
 
 # Docstrings name parameters and values in single backticks.

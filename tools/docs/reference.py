@@ -58,8 +58,8 @@ def public(module: ModuleType) -> dict[str, Any]:
 def api(module: ModuleType) -> str:
     """Describe the functions and classes of a module that are no errors."""
     return "\n".join(
-        directive(value, module.__name__)
-        for value in public(module).values()
+        directive(value, f"{module.__name__}.{name}")
+        for name, value in public(module).items()
         if not (inspect.isclass(value) and issubclass(value, BaseException))
     )
 
@@ -70,26 +70,26 @@ def returned() -> str:
     return "\n".join(directive(each, arguments="()") for each in found)
 
 
-def directive(value: Any, module: str = "", arguments: str = "") -> str:
+def directive(value: Any, path: str = "", arguments: str = "") -> str:
     """Have autodoc describe a function or a class with its own public members.
 
     Parameters
     ----------
-    module
-        Where users import it from, if not from its own.
+    path
+        Its name with the module that users import it from; by default where it is.
     arguments
         What stands for its arguments where they concern no user.
     """
-    name = value.__name__
-    target = f"{module or value.__module__}.{name}{arguments}"
+    path = path or f"{value.__module__}.{value.__name__}"
     kind = "autofunction"
     options: list[str] = []
     if inspect.isclass(value):
         kind = "autoexception" if issubclass(value, BaseException) else "autoclass"
         members = ", ".join(members_of(value))
         options = [f"   :members: {members}", "   :member-order: bysource"] if members else []
-    lines = [f"### {name}", "", "```{eval-rst}", f".. {kind}:: {target}", *options, "```", ""]
-    return "\n".join(lines)
+    name = path.rpartition(".")[2]
+    described = ["```{eval-rst}", f".. {kind}:: {path}{arguments}", *options, "```"]
+    return "\n".join([f"### {name}", "", *described, ""])
 
 
 def members_of(value: type) -> Iterator[str]:
