@@ -23,7 +23,8 @@ extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 myst_enable_extensions = ["deflist"]
 myst_heading_anchors = 3
 nb_execution_mode = "off"  # the tests execute them
-# Of a widget what it says without a kernel.
+# Of a widget what it says without a kernel, and without scripts from the internet.
+nb_ipywidgets_js = {}
 nb_mime_priority_overrides = [("html", "application/vnd.jupyter.widget-view+json", None)]
 
 # Docstrings name parameters and values in single backticks.

@@ -36,6 +36,14 @@ def execute(path: Path, folder: Path) -> NotebookNode:
     return notebook
 
 
+def keep(done: NotebookNode, path: Path, artifacts: Path) -> None:
+    """Leave an executed notebook, without our look at logs, for the pages of a release."""
+    done.cells = [cell for cell in done.cells if cell.source != LOGS]
+    folder = artifacts / "notebooks"
+    folder.mkdir(parents=True, exist_ok=True)
+    nbformat.write(done, folder / path.name)
+
+
 def outputs(notebook: NotebookNode) -> Iterator[NotebookNode]:
     for cell in notebook.cells:
         yield from cell.get("outputs", ())
@@ -75,24 +83,26 @@ def test_as_committed(path: Path) -> None:
     assert not any(cell.outputs or cell.execution_count for cell in code)
 
 
-def test_first_cluster(tmp_path: Path) -> None:
+def test_first_cluster(tmp_path: Path, artifacts: Path) -> None:
     done = execute(NOTEBOOKS[0], tmp_path)
     assert_quiet(done)
     assert "328350" in values(done)
     assert any("/status" in value for value in values(done)), "a link to the dashboard"
     assert any("2 workers" in value or "2 of" in value for value in values(done))
     assert "<Status.closed: 'closed'>" in values(done)
+    keep(done, NOTEBOOKS[0], artifacts)
 
 
-def test_pools_and_routing(tmp_path: Path) -> None:
+def test_pools_and_routing(tmp_path: Path, artifacts: Path) -> None:
     done = execute(NOTEBOOKS[1], tmp_path)
     assert_quiet(done)
     tables = [value for value in values(done) if value.startswith("pool ")]
     assert len(tables) == 2
     assert [row.split()[0] for row in tables[0].splitlines()] == ["pool", "cpu", "arm", "big"]
+    keep(done, NOTEBOOKS[1], artifacts)
 
 
-def test_z_peak_in_files_of_its_own(tmp_path: Path, home: Path) -> None:
+def test_z_peak_in_files_of_its_own(tmp_path: Path, home: Path, artifacts: Path) -> None:
     done = execute(NOTEBOOKS[2], tmp_path)
     assert_quiet(done)
     assert "files: 4, events: 400,000" in printed(done)
@@ -105,6 +115,7 @@ def test_z_peak_in_files_of_its_own(tmp_path: Path, home: Path) -> None:
     for report in reports:
         assert re.match(r"400,000 of 400,000 events processed in \S+ s \([\d,]+ events/s\)", report)
     assert len(pictures(done)) == 2, "of the run, and of the peak"
+    keep(done, NOTEBOOKS[2], artifacts)
 
 
 def test_z_peak_in_a_folder_that_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -127,7 +138,7 @@ def test_z_peak_in_a_real_file(
     assert len(pictures(done)) == 2
 
 
-def test_small_search(tmp_path: Path) -> None:
+def test_small_search(tmp_path: Path, artifacts: Path) -> None:
     done = execute(NOTEBOOKS[3], tmp_path)
     assert_quiet(done)
     assert "338,950 events in 4 datasets" in printed(done)
@@ -139,6 +150,7 @@ def test_small_search(tmp_path: Path) -> None:
     assert significance
     assert float(significance[1]) > 5
     assert len(pictures(done)) == 3
+    keep(done, NOTEBOOKS[3], artifacts)
 
 
 METER = """
