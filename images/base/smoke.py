@@ -16,7 +16,7 @@ image = json.loads(Path("/etc/facility/image.json").read_text())
 assert image == expected["image"], image
 assert os.uname().machine == expected["machine"], os.uname()
 assert os.getuid() == expected["uid"], os.getuid()
-assert sys.version_info[:2] == (3, 11), sys.version
+assert sys.version_info[:2] == (3, 13), sys.version
 assert sys.prefix == "/opt/facility", sys.prefix
 assert os.getpid() != 1, "nothing reaps what is left behind"
 assert sqlite3.sqlite_version
@@ -27,7 +27,7 @@ assert ssl.create_default_context().get_ca_certs(), "no certificate authority is
 (Path.home() / "mine").write_text("mine")
 with tempfile.TemporaryFile() as file:
     file.write(b"mine")
-for place in ("/etc", "/opt/facility/lib/python3.11/site-packages", "/usr/local"):
+for place in ("/etc", "/opt/facility/lib/python3.13/site-packages", "/usr/local"):
     assert not os.access(place, os.W_OK), f"{place} can be written"
 
 # Nothing that builds, and nothing that was only needed to build.

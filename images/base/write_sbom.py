@@ -11,6 +11,7 @@ from typing import Any
 SBOM = Path("/etc/facility/sbom.json")
 IMAGE = Path("/etc/facility/image.json")
 DPKG = Path("/var/lib/dpkg/status")
+RELEASE = Path("/etc/os-release")
 
 
 def python_packages() -> list[dict[str, Any]]:
@@ -35,13 +36,15 @@ def python_packages() -> list[dict[str, Any]]:
 def debian_packages() -> list[dict[str, Any]]:
     """Components for the installed Debian packages."""
     found = []
+    release = dict(line.split("=", 1) for line in RELEASE.read_text().splitlines() if "=" in line)
+    distribution = "debian-" + release["VERSION_ID"].strip('"')
     for paragraph in DPKG.read_text().split("\n\n"):
         lines = (line.split(": ", 1) for line in paragraph.splitlines() if ": " in line[1:])
         fields = {pair[0]: pair[1] for pair in lines}
         if fields.get("Status") != "install ok installed":
             continue
         name, version, arch = fields["Package"], fields["Version"], fields["Architecture"]
-        purl = f"pkg:deb/debian/{name}@{version}?arch={arch}&distro=debian-12"
+        purl = f"pkg:deb/debian/{name}@{version}?arch={arch}&distro={distribution}"
         found.append({"type": "library", "name": name, "version": version, "purl": purl})
     return found
 

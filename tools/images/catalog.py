@@ -18,8 +18,8 @@ PREFIX = "localhost/facility"
 """How images are called before they are pushed somewhere."""
 ARCHITECTURES = {"amd64": "x86_64", "arm64": "aarch64"}
 """Architectures as images name them, and as the kernel does."""
-PYTHON = "3.11"
-"""Version of the Python of Debian bookworm, on which all images stand."""
+PYTHON = "3.13"
+"""Version of the Python of Debian trixie, on which all images stand."""
 KEYS = {"parent", "architectures", "description", "extras", "facility", "docs"}
 PACKAGED = "packages.Containerfile"
 BESIDE = ("requirements.in", "smoke.py", PACKAGED)

@@ -6,7 +6,7 @@ from tools.building import install, missing, once, run, say
 from tools.images import engine
 from tools.images.packages import LOGS, UNPACKED
 
-SUITE = "bookworm"
+SUITE = "trixie"
 BASE = f"docker.io/library/debian:{SUITE}-slim"
 PACKAGES = {"mmdebstrap": "/usr/bin/mmdebstrap"}
 # What Debian's slim image leaves out.

@@ -259,6 +259,9 @@ def test_the_list_of_packages_is_written(monkeypatch, tmp_path):
     )
     names = script["main"].__globals__
     monkeypatch.setitem(names, "DPKG", status)
+    release = tmp_path / "os-release"
+    release.write_text('NAME="Debian GNU/Linux"\nVERSION_ID="13"\nVERSION="13 (trixie)"\n')
+    monkeypatch.setitem(names, "RELEASE", release)
     monkeypatch.setitem(names, "SBOM", tmp_path / "sbom.json")
     image = tmp_path / "image.json"
     image.write_text(json.dumps({"name": "base", "version": "1"}))
@@ -266,7 +269,7 @@ def test_the_list_of_packages_is_written(monkeypatch, tmp_path):
     script["main"]()
     found = json.loads((tmp_path / "sbom.json").read_text())
     urls = {each["purl"] for each in found["components"]}
-    assert "pkg:deb/debian/libc6@2.36-9?arch=amd64&distro=debian-12" in urls
+    assert "pkg:deb/debian/libc6@2.36-9?arch=amd64&distro=debian-13" in urls
     assert any(url.startswith("pkg:pypi/distributed@") for url in urls)
     assert not any("gone" in url for url in urls)
 
