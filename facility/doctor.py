@@ -18,6 +18,7 @@ from facility.errors import FacilityError
 from facility.local.capacity import emulated, limits
 from facility.system.machine import Machine, this_machine
 from facility.system.private_files import ELSEWHERE, check_room, free, refusal
+from facility.worker.software import refused_outside
 from facility.wording import counted
 
 _PURPOSES = {
@@ -162,6 +163,8 @@ def _examine_namespace(found: Diagnosis) -> None:
     """Ask Kubernetes what `cluster()` would ask first."""
     from facility.kubernetes.namespace import ThisNamespace
 
+    if not runs_in_pod() and (refused := refused_outside(platform.python_version())):
+        found.missing.append(refused)
     try:
         found.facts += ThisNamespace().facts()
     except FacilityError as error:

@@ -11,6 +11,8 @@ from typing import Any
 from facility.wording import counted
 
 IMAGE_FILE = Path("/etc/facility/image.json")
+PYTHON_OF_IMAGES = "3.13"
+"""The Python of this release's images."""
 SAME = ("dask", "distributed", "cloudpickle")
 """Packages with which a worker and a notebook must agree, or they misunderstand each other."""
 TOLD = 8
@@ -49,6 +51,44 @@ def packages(places: Iterable[str]) -> dict[str, str]:
     return found
 
 
+def minor(version: str) -> str:
+    """Return the part of a Python's version that pickled code does not cross: 3.13 of 3.13.5."""
+    return ".".join(version.split(".")[:2])
+
+
+def refused_outside(version: str, image_python: str = PYTHON_OF_IMAGES) -> str | None:
+    """Say that workers refuse a process outside of Kubernetes for its Python; None if they do not.
+
+    Parameters
+    ----------
+    version
+        Of the process's Python.
+    """
+    if minor(version) == image_python:
+        return None
+    return (
+        f"workers on Kubernetes refuse this process: Python {version} here and {image_python} in "
+        f"the images of this release{_other_python(version, image_python, in_image=False)}"
+    )
+
+
+def _other_python(here: str, there: str, in_image: bool) -> str:
+    """Say why two Pythons do not work together, and how to get the other one."""
+    wanted = minor(there)
+    if in_image:
+        cure = (
+            "choose the kernel of the image, or install that of the notebook again with the "
+            f"image's Python {wanted}"
+        )
+    else:
+        cure = (
+            f"start it with a Python {wanted} that has facility of this version (`uv venv --python "
+            f"{wanted}`, `conda create -n facility python={wanted}` and pyenv bring one), or name "
+            f"an image with Python {minor(here)} in FACILITY_IMAGE"
+        )
+    return f"; pickled code does not cross between them: {cure}"
+
+
 def differences(
     notebook: Mapping[str, Any], worker: Mapping[str, Any]
 ) -> tuple[list[str], list[str]]:
@@ -57,14 +97,15 @@ def differences(
     Returns
     -------
     wrong
-        Differences with which a worker cannot work for the notebook.
+        Differences with which a worker cannot work for the notebook, and what to do about them.
     other
         Differences that may matter to an analysis.
     """
     wrong, other = [], []
     pythons = notebook["python"], worker["python"]
-    if pythons[0].split(".")[:2] != pythons[1].split(".")[:2]:
-        wrong.append(_different("Python", *pythons))
+    if minor(pythons[0]) != minor(pythons[1]):
+        in_image = bool(notebook.get("image"))
+        wrong.append(f"{_different('Python', *pythons)}{_other_python(*pythons, in_image)}")
     elif pythons[0] != pythons[1]:
         other.append(_different("Python", *pythons))
     here, there = notebook["packages"], worker["packages"]

@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import urllib.request
+from functools import partial
 from pathlib import Path
 from urllib.parse import urljoin
 
@@ -266,7 +267,8 @@ async def test_the_panel(monkeypatch: pytest.MonkeyPatch) -> None:
         "labextension.default": {"workers": None, "adapt": None},
         "labextension.initial": [],
     }
-    monkeypatch.setattr(manager, "make_cluster_model", described)
+    model = partial(described, manager.make_cluster_model)
+    monkeypatch.setattr(manager, "make_cluster_model", model)
     with dask.config.set(settings):
         async with manager.DaskClusterManager() as panel:
             model = await panel.start_cluster()

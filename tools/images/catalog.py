@@ -9,6 +9,7 @@ from pathlib import Path
 
 import yaml
 
+from facility.worker.software import PYTHON_OF_IMAGES
 from tools.building import BuildError, fingerprint
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -18,7 +19,7 @@ PREFIX = "localhost/facility"
 """How images are called before they are pushed somewhere."""
 ARCHITECTURES = {"amd64": "x86_64", "arm64": "aarch64"}
 """Architectures as images name them, and as the kernel does."""
-PYTHON = "3.13"
+PYTHON = PYTHON_OF_IMAGES
 """Version of the Python of Debian trixie, on which all images stand."""
 KEYS = {"parent", "architectures", "description", "extras", "facility", "docs"}
 PACKAGED = "packages.Containerfile"

@@ -2,25 +2,32 @@
 
 The panel knows of a Dask cluster what it has done itself: one that adapts by itself would be shown
 as of a fixed number, under the name of its class, and a number that is not granted without a word.
+
+The panel's package makes a future when it is imported, which wants an event loop: it is imported
+in a server that has one, and not with this module.
 """
 
 import json
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
-import dask_labextension.manager
-from dask_labextension.clusterhandler import DaskClusterHandler
-from dask_labextension.manager import make_cluster_model, manager
 from tornado import web
 
 from facility.deploy.cluster import PooledCluster
 from facility.errors import FacilityError
 
+Model = Callable[[str, str, Any, Any], dict[str, Any]]
+"""What the panel describes a Dask cluster with."""
 
-def described(identity: str, name: str, found: Any, adaptive: Any) -> dict[str, Any]:
-    """Describe a Dask cluster as it is; a replacement of the panel's `make_cluster_model`.
+
+def described(model: Model, identity: str, name: str, found: Any, adaptive: Any) -> dict[str, Any]:
+    """Describe a Dask cluster as it is, for a replacement of the panel's `make_cluster_model`.
 
     Parameters
     ----------
+    model
+        The panel's own.
     identity
         Number by which the panel knows it.
     name
@@ -29,27 +36,32 @@ def described(identity: str, name: str, found: Any, adaptive: Any) -> dict[str, 
         What the panel knows of its adapting.
     """
     if not isinstance(found, PooledCluster):
-        return dict(make_cluster_model(identity, name, found, adaptive))
+        return dict(model(identity, name, found, adaptive))
     if name.startswith(f"{PooledCluster.__name__} "):
         name = found.name
     if found._over:
-        return dict(make_cluster_model(identity, str(found.explain()), found, None))
-    return dict(make_cluster_model(identity, name, found, found._adaptive))
+        return dict(model(identity, str(found.explain()), found, None))
+    return dict(model(identity, name, found, found._adaptive))
 
 
-_patch = DaskClusterHandler.patch
-
-
-@web.authenticated
-async def rescaled(answering: DaskClusterHandler, cluster_id: str) -> None:
-    """Scale or adapt a Dask cluster, and say what is not as asked; a replacement of ``PATCH``.
+async def rescaled(manager: Any, patch: Any, answering: Any, cluster_id: str) -> None:
+    """Scale or adapt a Dask cluster, and say what is not as asked, for a replacement of ``PATCH``.
 
     The panel shows what an error says and nothing else, so that what is granted otherwise than
     asked is told as one.
+
+    Parameters
+    ----------
+    manager
+        What holds the panel's Dask clusters.
+    patch
+        The panel's own method, for Dask clusters that are not of the facility.
+    answering
+        Its handler.
     """
     found = manager._clusters.get(cluster_id)
     if not isinstance(found, PooledCluster):
-        await _patch(answering, cluster_id)
+        await patch(answering, cluster_id)
         return
     asked = answering.get_json_body() or {}
     said: list[str] = []
@@ -68,5 +80,14 @@ async def rescaled(answering: DaskClusterHandler, cluster_id: str) -> None:
 
 def improve() -> None:
     """Have the panel show Dask clusters as they are, and tell what is not granted."""
-    dask_labextension.manager.make_cluster_model = described
-    DaskClusterHandler.patch = rescaled
+    import dask_labextension.manager as panel
+    from dask_labextension.clusterhandler import DaskClusterHandler
+
+    own_patch = DaskClusterHandler.patch
+
+    @web.authenticated
+    async def patch(self: Any, cluster_id: str) -> None:
+        await rescaled(panel.manager, own_patch, self, cluster_id)
+
+    panel.make_cluster_model = partial(described, panel.make_cluster_model)
+    DaskClusterHandler.patch = patch
