@@ -7,7 +7,6 @@ import os
 import platform
 import signal
 import subprocess
-import sys
 import textwrap
 import uuid
 from collections.abc import Iterator
@@ -20,6 +19,8 @@ from facility import names
 from facility.hub.kubernetes.tenants.leftovers import sweep
 from facility.kubernetes.client.api import Api
 from facility.kubernetes.client.kubeconfig import kubeconfig_account
+from facility.worker.software import PYTHON_OF_IMAGES
+from tests.kube import pythons
 from tests.kube.conftest import until
 from tests.kube.notebooks import KINDS, POOLS, QUOTA
 from tests.kube.tenancy import Space, installed, operator, release, space
@@ -39,8 +40,15 @@ def user(state: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Ite
         yield found
 
 
-def start(user: Space, home: Path, script: str, **variables: str) -> "subprocess.Popen[str]":
-    """Start a script on this machine, which knows the user's kubeconfig and nothing else."""
+def start(
+    user: Space, home: Path, script: str, *, python: str = "", **variables: str
+) -> "subprocess.Popen[str]":
+    """Start a script on this machine, which knows the user's kubeconfig and nothing else.
+
+    It has the images' Python, unless another one is named.
+    """
+    # The kubeconfig is in it too.
+    command = [python] if python else pythons.of_images(shared(home, user.kubeconfig))
     environment = {
         **os.environ,
         "HOME": str(home),
@@ -53,7 +61,7 @@ def start(user: Space, home: Path, script: str, **variables: str) -> "subprocess
     (home / "script.py").write_text(textwrap.dedent(script))
     with (home / "complaints").open("w") as complaints:
         return subprocess.Popen(
-            [sys.executable, "-u", str(home / "script.py")],
+            [*command, "-u", str(home / "script.py")],
             cwd=home,
             env=environment,
             stdout=subprocess.PIPE,
@@ -62,8 +70,13 @@ def start(user: Space, home: Path, script: str, **variables: str) -> "subprocess
         )
 
 
-def run(user: Space, home: Path, script: str, **variables: str) -> str:
-    started = start(user, home, script, **variables)
+def shared(*paths: Path) -> Path:
+    """Return the folder that holds all of these."""
+    return Path(os.path.commonpath(paths))
+
+
+def run(user: Space, home: Path, script: str, *, python: str = "", **variables: str) -> str:
+    started = start(user, home, script, python=python, **variables)
     said, _ = started.communicate(timeout=240)
     assert started.returncode == 0, said + (home / "complaints").read_text()
     return said
@@ -281,6 +294,29 @@ def test_what_is_missing_is_told(
         """
     assert words in run(user, tmp_path, script, **variables)
     assert not left(user, "early")
+
+
+def test_another_python_is_refused_with_what_to_do(user: Space, tmp_path: Path) -> None:
+    script = """
+        from facility import cli, cluster
+        from facility.errors import ClusterFailedError
+        try:
+            cluster(cpu=1, name="older", timeout=120)
+        except ClusterFailedError as error:
+            print(error)
+        print("ends with", cli.main(["doctor"]))
+        """
+    said = run(user, tmp_path, script, python=pythons.other())
+    refused, _, doctor = said.partition("Namespace")
+    for text in (refused, doctor):
+        assert "pickled code does not cross between them: start it with a" in text, said
+        assert f"Python {PYTHON_OF_IMAGES} that has facility of this version" in text
+        assert "in FACILITY_IMAGE" in text
+    assert "no more workers are started" in refused
+    assert f"and {PYTHON_OF_IMAGES}." in refused
+    assert "workers on Kubernetes refuse this process: Python" in doctor
+    assert "ends with 1" in doctor
+    until(lambda: not left(user, "older"))
 
 
 def test_a_name_is_taken_once_and_the_lease_goes(user: Space, tmp_path: Path) -> None:
