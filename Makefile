@@ -11,12 +11,15 @@ KUBE_TIERS ?= kube kube-alone
 READY := .venv/.ready
 DOCS_READY := .venv/.ready-docs
 DOCS_PORT ?= 8010
+OLDEST := 3.11
+OLD_READY := .venv-$(OLDEST)/.ready
 CACHE := $${XDG_CACHE_HOME:-$$HOME/.cache}/facility
 SOURCES := facility tests benchmarks docs images notebooks tools
 
-.PHONY: run help test test-unit test-local test-browser test-images test-kube test-gpu test-long \
-	test-upstream samples sweep fuzz docs docs-axe docs-serve images images-push images-sbom kube-build kube-up kube-down \
-	lint lint-workflows format lock schema chart house notebooks-strip clean changelog release-check dist chart-push
+.PHONY: run help test test-unit test-oldest test-local test-browser test-images test-kube test-gpu \
+	test-long test-upstream samples sweep fuzz docs docs-axe docs-serve images images-push images-sbom \
+	kube-build kube-up kube-down lint lint-workflows format lock schema chart house notebooks-strip \
+	clean changelog release-check dist chart-push
 
 #: Use it
 
@@ -33,6 +36,11 @@ $(READY): requirements.lock pyproject.toml
 	@PYTHON="$(PYTHON)" tools/environment
 	@touch $(READY)
 
+.venv-$(OLDEST): $(OLD_READY)
+$(OLD_READY): requirements.lock pyproject.toml
+	@tools/environment .venv-$(OLDEST) $(OLDEST)
+	@touch $(OLD_READY)
+
 #: Test it
 
 test: $(READY) lint docs ## lint, types, layers, unit, local and browser tests
@@ -44,6 +52,13 @@ test: $(READY) lint docs ## lint, types, layers, unit, local and browser tests
 test-unit: $(READY) ## tests without processes or network: seconds
 	@.venv/bin/python -m tools.samples >/dev/null
 	@.venv/bin/python -m tools.tiers unit
+
+test-oldest: $(READY) ## the same on Python 3.11, the oldest supported, where this machine has it
+	@if [ -z "$${CI:-}" ] && ! tools/environment --has $(OLDEST); then \
+	  echo "The unit tier did not run on Python $(OLDEST): this machine has none."; \
+	else \
+	  $(MAKE) $(OLD_READY) && .venv/bin/python -m tools.samples >/dev/null && \
+	  .venv/bin/python -m tools.tiers unit-$(OLDEST); fi
 
 test-local: $(READY) ## tests with real Dask clusters and a real hub
 	@tools/xrootd >/dev/null
@@ -57,7 +72,7 @@ test-browser: $(READY) docs ## tests in a real Chromium
 test-images: images ## run each image's smoke test in containers
 	@.venv/bin/python -m tools.tiers images
 
-test-kube: images ## tests on that Kubernetes, from kube-up to kube-down
+test-kube: images $(OLD_READY) ## tests on that Kubernetes, from kube-up to kube-down
 	@tools/chromium >/dev/null
 	@.venv/bin/python -m tools.tiers $(KUBE_TIERS)
 
@@ -153,7 +168,7 @@ notebooks-strip: $(READY) ## take outputs and counts out of the notebooks
 	@.venv/bin/nbstripout notebooks/*.ipynb
 
 clean: ## remove the environment, caches and what was built
-	@rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	@rm -rf .venv .venv-$(OLDEST) build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 #: Release it

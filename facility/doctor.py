@@ -18,8 +18,8 @@ from facility.errors import FacilityError
 from facility.local.capacity import emulated, limits
 from facility.system.machine import Machine, this_machine
 from facility.system.private_files import ELSEWHERE, check_room, free, refusal
-from facility.worker.software import refused_outside
 from facility.wording import counted
+from facility.worker.software import refused_outside
 
 _PURPOSES = {
     "": "Dask clusters",

@@ -40,6 +40,13 @@ class Tier:
     """Whether a few failures are looked at once more before a change lands."""
     beside: bool = False
     """Whether it takes what time other tiers leave; its output comes in one piece."""
+    environment: str = ""
+    """Folder with the environment that it runs in; the one that this runs in without any."""
+
+    @property
+    def python(self) -> str:
+        """The interpreter that it runs with."""
+        return str(ROOT / self.environment / "bin/python") if self.environment else sys.executable
 
 
 # Processes side by side only where tests are not in each other's way: two unit tests on two cores,
@@ -47,6 +54,11 @@ class Tier:
 # tests/local/conftest.py says; a browser and the hub behind it fill both.
 TIERS = {
     "unit": Tier("no processes, no network", ("tests/unit", "tests/chart", "-n", "2"), beside=True),
+    "unit-3.11": Tier(
+        "the unit tier on the oldest supported Python",
+        ("tests/unit", "tests/chart", "-n", "2"),
+        environment=".venv-3.11",
+    ),
     "local": Tier(
         "real Dask clusters and a real hub",
         (
@@ -119,7 +131,7 @@ def ran(name: str, report: Path) -> tuple[Counts, Ending]:
     """Run one tier; return its counts and how it ended."""
     tier = TIERS[name]
     print(f"\n== {name}: {tier.about}", flush=True)
-    command = [sys.executable, "-m", *tier.program, *tier.arguments, f"--junitxml={report}"]
+    command = [tier.python, "-m", *tier.program, *tier.arguments, f"--junitxml={report}"]
     environ = {**os.environ, "CI_ARTIFACTS": str(ARTIFACTS)}
     code = subprocess.run(command, cwd=ROOT, check=False, env=environ).returncode
     reports = reports_of(name)

@@ -68,6 +68,23 @@ def test_why_a_tier_fails(pytest_ends, tier, code, report, reason):
     assert reports.Ending.read(tiers.ending_of(tier)) == reports.Ending(code, reason)
 
 
+def test_a_tier_may_have_an_environment_of_its_own(tmp_path, monkeypatch):
+    monkeypatch.setattr(tiers, "ARTIFACTS", tmp_path)
+    programs = []
+
+    def run(command, **_):
+        programs.append(command[0])
+        Path(command[-1].removeprefix("--junitxml=")).write_text(ONE)
+        return SimpleNamespace(returncode=0)
+
+    monkeypatch.setattr(tiers.subprocess, "run", run)
+    for name in ("unit", "unit-3.11"):
+        assert tiers.run(name)[1] == ""
+    assert programs == [tiers.sys.executable, str(tiers.ROOT / ".venv-3.11/bin/python")]
+    assert [path.name for path in tiers.reports_of("unit")] == ["unit.xml"]
+    assert [path.name for path in tiers.reports_of("unit-3.11")] == ["unit-3.11.xml"]
+
+
 def test_a_tier_in_parts_leaves_a_report_of_each(tmp_path, monkeypatch):
     monkeypatch.setattr(tiers, "ARTIFACTS", tmp_path)
     folder = tmp_path / "junit"
@@ -182,7 +199,7 @@ def test_without_a_gpu_its_tier_says_so(monkeypatch, capsys):
 
 def test_unknown_tier(capsys):
     assert tiers.main(["unitt"]) == 2
-    assert "unit, local, browser, gpu, long, images, kube, kube-alone" in capsys.readouterr().out
+    assert "unit, unit-3.11, local, browser, gpu, long, images, kube, kube-alone" in capsys.readouterr().out
 
 
 def test_the_files_that_begin_first_are_there():
