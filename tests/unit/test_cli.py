@@ -17,6 +17,7 @@ from facility.backend import choose_backend, runs_in_pod
 from facility.cli import main
 from facility.errors import FacilityError, RequestError
 from facility.system.machine import Machine
+from facility.worker.software import PYTHON_OF_IMAGES
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = str(ROOT / "examples/pools.yaml")
@@ -344,6 +345,20 @@ def test_doctor_tells_that_there_is_no_service_account(healthy, monkeypatch, cap
     said = capsys.readouterr().out
     assert "pods on Kubernetes, because the variable FACILITY_BACKEND says so" in said
     assert "set FACILITY_BACKEND=local" in said
+
+
+def test_doctor_tells_outside_that_workers_refuse_this_python(healthy, monkeypatch, capsys):
+    monkeypatch.setenv(names.BACKEND_VARIABLE, "kubernetes")
+    for version, refused in (("3.10.1", True), (f"{PYTHON_OF_IMAGES}.1", False)):
+        monkeypatch.setattr(doctor.platform, "python_version", lambda version=version: version)
+        assert main(["doctor"]) == 1
+        said = capsys.readouterr().out
+        assert ("workers on Kubernetes refuse this process: Python 3.10.1 here" in said) == refused
+    # In a pod it has the image's Python, or a kernel of the user's own that cluster() tells of.
+    monkeypatch.setattr(doctor, "runs_in_pod", lambda: True)
+    monkeypatch.setattr(doctor.platform, "python_version", lambda: "3.10.1")
+    assert main(["doctor"]) == 1
+    assert "refuse this process" not in capsys.readouterr().out
 
 
 def test_doctor_tells_a_data_folder_that_cannot_be_made(healthy, monkeypatch, capsys, tmp_path):

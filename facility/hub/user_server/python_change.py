@@ -101,8 +101,7 @@ def lost(home: Path, old: str, shipped: Iterable[str]) -> list[Lost]:
     own = {name: wanted for name, wanted in own.items() if _plain(name) not in here}
     found = [Lost(own)] if own else []
     kernels = _kernels(home)
-    folders = {each.parent for pattern in ENVIRONMENTS for each in home.glob(pattern)}
-    for folder in sorted(folders | set(kernels)):
+    for folder in sorted(_environments(home) | set(kernels)):
         about = _settings(folder)
         if _python_of(about) == old and not _has_python_of_its_own(folder / "bin" / "python"):
             site = folder / "lib" / f"python{old}" / "site-packages"
@@ -127,6 +126,10 @@ def _kernels(home: Path) -> dict[Path, str]:
         if program.is_absolute() and (program.parents[1] / "pyvenv.cfg").exists():
             found[program.parents[1]] = spec.parent.name
     return found
+
+
+def _environments(home: Path) -> set[Path]:
+    return {each.parent for pattern in ENVIRONMENTS for each in home.glob(pattern)}
 
 
 def _settings(environment: Path) -> str:
@@ -223,5 +226,9 @@ def _last(record: Path, home: Path, new: str) -> str | None:
         pass
     folders = [path.name for path in (home / ".local" / "lib").glob("python3.*")]
     seen = {match[1] for name in folders if (match := re.fullmatch(r"python(3\.\d+)", name))}
-    seen |= {found for each in _kernels(home) if (found := _python_of(_settings(each)))}
+    seen |= {
+        found
+        for each in (*_kernels(home), *_environments(home))
+        if (found := _python_of(_settings(each)))
+    }
     return max(seen - {new}, key=lambda each: int(each.split(".")[1]), default=None)

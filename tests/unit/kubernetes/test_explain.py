@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from facility.kubernetes import explain
-from facility.worker.software import differences, packages
+from facility.worker.software import PYTHON_OF_IMAGES, differences, packages, refused_outside
 
 NODES = "0/2 nodes are available: "
 
@@ -253,6 +253,30 @@ def test_what_differs(here: Any, there: Any, wrong: list[str], other: list[str])
     for texts, expected in zip(found, (wrong, other), strict=True):
         assert len(texts) == len(expected)
         assert all(word in text for word, text in zip(expected, texts, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("image", "words"),
+    [
+        # A laptop, and a kernel of the user's own in the image.
+        ({}, "start it with a Python 3.13 that has facility of this version"),
+        ({"name": "analysis"}, "choose the kernel of the image, or install that of the notebook"),
+    ],
+)
+def test_another_python_is_told_with_how_to_get_the_right_one(image: Any, words: str) -> None:
+    wrong, _ = differences({**described("3.11.9"), "image": image}, described("3.13.5"))
+    (said,) = wrong
+    assert said.startswith("Python 3.11.9 in the notebook and 3.13.5 on the worker; pickled code")
+    assert words in said
+    assert ("or name an image with Python 3.11 in FACILITY_IMAGE" in said) == (not image)
+
+
+def test_what_workers_would_refuse_is_known_before() -> None:
+    assert refused_outside(f"{PYTHON_OF_IMAGES}.99") is None
+    said = refused_outside("3.12.1", image_python="3.13")
+    assert said is not None
+    assert "Python 3.12.1 here and 3.13 in the images of this release; pickled code" in said
+    assert "`uv venv --python 3.13`" in said
 
 
 def test_many_differences_are_counted() -> None:

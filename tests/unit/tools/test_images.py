@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from facility.worker.software import PYTHON_OF_IMAGES
 from tools import emulation
 from tools.building import BuildError
 from tools.images import __main__ as program
@@ -33,6 +34,12 @@ def test_the_list_has_parents_before_children():
         "base",
     ]
     assert IMAGES["base"].parent == debian.BASE
+
+
+def test_every_image_has_the_python_that_the_package_names():
+    files = [*catalog.FOLDER.glob("*/*Containerfile"), catalog.FOLDER / "base" / "smoke.py"]
+    named = {found for path in files for found in re.findall(r"python(3\.\d+)", path.read_text())}
+    assert named == {PYTHON_OF_IMAGES}
 
 
 def test_all_that_is_wrong_with_the_list_is_told(tmp_path):

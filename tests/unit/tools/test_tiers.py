@@ -199,7 +199,10 @@ def test_without_a_gpu_its_tier_says_so(monkeypatch, capsys):
 
 def test_unknown_tier(capsys):
     assert tiers.main(["unitt"]) == 2
-    assert "unit, unit-3.11, local, browser, gpu, long, images, kube, kube-alone" in capsys.readouterr().out
+    assert (
+        "unit, unit-3.11, local, browser, gpu, long, images, kube, kube-alone"
+        in capsys.readouterr().out
+    )
 
 
 def test_the_files_that_begin_first_are_there():
