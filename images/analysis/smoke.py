@@ -4,6 +4,7 @@ import ast
 import importlib
 import json
 import os
+import platform
 import subprocess
 import sys
 import tempfile
@@ -111,10 +112,36 @@ def check_user_packages() -> None:
     assert site.ENABLE_USER_SITE
 
 
+def check_another_python() -> None:
+    """What an older image's Python saw in a home is told, and an environment is made anew."""
+    from facility.hub.user_server import pod, python_change
+
+    home = Path.home()
+    for name in ("own_of_the_user", "numpy"):
+        site = home / ".local/lib/python3.11/site-packages"
+        (site / f"{name}-1.0.dist-info").mkdir(parents=True)
+    folder = home / "own"
+    (folder / "bin").mkdir(parents=True)
+    (folder / "bin/python").symlink_to("/usr/bin/python3.11")
+    (folder / "pyvenv.cfg").write_text("home = /usr/bin\nversion = 3.11.2\n")
+    version = platform.python_version()
+    assert python_change.tell_of_change(home, pod.packages_of_image, version, print)
+    notice = (home / python_change.NOTICE).read_text()
+    assert "1 package of yours: own_of_the_user" in notice, notice
+    first, command = notice.split("```sh\n")[1].split("\n```")[0].split(" \\\n  && ")
+    assert first == "python3 -m pip install --user own_of_the_user", notice
+    subprocess.run(["sh", "-c", command], check=True)
+    words = ["-c", "import sys; print(sys.prefix, *sys.version_info[:2])"]
+    done = subprocess.run([folder / "bin/python", *words], capture_output=True, check=True)
+    assert done.stdout.decode().split() == [str(folder), *version.split(".")[:2]], done
+    print("analysis: what an older Python saw is told")
+
+
 if __name__ == "__main__":
     # Under emulation matplotlib's list of fonts takes a while, once.
     os.environ.setdefault("MPLCONFIGDIR", tempfile.mkdtemp())
     check_user_packages()
+    check_another_python()
     check_notebooks()
     check_inputs()
     with tempfile.TemporaryDirectory() as name:
