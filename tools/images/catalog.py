@@ -10,7 +10,7 @@ from pathlib import Path
 import yaml
 
 from facility.worker.software import PYTHON_OF_IMAGES
-from tools.building import BuildError, fingerprint
+from tools.building import CACHE, BuildError, fingerprint
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "images"
@@ -21,6 +21,7 @@ ARCHITECTURES = {"amd64": "x86_64", "arm64": "aarch64"}
 """Architectures as images name them, and as the kernel does."""
 PYTHON = PYTHON_OF_IMAGES
 """Version of the Python of Debian trixie, on which all images stand."""
+LOGS = CACHE / "images" / "logs"
 KEYS = {"parent", "architectures", "description", "extras", "facility", "docs"}
 PACKAGED = "packages.Containerfile"
 BESIDE = ("requirements.in", "smoke.py", PACKAGED)

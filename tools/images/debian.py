@@ -4,7 +4,8 @@ from pathlib import Path
 
 from tools.building import install, missing, once, run, say
 from tools.images import engine
-from tools.images.packages import LOGS, UNPACKED
+from tools.images.catalog import LOGS
+from tools.images.packages import UNPACKED
 
 SUITE = "trixie"
 BASE = f"docker.io/library/debian:{SUITE}-slim"

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from tools.building import CACHE, BuildError, install, missing, run, say
-from tools.images.packages import LOGS
+from tools.images.catalog import LOGS
 
 PACKAGES = {
     "podman": "/usr/bin/podman",
@@ -196,6 +196,29 @@ def container(
         check=False,
         env=settings(),
     )
+
+
+def change(
+    reference: str, architecture: str, command: list[str], folder: Path, said: str
+) -> None:
+    """Run a command in a container that may change a folder of this machine, and nothing else.
+
+    Parameters
+    ----------
+    reference, architecture
+        The image.
+    command
+        Its words, in place of the image's own.
+    folder
+        Has the same name in the container.
+    said
+        What the command reads.
+    """
+    line = words("run", "--rm", "--interactive", f"--platform=linux/{architecture}")
+    # Root of the container owns what this user owns here, with podman's root or without.
+    line += ["--pull=never", "--ulimit=host", "--user=0:0", "--entrypoint="]
+    line += ["--network=none", f"--volume={folder}:{folder}", reference, *command]
+    subprocess.run(line, input=said, capture_output=True, text=True, check=False, env=settings())
 
 
 def file_of(reference: str, architecture: str, path: str) -> bytes:

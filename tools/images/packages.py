@@ -1,7 +1,6 @@
 """The Python packages of an image, unpacked for its architecture without running any of them."""
 
 import filecmp
-import importlib.util
 import os
 import shutil
 import subprocess
@@ -10,7 +9,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from tools.building import CACHE, BuildError, fingerprint, install, once, remove, run, say
-from tools.images.catalog import ARCHITECTURES, PYTHON, ROOT, Image, ancestors
+from tools.images import catalog, engine
+from tools.images.catalog import ARCHITECTURES, LOGS, PYTHON, ROOT, Image, ancestors
 
 UV = Path(sys.executable).with_name("uv")
 PREFIX = "/opt/facility"
@@ -21,7 +21,6 @@ BESIDE = ("bin", "etc", "share", "include")
 LAYOUT = "1"
 """Changes with what this module makes of the wheels, so that they are unpacked again."""
 PLATFORM = "{machine}-manylinux_2_28"
-LOGS = CACHE / "images" / "logs"
 UNPACKED = CACHE / "images" / "packages"
 NPM = ("package.json", "package-lock.json")
 """Files of an image's folder that name its packages of npm."""
@@ -126,30 +125,42 @@ def unpack(
     compile_modules(target, like and like / SITE)
 
 
+def compiled_from(module: Path) -> Path:
+    """File of what the image's Python makes of a module."""
+    return module.parent / "__pycache__" / f"{module.stem}.cpython-{PYTHON.replace('.', '')}.pyc"
+
+
 def compile_modules(target: Path, like: Path | None) -> None:
     """Compile modules to what the image's Python reads.
 
     The image may be read-only where it runs, so that nothing is compiled later. What comes of a
     module is the same on all architectures: it is taken from `like`, the same packages of another
-    one, where they are there.
+    one, where they are there. Where this program has another Python, the image `base` compiles.
     """
-    if sys.version_info[:2] != tuple(map(int, PYTHON.split("."))):
-        say(f"  not compiled, which needs Python {PYTHON}: programs in the image start slower")
-        return
     left = []
     for module in target.rglob("*.py"):
         twin = like / module.relative_to(target) if like else module
-        compiled = Path(importlib.util.cache_from_source(str(twin)))
+        compiled = compiled_from(twin)
         if twin != module and compiled.exists() and filecmp.cmp(module, twin, shallow=False):
-            own = Path(importlib.util.cache_from_source(str(module)))
+            own = compiled_from(module)
             own.parent.mkdir(exist_ok=True)
             os.link(compiled, own)
         else:
             left.append(str(module))
-    command = [sys.executable, "-m", "compileall", "-q", "-j", "0", "-i", "-", "-s", str(target)]
+    command = ["-m", "compileall", "-q", "-j", "0", "-i", "-", "-s", str(target)]
     command += ["-p", f"{PREFIX}/{SITE}", "--invalidation-mode=unchecked-hash"]
     # Some packages ship files for other versions of Python, which do not compile.
-    subprocess.run(command, input="\n".join(left), text=True, check=False, capture_output=True)
+    said = "\n".join(left)
+    if sys.version_info[:2] == tuple(map(int, PYTHON.split("."))):
+        command = [sys.executable, *command]
+        subprocess.run(command, input=said, text=True, check=False, capture_output=True)
+        return
+    machine = next(name for name, kernel in ARCHITECTURES.items() if kernel == os.uname().machine)
+    base = catalog.read()["base"].built(machine)
+    if engine.inspect(base) is None:
+        say(f"  not compiled, which needs Python {PYTHON}: programs in the image start slower")
+        return
+    engine.change(base, machine, ["python3", *command], target, said)
 
 
 def wanted(image: Image, architecture: str, images: Mapping[str, Image]) -> tuple[str, str]:

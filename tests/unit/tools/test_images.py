@@ -281,6 +281,23 @@ def test_the_list_of_packages_is_written(monkeypatch, tmp_path):
     assert not any("gone" in url for url in urls)
 
 
+def test_another_python_leaves_compiling_to_the_image_base(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(packages, "PYTHON", "3.99")
+    module = tmp_path / "module.py"
+    module.write_text("x = 1\n")
+    monkeypatch.setattr(packages.engine, "inspect", lambda reference: None)
+    packages.compile_modules(tmp_path, None)
+    assert "not compiled, which needs Python 3.99" in capsys.readouterr().out
+    asked = []
+    monkeypatch.setattr(packages.engine, "inspect", lambda reference: {"Id": reference})
+    monkeypatch.setattr(packages.engine, "change", lambda *words: asked.append(words))
+    packages.compile_modules(tmp_path, None)
+    [(reference, _, command, folder, said)] = asked
+    assert "/base:" in reference
+    assert command[:3] == ["python3", "-m", "compileall"]
+    assert (folder, said) == (tmp_path, str(module))
+
+
 def test_what_is_compiled_for_one_architecture_serves_the_other(tmp_path, monkeypatch):
     monkeypatch.setattr(packages, "PYTHON", "{}.{}".format(*sys.version_info))
     trees = [tmp_path / name for name in ("amd64", "arm64")]
