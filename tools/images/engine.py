@@ -198,9 +198,7 @@ def container(
     )
 
 
-def change(
-    reference: str, architecture: str, command: list[str], folder: Path, said: str
-) -> None:
+def change(reference: str, architecture: str, command: list[str], folder: Path, said: str) -> None:
     """Run a command in a container that may change a folder of this machine, and nothing else.
 
     Parameters
