@@ -22,9 +22,10 @@ from facility.analysis.run import PartialResultsWarning
 from facility.analysis.runner import process_chunk as chunks
 from facility.analysis.runner.arguments import check_place
 from facility.analysis.runner.chunk_events import tell
-from facility.analysis.runner.client import client_of, resources_of
+from facility.analysis.runner.client import client_of
 from facility.analysis.runner.distributed_reduction import ReductionError
 from facility.analysis.runner.loop import RunLoop
+from facility.analysis.runner.paused_workers import NoWorkersError
 from facility.analysis.runner.process_chunk import ChunkError
 from facility.analysis.runner.tasks import SchedulerLostError
 from facility.analysis.serialization.pickling import pickled
@@ -105,14 +106,14 @@ class Executor(ExecutorBase):
         with client_of(self.cluster_or_client, self.pool, len(work.chunks)) as client:
             window = RunLoop(
                 client, work, pickled(function), b"", report,
-                resources=resources_of(self.pool), retries=self.retries, checkpoint=None,
+                pool=self.pool, retries=self.retries, checkpoint=None,
                 stop_if_hopeless=True, progress=self.status, task=process_item,
             )  # fmt: skip
             clock = time.perf_counter()
             try:
                 window.run()
                 results = window.sums.collect()
-            except (SchedulerLostError, ReductionError) as error:
+            except (SchedulerLostError, NoWorkersError, ReductionError) as error:
                 reason = str(error) or "the Dask cluster was lost"
                 raise RunError(f"{reason}: {report.summary()}", None, report) from error
             finally:

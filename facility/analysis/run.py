@@ -28,6 +28,7 @@ from facility.analysis.runner.client import check_paths, client_of, resources_of
 from facility.analysis.runner.control import Control
 from facility.analysis.runner.distributed_reduction import ReductionError
 from facility.analysis.runner.loop import RunLoop
+from facility.analysis.runner.paused_workers import NoWorkersError
 from facility.analysis.runner.process_chunk import result_of
 from facility.analysis.runner.reduction import merge_here
 from facility.analysis.runner.skim_folder import MissingSkimsError, SkimFolder
@@ -35,6 +36,8 @@ from facility.analysis.runner.tasks import SchedulerLostError
 from facility.analysis.serialization.pickling import pickled
 from facility.errors import RunError, RunInterrupted
 from facility.security import credentials
+
+NO_WORKERS = "There are no workers for the run, and no more are started:"
 
 
 class PlainReadingWarning(UserWarning):
@@ -234,12 +237,12 @@ class Prepared:
         asks, report, target = self.request, self.report, self.target
         with client_of(asks.cluster_or_client, asks.pool, len(self.plan.chunks)) as client:
             resources = resources_of(asks.pool)
-            check_paths(client, self.plan, resources)
+            _check_paths(client, self)
             if target is not None:
                 target.check_workers(client, resources)
             window = RunLoop(
                 client, self.plan, self.code, self.settings, report,
-                resources=resources, retries=int(asks.retries), checkpoint=self.kept,
+                pool=asks.pool, retries=int(asks.retries), checkpoint=self.kept,
                 stop_if_hopeless=asks.on_error == "raise", progress=asks.progress, asked=asked,
             )  # fmt: skip
             results = _finish(window, self)
@@ -260,6 +263,13 @@ class Prepared:
             return results
         found = processor.postprocess(results)
         return results if found is None else found
+
+
+def _check_paths(client: Client, work: Prepared) -> None:
+    try:
+        check_paths(client, work.plan, work.request.pool)
+    except NoWorkersError as error:
+        raise RunError(f"{NO_WORKERS} {error}", None, work.report) from None
 
 
 def _finish(window: RunLoop, work: Prepared) -> Any:
@@ -289,17 +299,20 @@ def _ended(window: RunLoop, work: Prepared) -> Any:
             results,
             report,
         ) from None
-    except SchedulerLostError as error:
+    except (SchedulerLostError, NoWorkersError) as error:
         report.seconds = time.perf_counter() - clock
         window.close()
         results = _saved(window, report, kept)
+        lost = "The Dask cluster was lost during the run:"
+        if isinstance(error, NoWorkersError):
+            lost = f"{NO_WORKERS} {error}\n"
         advice = (
             "Run it again with the same checkpoint, and it goes on from there."
             if kept
             else "What was processed is lost with it: `checkpoint=folder` keeps it."
         )
         raise RunError(
-            f"The Dask cluster was lost during the run: {report.summary()}. {advice}",
+            f"{lost} {report.summary()}. {advice}",
             _last_word(work, results, window),
             report,
         ) from error

@@ -365,6 +365,11 @@ class PooledCluster(DrawnCluster):
         """Say what runs, what is missing, why, and what to do."""
         return self._controller.explain()
 
+    def stopped(self, pool: str | None = None) -> str | None:
+        """Say why there are no workers, of a pool or at all, and no more are started."""
+        pools = self._controller.pools
+        return explain.stopped([pools[pool]] if pool in pools else pools.values())
+
     def logs(self, pool: str | None = None) -> Text:
         """Return the end of what the workers of a pool have printed, lost ones included.
 

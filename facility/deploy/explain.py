@@ -100,6 +100,20 @@ def pool_sentences(state: PoolState) -> list[str]:
     return sentences
 
 
+def stopped(states: Iterable[PoolState]) -> str | None:
+    """Say why pools that were to have workers have none, and get none any more.
+
+    Parameters
+    ----------
+    states
+        Pools, one of which is enough to work; one that is to have no workers may get some yet.
+    """
+    wanted = [state for state in states if state.bounds.maximum]
+    if not wanted or not all(state.broken and not state.groups for state in wanted):
+        return None
+    return " ".join(sentence for state in wanted for sentence in pool_sentences(state)[1:])
+
+
 def no_workers(state: PoolState) -> str:
     """Say that tasks wait for a pool that may have no workers."""
     name, waiting = state.pool.name, state.demand.waiting

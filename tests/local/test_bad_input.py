@@ -170,3 +170,47 @@ def test_a_leak_that_ends_workers_again_and_again_loses_no_sum(files: Fileset) -
     assert found == EVENTS
     assert report.complete
     assert lost > 0
+
+
+# Workers.
+
+DEATH = {"DASK_DISTRIBUTED__WORKER__PRELOAD": "['import os; os._exit(3)']"}
+
+
+def test_a_pool_without_workers_is_not_waited_for(files: Fileset) -> None:
+    pools = {"pools": {"cpu": {**SMALL, "default": True, "env": DEATH}}}
+    with cluster(2, wait=0, config=pools) as c:
+        with pytest.raises(RunError, match="no more are started: cpu: no more workers") as caught:
+            run(c, files, lambda events: {"n": len(events)})
+        assert caught.value.report.processed == 0
+        assert "ended with exit code 3" in str(caught.value)
+        assert "c.logs('cpu')" in str(caught.value)
+
+
+def test_a_pool_that_loses_its_last_worker_ends_the_run(files: Fileset, tmp_path: Path) -> None:
+    def ends_after_three(events: Any) -> Any:
+        import os
+        from pathlib import Path
+
+        start = events.metadata["entrystart"]
+        if start >= 3 * CHUNK:
+            # From now on each new worker ends as it starts.
+            Path(tmp_path, "end").touch()
+            os._exit(1)
+        return {"n": len(events)}
+
+    mark = tmp_path / "end"
+    check = f'import os; os.path.exists("{mark}") and os._exit(3)'
+    env = {"DASK_DISTRIBUTED__WORKER__PRELOAD": repr([check])}
+    pools = {"pools": {"cpu": {**SMALL, "default": True, "env": env}}}
+    kept = tmp_path / "kept"
+    with (
+        cluster(1, config=pools) as c,
+        pytest.raises(RunError, match="no more are started: cpu: no more") as caught,
+    ):
+        run(c, files, ends_after_three, chunksize=CHUNK, checkpoint=kept, retries=0)
+    assert "Run it again with the same checkpoint, and it goes on from there" in str(caught.value)
+    # What had been fetched when the worker ended is kept; what had not is lost with it.
+    processed = caught.value.report.processed
+    assert 0 < processed <= 3 * CHUNK
+    assert caught.value.results["n"] == processed

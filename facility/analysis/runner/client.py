@@ -1,16 +1,17 @@
 """Where a run takes place: a Dask cluster that is there, or one of its own."""
 
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from distributed import Client
+from distributed import Client, wait
 from distributed.deploy.cluster import Cluster
 
 from facility import names
 from facility.analysis.inputs.plan import Plan
+from facility.analysis.runner.paused_workers import PATIENCE, check_pool
 from facility.analysis.runner.process_chunk import unseen
 from facility.deploy.launch import cluster, room
 from facility.errors import FilesetError
@@ -49,11 +50,25 @@ def resources_of(pool: str | None) -> dict[str, Any]:
     return {"resources": {names.pool_tag(pool): 1}} if pool else {}
 
 
-def check_paths(client: Client, work: Plan, resources: Mapping[str, Any]) -> None:
-    """Find out before the first chunk whether workers see the files."""
+def check_paths(client: Client, work: Plan, pool: str | None) -> None:
+    """Find out before the first chunk whether workers see the files.
+
+    Raises
+    ------
+    FilesetError
+        They do not.
+    NoWorkersError
+        There are none, and no more are started.
+    """
     by_folder = {str(Path(chunk.path).parent): chunk.path for chunk in work.chunks}
     asked = list(by_folder.values())[:SEEN_FILES]
-    missing = client.submit(unseen, asked, pure=False, **resources).result()
+    answer = client.submit(unseen, asked, pure=False, **resources_of(pool))
+    while not answer.done():
+        with suppress(TimeoutError):
+            wait(answer, timeout=PATIENCE)
+            break
+        check_pool(client, pool)
+    missing = answer.result()
     if missing:
         raise FilesetError(
             "The run cannot begin",

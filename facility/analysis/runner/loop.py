@@ -6,7 +6,7 @@ to be. Results stay on the workers; the client holds receipts, and the sum in th
 
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -20,6 +20,7 @@ from facility.analysis.run_progress import Meter
 from facility.analysis.runner.checkpoint import CHOOSE, Checkpoint
 from facility.analysis.runner.chunk_events import ChunkEvents
 from facility.analysis.runner.chunk_splits import ChunkSplits
+from facility.analysis.runner.client import resources_of
 from facility.analysis.runner.control import Control
 from facility.analysis.runner.distributed_reduction import (
     DistributedReduction,
@@ -52,8 +53,8 @@ class RunLoop:
         Pickled; the latter is a `facility.analysis.runner.process_chunk.Settings`.
     report
         Takes what becomes of each chunk.
-    resources
-        Arguments of `submit` that route to a pool.
+    pool
+        In which it takes place; None for that of untagged work.
     retries
         How often a chunk is tried again after an error that may be transient.
     stop_if_hopeless
@@ -72,7 +73,7 @@ class RunLoop:
         settings: bytes,
         report: Report,
         *,
-        resources: Mapping[str, Any],
+        pool: str | None,
         retries: int,
         checkpoint: Checkpoint | None,
         stop_if_hopeless: bool,
@@ -88,13 +89,13 @@ class RunLoop:
         self.retries, self.checkpoint = retries, checkpoint
         self.stop_if_hopeless = stop_if_hopeless
         self.meter = Meter(plan.events, show=progress)
-        self.tasks = tasks = Tasks(client, processor, settings, resources, task)
+        self.tasks = tasks = Tasks(client, processor, settings, resources_of(pool), task)
         self.sums = DistributedReduction(tasks, len(plan.chunks))
         self.retry_queue = RetryQueue(())
         self.flights: dict[int, Future[Any]] = {}
         """Chunks at work."""
         self.succeeded = self.failed = 0
-        self.paused_workers = PausedWorkers(client)
+        self.paused_workers = PausedWorkers(client, pool)
         self.chunk_events = ChunkEvents(
             client, tasks.name, lambda index: tasks.news.put((Node(0, index), None))
         )
@@ -110,6 +111,8 @@ class RunLoop:
 
         Raises
         ------
+        NoWorkersError
+            Where there are no workers, and no more are started.
         SchedulerLostError
             With the Dask cluster.
         ReductionError

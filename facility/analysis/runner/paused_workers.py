@@ -1,7 +1,7 @@
-"""Workers on which nothing goes on: those that Dask has paused since they hold too much memory.
+"""Workers on which nothing goes on, and pools that have none: a run would wait for ever.
 
 Dask pauses a worker above 80 % of its memory until it holds less. Of memory that user code leaks
-nothing ever comes back, so that a run would wait for ever.
+nothing ever comes back. A pool whose workers are lost again and again gets no more of them.
 """
 
 import time
@@ -16,11 +16,34 @@ DATA = 0.3
 """Part of its memory that a worker's data may take: one that is full of data waits for its disk."""
 
 
-class PausedWorkers:
-    """Looks after the workers of a run while no news comes from them."""
+class NoWorkersError(Exception):
+    """There are no workers, and no more are started."""
 
-    def __init__(self, client: Client) -> None:
-        self._client = client
+
+def check_pool(client: Client, pool: str | None) -> None:
+    """See that there are workers, or will be, where this process keeps the Dask cluster.
+
+    Raises
+    ------
+    NoWorkersError
+        With what to do.
+    """
+    stopped = getattr(client.cluster, "stopped", None)
+    if callable(stopped) and (reason := stopped(pool)):
+        raise NoWorkersError(reason)
+
+
+class PausedWorkers:
+    """Looks after the workers of a run while no news comes from them.
+
+    Parameters
+    ----------
+    pool
+        In which the run takes place; None for that of untagged work.
+    """
+
+    def __init__(self, client: Client, pool: str | None = None) -> None:
+        self._client, self._pool = client, pool
         self._quiet_since = time.monotonic()
 
     def heard(self) -> None:
@@ -28,10 +51,17 @@ class PausedWorkers:
         self._quiet_since = time.monotonic()
 
     def paused(self) -> list[str]:
-        """Return the addresses of workers that are paused and at no work, if it is time to look."""
+        """Return the addresses of workers that are paused and at no work, if it is time to look.
+
+        Raises
+        ------
+        NoWorkersError
+            There are none, and no more are started.
+        """
         if time.monotonic() - self._quiet_since < PATIENCE:
             return []
         self.heard()
+        check_pool(self._client, self._pool)
         with suppress(OSError):  # the loop finds out by itself that the scheduler is lost
             scheduler: Any = self._client.scheduler
             workers = self._client.sync(scheduler.identity, n_workers=-1)["workers"]

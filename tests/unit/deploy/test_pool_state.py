@@ -4,7 +4,7 @@ import pytest
 
 from facility.config import load
 from facility.deploy.adaptive import Demand
-from facility.deploy.explain import explain, table
+from facility.deploy.explain import explain, stopped, table
 from facility.deploy.pool_state import (
     ABSENT_SECONDS,
     FAILED_STARTS,
@@ -192,3 +192,19 @@ def test_table():
     assert "has not" not in row
     (row,) = table([found], lambda pool: ("/home/jovyan", "/data"))
     assert row["has not"] == "/home/jovyan, /data"
+
+
+def test_when_nobody_may_wait_for_workers_any_more():
+    cpu, pairs, none = pool_state("cpu", 2), pool_state("pairs", 1), pool_state("pairs", 0)
+    assert stopped([none]) is None, "it may get some when somebody scales it"
+    start(cpu)
+    assert stopped([cpu, none]) is None
+    cpu.broken = "worker cpu-1 ended with exit code 3"
+    assert stopped([cpu, none]) is None, "the other one may join yet"
+    for name in ("cpu-0", "cpu-1"):
+        cpu.lose(killed(name), 1.0)
+    said = stopped([cpu, none])
+    assert said
+    assert said.startswith("cpu: no more workers are started, since worker cpu-1 ended with exit")
+    assert "the last line" in said
+    assert stopped([cpu, pairs]) is None, "another pool works"
