@@ -188,13 +188,18 @@ def test_a_pool_without_workers_is_not_waited_for(files: Fileset) -> None:
 
 
 def test_a_pool_that_loses_its_last_worker_ends_the_run(files: Fileset, tmp_path: Path) -> None:
+    kept = tmp_path / "kept"
+
     def ends_after_three(events: Any) -> Any:
         import os
+        import time
         from pathlib import Path
 
         start = events.metadata["entrystart"]
         if start >= 3 * CHUNK:
-            # From now on each new worker ends as it starts.
+            # Once something is kept; from then on each new worker ends as it starts.
+            while not list(Path(kept).glob("*.chunk")):
+                time.sleep(0.1)
             Path(tmp_path, "end").touch()
             os._exit(1)
         return {"n": len(events)}
@@ -203,7 +208,6 @@ def test_a_pool_that_loses_its_last_worker_ends_the_run(files: Fileset, tmp_path
     check = f'import os; os.path.exists("{mark}") and os._exit(3)'
     env = {"DASK_DISTRIBUTED__WORKER__PRELOAD": repr([check])}
     pools = {"pools": {"cpu": {**SMALL, "default": True, "env": env}}}
-    kept = tmp_path / "kept"
     with (
         cluster(1, config=pools) as c,
         pytest.raises(RunError, match="no more are started: cpu: no more") as caught,

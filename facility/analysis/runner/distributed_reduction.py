@@ -142,5 +142,5 @@ class DistributedReduction:
             value = self.values[node]
             if isinstance(value, LocalResult):
                 return result_of(value.packed)
-            return None if value is None else result_of(self._tasks.client.gather(value)[0])
+            return None if value is None else result_of(self._tasks.gather([value])[0][0])
         return add([self._here(child) for child in self._tree.children(node)])

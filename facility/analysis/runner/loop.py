@@ -27,7 +27,7 @@ from facility.analysis.runner.distributed_reduction import (
     LocalResult,
     ReductionError,
 )
-from facility.analysis.runner.paused_workers import PausedWorkers
+from facility.analysis.runner.paused_workers import NoWorkersError, PausedWorkers
 from facility.analysis.runner.process_chunk import ChunkError, process_chunk
 from facility.analysis.runner.reduction import MergeError, Node
 from facility.analysis.runner.retry_queue import RetryQueue
@@ -89,7 +89,7 @@ class RunLoop:
         self.retries, self.checkpoint = retries, checkpoint
         self.stop_if_hopeless = stop_if_hopeless
         self.meter = Meter(plan.events, show=progress)
-        self.tasks = tasks = Tasks(client, processor, settings, resources_of(pool), task)
+        self.tasks = tasks = Tasks(client, processor, settings, pool, resources_of(pool), task)
         self.sums = DistributedReduction(tasks, len(plan.chunks))
         self.retry_queue = RetryQueue(())
         self.flights: dict[int, Future[Any]] = {}
@@ -209,7 +209,9 @@ class RunLoop:
         values: list[Any] = [None] * len(good)
         if self.checkpoint or any(index in self.cuts.whole for index, _ in good):
             try:
-                values = self.tasks.client.gather([future for _, future in good])
+                values = self.tasks.gather([future for _, future in good])
+            except NoWorkersError:
+                raise
             except Exception:  # noqa: BLE001 - lost in between; each is then looked at by itself
                 values, good = [], []
         for (index, ended), value in zip(good, values, strict=True):

@@ -4,11 +4,12 @@ Dask pauses a worker above 80 % of its memory until it holds less. Of memory tha
 nothing ever comes back. A pool whose workers are lost again and again gets no more of them.
 """
 
+import asyncio
 import time
 from contextlib import suppress
 from typing import Any
 
-from distributed import Client
+from distributed import Client, Future
 
 PATIENCE = 10.0
 """Seconds without news after which paused workers are looked for, and between two looks."""
@@ -31,6 +32,28 @@ def check_pool(client: Client, pool: str | None) -> None:
     stopped = getattr(client.cluster, "stopped", None)
     if callable(stopped) and (reason := stopped(pool)):
         raise NoWorkersError(reason)
+
+
+def gathered(client: Client, futures: list[Future[Any]], pool: str | None) -> list[Any]:
+    """Fetch results, as `Client.gather` does, which waits for those that were lost meanwhile.
+
+    Raises
+    ------
+    NoWorkersError
+        There are no workers that could make them again, and no more are started.
+    """
+    loop: Any = client.loop
+    wanted = client.gather(futures, asynchronous=True)
+    work = asyncio.run_coroutine_threadsafe(wanted, loop.asyncio_loop)
+    while True:
+        try:
+            found: list[Any] = work.result(PATIENCE)
+        except TimeoutError:
+            if work.done():
+                raise
+            check_pool(client, pool)
+        else:
+            return found
 
 
 class PausedWorkers:

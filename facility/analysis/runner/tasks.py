@@ -10,6 +10,7 @@ from typing import Any
 from distributed import Client, Future
 
 from facility.analysis.files.chunk import Chunk
+from facility.analysis.runner.paused_workers import gathered
 from facility.analysis.runner.process_chunk import process_chunk
 from facility.analysis.runner.reduction import Node
 
@@ -54,10 +55,11 @@ class Tasks:
         client: Client,
         processor: bytes,
         settings: bytes,
+        pool: str | None,
         resources: Mapping[str, Any],
         task: Callable[..., Any] = process_chunk,
     ) -> None:
-        self._task = task
+        self._task, self._pool = task, pool
         self.client, self._resources = client, resources
         self.name = f"run-{secrets.token_hex(3)}"
         self.news: queue.SimpleQueue[tuple[Node, Future[Any] | None]] = queue.SimpleQueue()
@@ -143,6 +145,16 @@ class Tasks:
         if not found and self.client.status != "running":
             raise SchedulerLostError
         return found
+
+    def gather(self, futures: list[Future[Any]]) -> list[Any]:
+        """Fetch what futures hold.
+
+        Raises
+        ------
+        NoWorkersError
+            Where something was lost, and there are no workers to make it again.
+        """
+        return gathered(self.client, futures, self._pool)
 
     def cancel(self, futures: list[Future[Any]]) -> None:
         """Stop what has not begun; what has goes on, and nobody hears of it."""
