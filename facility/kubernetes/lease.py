@@ -115,11 +115,23 @@ class Lease:
 
 def holder(lease: Mapping[str, Any], now: datetime | None = None) -> str:
     """Say who holds a Lease, and for how long nobody has renewed it where that is too long."""
-    spec = lease["spec"]
-    unseen = (now or datetime.now(UTC)) - datetime.fromisoformat(spec["renewTime"])
-    if unseen <= timedelta(seconds=spec["leaseDurationSeconds"]):
-        return str(spec["holderIdentity"])
-    return f"{spec['holderIdentity']}, unseen for {unseen.total_seconds() / 60:.0f} min"
+    who = str((lease.get("spec") or {}).get("holderIdentity") or "a client without a name")
+    unseen = (now or datetime.now(UTC)) - renewed(lease)
+    if unseen <= lasting(lease):
+        return who
+    return f"{who}, unseen for {unseen.total_seconds() / 60:.0f} min"
+
+
+def renewed(lease: Mapping[str, Any]) -> datetime:
+    """Return when a Lease was renewed last; one that does not say, when it was made."""
+    said = (lease.get("spec") or {}).get("renewTime")
+    return datetime.fromisoformat(said or lease["metadata"]["creationTimestamp"])
+
+
+def lasting(lease: Mapping[str, Any]) -> timedelta:
+    """Return how long a Lease lasts; one that does not say, as long as ours."""
+    said = (lease.get("spec") or {}).get("leaseDurationSeconds")
+    return timedelta(seconds=said or LEASE_SECONDS)
 
 
 def _written(moment: datetime) -> str:

@@ -27,20 +27,24 @@ logger = logging.getLogger("facility")
 async def keep(tenants: Tenants, parent: int) -> None:
     """Bring namespaces up to date and sweep them, until the hub ends."""
     known: dict[str, str] = {}
+    told: set[str] = set()
     rounds = 0
     while os.getppid() == parent:
         if rounds % REPAIR_ROUNDS == 0:
             known.clear()
+            told.clear()
         try:
             behind = await tenants.refresh(known)
             if behind:
                 logger.info("%d namespaces of users are up to date again", behind)
             found = {each["metadata"]["name"] for each in await tenants.namespaces()}
-            for cleared in await sweep(tenants.api, found):
+            for cleared in await sweep(tenants.api, found, told):
                 logger.info("Cleared away %s", cleared)
             rounds += 1
         except FacilityError as error:
             logger.error("%s", error)
+        except Exception:  # of whatever stands in a namespace, nothing ends the order of all others
+            logger.exception("This round ended early")
         await asyncio.sleep(INTERVAL)
 
 

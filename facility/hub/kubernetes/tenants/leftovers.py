@@ -6,14 +6,15 @@ runs out. One whose scheduler never started would stay for ever.
 
 import datetime
 import logging
-from collections.abc import Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping, MutableSet
 from typing import Any
 
 from facility import names
-from facility.errors import KubernetesError
+from facility.errors import KubernetesError, one_line
 from facility.kubernetes import deletion
 from facility.kubernetes.client.api import Api
 from facility.kubernetes.client.kinds import DASK_CLUSTER, DEPLOYMENT, LEASE, POD, SERVICE
+from facility.kubernetes.lease import lasting, renewed
 
 HELD_SECONDS = 60.0
 """Seconds after which the end of a DaskCluster no longer waits for an operator."""
@@ -40,13 +41,21 @@ def held(cluster: Object, now: datetime.datetime) -> bool:
 
 def run_out(lease: Object, now: datetime.datetime) -> bool:
     """Tell whether the client that a Lease stands for has gone for good."""
-    spec = lease["spec"]
-    unseen = now - datetime.datetime.fromisoformat(spec["renewTime"])
-    return unseen > LEASES * datetime.timedelta(seconds=spec["leaseDurationSeconds"])
+    return now - renewed(lease) > LEASES * lasting(lease)
 
 
-async def sweep(api: Api, namespaces: Collection[str]) -> list[str]:
+async def sweep(
+    api: Api, namespaces: Collection[str], told: MutableSet[str] | None = None
+) -> list[str]:
     """Clear away what has ended in users' namespaces, with all that it owns.
+
+    Each object is looked at by itself: one that a user has made such that it cannot be read, or
+    that cannot be deleted, keeps nothing of others' from being cleared away.
+
+    Parameters
+    ----------
+    told
+        Sentences that were logged before, and are not logged again.
 
     Returns
     -------
@@ -56,17 +65,15 @@ async def sweep(api: Api, namespaces: Collection[str]) -> list[str]:
     Raises
     ------
     KubernetesError
-        Where Kubernetes refuses.
+        Where Kubernetes does not say what there is.
     """
     everywhere = api.within("")
+    told = set() if told is None else told
     servers = f"{names.APP_COMPONENT_LABEL}={names.USER_SERVER_COMPONENT}"
-    cleared = []
-    for pod in (await everywhere.list(POD, servers))["items"]:
-        namespace, name = (pod["metadata"][key] for key in ("namespace", "name"))
-        if namespace in namespaces and ended(pod):
-            await api.within(namespace).delete(POD, name, grace=0)
-            cleared.append(f"the ended server {namespace}/{name}")
     now = datetime.datetime.now(datetime.UTC)
+    cleared: list[str] = []
+    looks: list[tuple[Callable[[Api, Object, datetime.datetime], Awaitable[list[str]]], Object]]
+    looks = [(_look_at_server, pod) for pod in (await everywhere.list(POD, servers))["items"]]
     try:
         listed = (await everywhere.list(DASK_CLUSTER))["items"]
     except KubernetesError as error:
@@ -74,19 +81,38 @@ async def sweep(api: Api, namespaces: Collection[str]) -> list[str]:
         if error.status != 404:
             raise
         listed = []
-    for cluster in listed:
-        namespace, name = (cluster["metadata"][key] for key in ("namespace", "name"))
+    for look, found in [*looks, *((_look_at_cluster, cluster) for cluster in listed)]:
+        namespace, name = (found["metadata"][key] for key in ("namespace", "name"))
         if namespace not in namespaces:
             continue
-        within = api.within(namespace)
-        if held(cluster, now):
-            await _release(within, name)
-            cleared.append(f"the Dask cluster {namespace}/{name}, which an operator held")
-        owner = deletion.owning_lease(cluster)
-        lease = await within.get(LEASE, owner) if owner else None
-        if owner and lease and run_out(lease, now):
-            await within.delete(LEASE, owner)
-            cleared.append(f"the Dask cluster {namespace}/{name}, whose client has gone")
+        try:
+            cleared += await look(api.within(namespace), found, now)
+        except Exception as error:  # noqa: BLE001 - whatever a user has written
+            said = f"{namespace}/{name} is left as it is: {one_line(error)}"
+            if said not in told:
+                logger.warning("%s", said)
+                told.add(said)
+    return cleared
+
+
+async def _look_at_server(api: Api, pod: Object, now: datetime.datetime) -> list[str]:
+    name = pod["metadata"]["name"]
+    if not ended(pod):
+        return []
+    await api.delete(POD, name, grace=0)
+    return [f"the ended server {api.namespace}/{name}"]
+
+
+async def _look_at_cluster(api: Api, cluster: Object, now: datetime.datetime) -> list[str]:
+    name, cleared = cluster["metadata"]["name"], []
+    if held(cluster, now):
+        await _release(api, name)
+        cleared.append(f"the Dask cluster {api.namespace}/{name}, which an operator held")
+    owner = deletion.owning_lease(dict(cluster))
+    lease = await api.get(LEASE, owner) if owner else None
+    if owner and lease and run_out(lease, now):
+        await api.delete(LEASE, owner)
+        cleared.append(f"the Dask cluster {api.namespace}/{name}, whose client has gone")
     return cleared
 
 
