@@ -221,7 +221,6 @@ class AtOnce:
     """Stands in for `Tasks`: does in this process what is submitted; news wait to be read."""
 
     def __init__(self) -> None:
-        self.client = self
         self.news: list[tuple[Node, Any]] = []
         self.submitted: list[str] = []
 
@@ -236,8 +235,8 @@ class AtOnce:
     def watch(self, node: Node, future: Any) -> None:
         self.news.append((node, future))
 
-    def gather(self, future: Ready) -> Any:
-        return future.value
+    def gather(self, futures: list[Ready]) -> list[Any]:
+        return [future.value for future in futures]
 
 
 def leaf(value: float) -> Any:
