@@ -242,6 +242,7 @@ def test_the_emulator_stays_as_long_as_somebody_needs_it(monkeypatch, tmp_path):
     monkeypatch.setattr(emulation, "BINFMT", binfmt)
     monkeypatch.setattr(emulation, "HOLDERS", holders)
     monkeypatch.setattr(emulation, "EMULATOR_RULE", rule)
+    monkeypatch.setattr(emulation, "emulator", lambda own: own)
     taken_out = []
     monkeypatch.setattr(emulation, "take_out", lambda: taken_out.append(True))
     emulation.emulate("kubernetes")
@@ -254,6 +255,33 @@ def test_the_emulator_stays_as_long_as_somebody_needs_it(monkeypatch, tmp_path):
     emulation.stop_emulating("kubernetes")
     assert taken_out == [True]
     assert not holders.exists()
+
+
+@pytest.mark.parametrize(
+    ("said", "own"),
+    [
+        ("qemu-aarch64 version 10.0.13 (Debian 1:10.0.13+ds-0+deb13u1)", True),
+        ("qemu-aarch64 version 7.2.22 (Debian 1:7.2+dfsg-7+deb12u18)", False),
+        ("", False),
+        (None, False),
+    ],
+)
+def test_the_emulator_is_one_that_is_quick(monkeypatch, tmp_path, capsys, said, own):
+    program = tmp_path / "aarch64-binfmt-P"
+    if said is not None:
+        program.write_text(f"#!/bin/sh\necho '{said}'\n")
+        program.chmod(0o755)
+    monkeypatch.setattr(emulation, "missing", lambda packages: [])
+    newer = tmp_path / "newer"
+    monkeypatch.setattr(emulation, "once", lambda *_: newer)
+    assert emulation.emulator(program) == (program if own else newer / program.name)
+
+    def fails(*_):
+        raise BuildError("no network")
+
+    monkeypatch.setattr(emulation, "once", fails)
+    assert emulation.emulator(program) == program
+    assert ("run slowly" in capsys.readouterr().out) is not own
 
 
 def test_the_list_of_packages_is_written(monkeypatch, tmp_path):
