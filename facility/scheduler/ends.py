@@ -7,12 +7,13 @@ import http.client
 import json
 import logging
 import os
-import ssl
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
+
+from facility.system.tls import trusting
 
 ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 PAUSE = 5.0
@@ -59,7 +60,7 @@ def _ask(entry: Mapping[str, Any]) -> tuple[int, str]:
         os.environ["KUBERNETES_SERVICE_HOST"],
         int(os.environ["KUBERNETES_SERVICE_PORT"]),
         timeout=20,
-        context=ssl.create_default_context(cafile=str(ACCOUNT / "ca.crt")),
+        context=trusting(cafile=str(ACCOUNT / "ca.crt")),
     )
     body: dict[str, Any] = {"propagationPolicy": "Background"}
     if "grace" in entry:

@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 import facility
 from facility import FilesetError, RequestError, RunError, cluster, names
-from facility.analysis.files.replicas import caches, places
+from facility.analysis.files.replicas import caches, locations
 from facility.analysis.inputs import fileset as filesets
 from facility.analysis.inputs.fileset import fileset
 from facility.analysis.samples.physlite_files import write_files
@@ -227,7 +227,7 @@ def test_a_cache_that_is_down_is_passed_over(c: PooledCluster, origin: Server) -
     files = [at(origin, f"data/{path.name}") for path in paths(origin)]
     # A name that comes first for one file at least.
     hosts = caches([cache.host, down := f"127.0.0.1:{free_port()}"])
-    while not any(places(file, (), hosts)[0].startswith(hosts[1]) for file in files):
+    while not any(locations(file, (), hosts)[0].startswith(hosts[1]) for file in files):
         hosts = caches([cache.host, down := f"127.0.0.1:{free_port()}"])
     try:
         found, report = run(c, at(origin), xcache=[cache.host, down])

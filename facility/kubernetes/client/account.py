@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from facility.errors import FacilityError
+from facility.system.tls import trusting
 
 FOLDER = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 REREAD = 60.0
@@ -68,7 +69,7 @@ def pod_account(folder: Path = FOLDER) -> Account:
     host, port = (os.environ.get(f"KUBERNETES_SERVICE_{part}", "") for part in ("HOST", "PORT"))
     try:
         namespace = (folder / "namespace").read_text().strip()
-        verify = ssl.create_default_context(cafile=str(folder / "ca.crt"))
+        verify = trusting(cafile=str(folder / "ca.crt"))
     except OSError as error:
         raise FacilityError(
             f"This process has no service account of Kubernetes ({folder}: "

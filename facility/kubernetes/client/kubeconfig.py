@@ -19,6 +19,7 @@ import yaml
 from facility.errors import FacilityError, nearest
 from facility.kubernetes.client.account import Account
 from facility.system.private_files import write_private
+from facility.system.tls import trusting
 
 PLUGIN_SECONDS = 120
 """Seconds for a credential plugin, which may ask its user to log in."""
@@ -216,7 +217,7 @@ def _part(files: Mapping[Path, Mapping[str, Any]], kind: str, name: str) -> Part
 def _verify(cluster: Part) -> ssl.SSLContext:
     authority = cluster.data("certificate-authority")
     try:
-        found = ssl.create_default_context(cadata=authority.decode() if authority else None)
+        found = trusting(cadata=authority.decode() if authority else None)
     except (ssl.SSLError, ValueError) as error:
         raise FacilityError(
             f"The certificate-authority of {cluster.name} in {cluster.file} is none: {error}"

@@ -135,9 +135,12 @@ def usage(*, authority: bool) -> x509.KeyUsage:
 
 
 def builder(
-    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey
+    subject: x509.Name,
+    issuer: x509.Name,
+    key: ec.EllipticCurvePrivateKey,
+    signer: ec.EllipticCurvePrivateKey,
 ) -> x509.CertificateBuilder:
-    """A certificate without its extensions."""
+    """A certificate that names its key and its signer's, as kubeadm's do; without the rest."""
     now = datetime.datetime.now(datetime.UTC)
     return (
         x509.CertificateBuilder()
@@ -147,6 +150,10 @@ def builder(
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - datetime.timedelta(minutes=5))
         .not_valid_after(now + datetime.timedelta(days=DAYS))
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .add_extension(
+            x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), critical=False
+        )
     )
 
 
@@ -156,7 +163,7 @@ def write_all(where: Places) -> None:
     folder.mkdir(parents=True, mode=0o700)
     ca_key, ca_name = write_key(folder / "ca.key"), name_of("test-ca")
     authority = (
-        builder(ca_name, ca_name, ca_key)
+        builder(ca_name, ca_name, ca_key, ca_key)
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
         .add_extension(usage(authority=True), critical=True)
         .sign(ca_key, hashes.SHA256())
@@ -173,7 +180,7 @@ def write_all(where: Places) -> None:
         file, private = folder / f"{identity.file}.crt", folder / f"{identity.file}.key"
         key = write_key(private)
         request = (
-            builder(name_of(identity.user, identity.group), ca_name, key)
+            builder(name_of(identity.user, identity.group), ca_name, key, ca_key)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(usage(authority=False), critical=True)
             .add_extension(x509.ExtendedKeyUsage(roles), critical=False)

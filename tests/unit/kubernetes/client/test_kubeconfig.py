@@ -14,6 +14,7 @@ from facility.errors import FacilityError
 from facility.kubernetes.client.kubeconfig import PluginAccount, kubeconfig_account
 from facility.kubernetes.lease import holder
 from facility.security.certificates import authority
+from facility.system.tls import trusting
 
 PLUGIN = """#!{python}
 import json, os, pathlib, sys
@@ -203,3 +204,10 @@ def test_who_holds_a_lease_and_for_how_long_nobody_was_seen() -> None:
     assert holder({"spec": {**spec, "leaseDurationSeconds": 1200}}, now) == "ada@laptop"
     unseen = holder({"spec": {**spec, "leaseDurationSeconds": 300}}, now)
     assert unseen == "ada@laptop, unseen for 20 min"
+
+
+def test_an_authority_that_names_no_key_of_its_own_is_trusted_on_every_python() -> None:
+    """Many a Kubernetes has one, and Python 3.13 would refuse what it has signed."""
+    assert not trusting().verify_flags & ssl.VERIFY_X509_STRICT
+    assert trusting().verify_mode == ssl.CERT_REQUIRED
+    assert trusting().check_hostname
