@@ -25,6 +25,7 @@ from facility.analysis.inputs.fileset import fileset
 from facility.analysis.samples.physlite_files import write_files
 from facility.analysis.samples.zpeak import ZPeak
 from facility.deploy.cluster import PooledCluster
+from facility.wording import counted
 from tests.local.pools import until
 from tests.local.xrootd_servers import CACHE, ORIGIN, Server, free_port
 
@@ -240,7 +241,7 @@ def test_a_cache_that_is_down_is_passed_over(c: PooledCluster, origin: Server) -
     assert again
     assert {record.tries for record in again} == {2}
     assert all(f"(read from root://{down}//root://" in r.setbacks[0] for r in again)
-    assert f"{len(again)} chunks tried again" in report.summary()
+    assert f"{counted(len(again), 'chunk')} tried again" in report.summary()
     assert len(report.retried.rows) == len(again)
     assert down in report.to_json()
 
