@@ -208,9 +208,22 @@ def make(names: list[str]) -> None:
                 engine.join(image.reference, [image.built(each) for each in image.architectures])
         if count:
             # What earlier ones were built from; the layers of these stay.
+            forget_other_versions()
             engine.podman("image", "prune", "--force")
             packages.forget_others(images)
     say(f"{count} images built in {time.monotonic() - begin:.0f} s")
+
+
+def forget_other_versions() -> None:
+    """Remove the images of releases that this tree is not: they would fill the disk."""
+    said = engine.podman("images", "--format", "{{.Repository}}:{{.Tag}}") or ""
+    ours = [name for name in said.splitlines() if name.startswith(f"{catalog.PREFIX}/")]
+    old = [name for name in ours if name.rpartition(":")[2].split("-")[0] != catalog.version()]
+    # Lists before what they list, and children before their parents.
+    for name in sorted(
+        old, key=lambda name: ("-" in name.rpartition(":")[2], "-packages:" in name)
+    ):
+        engine.podman("rmi", name, fail=False)
 
 
 def show() -> None:
