@@ -40,11 +40,11 @@ async def keep(tenants: Tenants, parent: int) -> None:
             found = {each["metadata"]["name"] for each in await tenants.namespaces()}
             for cleared in await sweep(tenants.api, found, told):
                 logger.info("Cleared away %s", cleared)
-            rounds += 1
         except FacilityError as error:
             logger.error("%s", error)
         except Exception:  # of whatever stands in a namespace, nothing ends the order of all others
             logger.exception("This round ended early")
+        rounds += 1
         await asyncio.sleep(INTERVAL)
 
 
