@@ -49,14 +49,16 @@ class Tier:
         return str(ROOT / self.environment / "bin/python") if self.environment else sys.executable
 
 
+# They take what time other tiers leave, so that one test may last.
+UNIT = ("tests/unit", "tests/chart", "-n", "2", "--timeout=600")
 # Processes side by side only where tests are not in each other's way: two unit tests on two cores,
 # and three files of tests with Dask clusters, which wait a third of their time, in the order that
 # tests/local/conftest.py says; a browser and the hub behind it fill both.
 TIERS = {
-    "unit": Tier("no processes, no network", ("tests/unit", "tests/chart", "-n", "2"), beside=True),
+    "unit": Tier("no processes, no network", UNIT, beside=True),
     "unit-3.11": Tier(
         "the unit tier on the oldest supported Python",
-        ("tests/unit", "tests/chart", "-n", "2"),
+        UNIT,
         environment=".venv-3.11",
     ),
     "local": Tier(

@@ -4,6 +4,15 @@ import asyncio
 import logging
 
 from distributed.client import Client
+from distributed.comm import CommClosedError
+
+
+def expect_ends() -> None:
+    """Have clients of this process take it for no alarm that a connection has ended.
+
+    They log a traceback for what they send until they know of it, however it came.
+    """
+    logging.getLogger("distributed.batched").addFilter(_is_no_ended_connection)
 
 
 def close_clients(address: str) -> None:
@@ -25,6 +34,11 @@ def disown_clients() -> None:
     """
     for client in list(Client._instances):
         client.status = "closed"
+
+
+def _is_no_ended_connection(record: logging.LogRecord) -> bool:
+    error = record.exc_info[0] if record.exc_info else None
+    return error is None or not issubclass(error, CommClosedError)
 
 
 def _is_no_cancellation(record: logging.LogRecord) -> bool:

@@ -13,7 +13,7 @@ from typing import Any
 
 from distributed.core import Status
 
-from facility.deploy.clients import disown_clients
+from facility.deploy.clients import disown_clients, expect_ends
 from facility.deploy.controller import Controller
 from facility.system.signals import carried_through
 
@@ -21,7 +21,8 @@ _living: "weakref.WeakSet[Controller]" = weakref.WeakSet()
 
 
 def watch(controller: Controller) -> None:
-    """Have a Dask cluster end with the interpreter."""
+    """Have a Dask cluster end with the interpreter, and its clients take that for no alarm."""
+    expect_ends()
     _living.add(controller)
 
 

@@ -167,6 +167,8 @@ def test_a_lost_scheduler_fails_what_waits_and_says_so(caplog: pytest.LogCapture
     future = client.submit(where, seconds=300)
     until(lambda: any(client.processing().values()))
     os.kill(found[-1].pid, signal.SIGKILL)
+    for _ in range(1000):
+        client.submit(where, pure=False)  # some of them after the connection has ended
     with pytest.raises(Exception, match="Client lost the connection to the scheduler"):
         future.result(timeout=60)
     until(lambda: c.status == Status.failed)

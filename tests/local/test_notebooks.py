@@ -154,9 +154,10 @@ def test_small_search(tmp_path: Path, artifacts: Path) -> None:
 
 
 METER = """
-from facility.analysis.run_progress import Meter
-meter = Meter(1_000)
-meter.line.began -= 10
+from types import SimpleNamespace
+from facility.analysis import run_progress
+meter = run_progress.Meter(1_000)
+run_progress.time = SimpleNamespace(monotonic=lambda: meter.line.began + 10)
 meter.tell(100, 100, 10**9, 0, 4)
 meter.tell(400, 400, 4 * 10**9, 1, 4, {"cpu": (300, 3 * 10**9), "arm": (100, 10**9)})
 """
