@@ -65,6 +65,7 @@ class LocalBackend:
         self.authority: Authority = authority()
         self.folder = registry.create(name, dask_settings.temporary_directory())
         self.members: dict[str, Member] = {}
+        self._leaving: set[ChildProcess] = set()
         self._scheduler: ChildProcess | None = None
         self._address: str | None = None
         self._untold: list[tuple[ChildProcess, dict[str, Any]]] = []
@@ -233,9 +234,12 @@ class LocalBackend:
     async def stop_members(self, members: Iterable[str]) -> None:
         """End workers that have been retired or never joined."""
         found = {name: self.members.pop(name).child for name in members if name in self.members}
+        # Until they have ended they are the backend's: whoever waits here may be cancelled.
+        self._leaving |= set(found.values())
 
         def stop() -> None:
             self._end(found.values())
+            self._leaving -= set(found.values())
             for name, child in found.items():
                 end(process_tree.of_worker(self.folder, name, child.pid), 0)
 
@@ -264,11 +268,12 @@ class LocalBackend:
         self._over = True
         self.abandon()
         with self._ending, self._issuing:
-            children = [member.child for member in self.members.values()]
+            children = self._workers()
             if self._scheduler is not None:
                 children.insert(0, self._scheduler)
             self._end(children)
             self.members.clear()
+            self._leaving.clear()
             if not self.scheduler_closed_orderly():
                 # Else it has seen to what tasks had started.
                 end(process_tree.of_cluster(self.folder), 0)
@@ -289,8 +294,8 @@ class LocalBackend:
         self._over = True
         if self._scheduler is not None:
             self._scheduler.terminate()
-        for member in list(self.members.values()):
-            member.child.terminate()
+        for child in self._workers():
+            child.terminate()
         return True
 
     def disown(self) -> None:
@@ -311,6 +316,9 @@ class LocalBackend:
             child.release()
 
     # Parts.
+
+    def _workers(self) -> list[ChildProcess]:
+        return [*(member.child for member in list(self.members.values())), *self._leaving]
 
     def _child(self, module: str, name: str, environment: Mapping[str, str]) -> ChildProcess:
         log = self.folder / registry.LOGS / f"{name}.log"
