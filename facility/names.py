@@ -121,6 +121,9 @@ WORKER_ACCOUNT = "default"
 DEFAULT_RELEASE = "facility"
 """Release whose names are meant where no release is known."""
 
+DISK_REQUEST = "100Mi"
+"""Disk that the node of each container of ours must have free, whatever its limit is."""
+
 SCHEDULER_VARIABLE = "FACILITY_SCHEDULER"
 """Environment variable with the settings of a scheduler's container, as JSON."""
 WORKER_VARIABLE = "FACILITY_WORKER"

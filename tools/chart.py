@@ -22,7 +22,9 @@ from facility.kubernetes.tenant import Release, SharedVolume, release_set
 CHART = Path(__file__).resolve().parents[1] / "helm" / "facility"
 BEGIN, END = "<!-- values -->", "<!-- end of values -->"
 DATA = (
-    *("selectors", "tolerated", "gpus", "gpusOf", "runtimes", "images", "imagePrefixes"),
+    *("selectors", "tolerated", "gpusOf", "runtimes", "images", "imagePrefixes"),
+    *("selectable", "nodeAffinity", "annotations", "annotationsOf", "longestGrace"),
+    *("readOnlyClaims", "csiVolumes", "finalizers"),
     *("sources", "attributes", "mountOptions"),
 )
 """Variables of the policies that templates/_pools.tpl makes from the values."""

@@ -43,6 +43,15 @@ MAX_WORKERS = 10_000
 """Worker processes that no pool exceeds: every bound is finite."""
 
 
+DISK = 10 * 2**30
+"""Bytes of disk of a worker process, beside those of which `spill` says how many."""
+
+
+def spilled(spill: bool | int) -> int:
+    """Return the bytes that `spill` names; 0 where it names none."""
+    return 0 if isinstance(spill, bool) else spill
+
+
 def _spill(value: object) -> bool | int:
     if isinstance(value, bool):
         return value
@@ -157,8 +166,15 @@ class Pool(Strict):
     spill: Spill = Field(
         True,
         description="Whether workers may spill what does not fit into memory to disk, or how much "
-        "disk each may use.",
+        "disk each may use; true for most of disk.",
         examples=[True, "20Gi"],
+    )
+    disk: Memory = Field(
+        default_factory=lambda data: DISK + spilled(data.get("spill", True)),
+        description="Disk of a worker process on its node, for what it spills, writes and prints; "
+        "by default 10Gi, and as much more as it may spill. On Kubernetes a pod that takes more "
+        "is ended. On one machine nothing limits it.",
+        examples=["50Gi"],
     )
 
     @field_validator("volumes")
@@ -180,6 +196,14 @@ class Pool(Strict):
                 "so write a suffix: 4Gi"
             )
         return memory
+
+    @field_validator("disk")
+    @classmethod
+    def _room_for_spilling(cls, disk: int, info: ValidationInfo) -> int:
+        most = spilled(info.data.get("spill", True))
+        if disk < most:
+            raise ValueError(f"must be at least spill, which is {format_memory(most)}")
+        return disk
 
     @field_validator("memory_max")
     @classmethod

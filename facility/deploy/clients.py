@@ -4,7 +4,7 @@ import asyncio
 import logging
 
 from distributed.client import Client
-from distributed.comm import CommClosedError
+from distributed.comm.core import CommClosedError
 
 
 def expect_ends() -> None:

@@ -20,6 +20,7 @@ KEEP_SECONDS = 7 * 86_400
 """Seconds after its end for which a job and its log can be looked at."""
 SERVER_VARIABLES = ("JUPYTER", "JPY_", "CPU_", "MEM_")
 """Beginnings of the names of variables that are about the server in the notebook's pod."""
+SIZES = ("cpu", "memory", "ephemeral-storage")
 LARGEST = 900_000
 """Bytes that fit into a Secret, with room for what Kubernetes adds."""
 
@@ -179,9 +180,9 @@ def _variables(container: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _size(container: Mapping[str, Any]) -> Manifest:
-    """Return cores and memory of the notebook; its devices are not for a script that waits."""
+    """Return the notebook's size; its devices are not for a script that waits."""
     return {
-        kind: {name: value for name, value in amounts.items() if name in ("cpu", "memory")}
+        kind: {name: value for name, value in amounts.items() if name in SIZES}
         for kind, amounts in container.get("resources", {}).items()
         if kind in ("limits", "requests")
     }

@@ -20,8 +20,8 @@ SCRATCH = "/tmp"  # of a container whose other folders are read-only
 PYTHON = ["python", "-P", "-m"]
 """``-P``: a random.py in the working directory must not stand in for the library's."""
 SCHEDULER_RESOURCES = {
-    "requests": {"cpu": "250m", "memory": "1Gi"},
-    "limits": {"cpu": "2", "memory": "4Gi"},
+    "requests": {"cpu": "250m", "memory": "1Gi", "ephemeral-storage": names.DISK_REQUEST},
+    "limits": {"cpu": "2", "memory": "4Gi", "ephemeral-storage": "10Gi"},
 }
 NODE_GONE_SECONDS = 30
 """Seconds after which the pods of a node that does not answer are given up."""
@@ -169,7 +169,7 @@ def dask_cluster(cluster: DaskCluster, settings: Mapping[str, Any]) -> Manifest:
                         *cluster.template.scheduler.get("tolerations", ()),
                     ],
                     "nodeSelector": dict(cluster.template.scheduler.get("nodeSelector", {})),
-                    **_pod_settings(cluster, "scheduler", shared),
+                    **_pod_settings(cluster, "scheduler", _scheduler_disk(container), shared),
                 },
                 "service": {
                     "type": "ClusterIP",
@@ -216,7 +216,8 @@ def worker_pod(
     # It may come, and go, while the worker runs.
     belongings = {"secretName": cluster.belongings_name, "optional": True}
     volumes = [{"name": "belongings", "secret": belongings}]
-    volumes += [mounts.volume_of(volume) for volume in pool.volumes]
+    disk = pool.disk * len(members)
+    volumes += [mounts.volume_of(volume, disk) for volume in pool.volumes]
     own = (volume.mount_path for volume in pool.volumes)
     shared, mounted = mounts.shared(
         cluster.template, [SCRATCH, TLS_FOLDER, BELONGINGS_FOLDER, *own]
@@ -231,7 +232,7 @@ def worker_pod(
         "resources": resources(pool),
         "folder": f"{SCRATCH}/dask",
         "death_timeout": CONNECT_SECONDS,
-        "dask": spilling(pool),
+        "dask": spilling(pool, pool.disk),
         "client": dict(cluster.client),
         "grace": grace,
     }
@@ -279,7 +280,7 @@ def worker_pod(
         "priorityClassName": pool.priority_class
         or names.pool_priority_class(pool.name, cluster.template.release),
         "tolerations": _node_gone() + [_plain(toleration) for toleration in pool.tolerations],
-        **_pod_settings(cluster, "worker", [*volumes, *shared]),
+        **_pod_settings(cluster, "worker", format_memory(disk), [*volumes, *shared]),
     }
     if pool.runtime_class:
         spec["runtimeClassName"] = pool.runtime_class
@@ -307,7 +308,11 @@ def pod_resources(pool: Pool, memory: int, processes: int) -> Manifest:
     }
     if pool.gpus:
         asked[pool.gpu_resource] = str(pool.gpus * processes)
-    return {"requests": asked, "limits": dict(asked)}
+    disk = {"ephemeral-storage": format_memory(pool.disk * processes)}
+    return {
+        "requests": {**asked, "ephemeral-storage": names.DISK_REQUEST},
+        "limits": {**asked, **disk},
+    }
 
 
 # Parts.
@@ -351,7 +356,15 @@ def _confined() -> Manifest:
     }
 
 
-def _pod_settings(cluster: DaskCluster, role: str, volumes: Iterable[Manifest] = ()) -> Manifest:
+def _scheduler_disk(container: Mapping[str, Any]) -> str:
+    """Return what a scheduler may have on its node's disk, whoever says its size."""
+    limits: Mapping[str, str] = container["resources"].get("limits", {})
+    return limits.get("ephemeral-storage", SCHEDULER_RESOURCES["limits"]["ephemeral-storage"])
+
+
+def _pod_settings(
+    cluster: DaskCluster, role: str, disk: str, volumes: Iterable[Manifest] = ()
+) -> Manifest:
     found: Manifest = {
         "securityContext": {
             "runAsNonRoot": True,
@@ -359,7 +372,7 @@ def _pod_settings(cluster: DaskCluster, role: str, volumes: Iterable[Manifest] =
             **cluster.template.identity,
         },
         "volumes": [
-            {"name": "scratch", "emptyDir": {}},
+            {"name": "scratch", "emptyDir": {"sizeLimit": disk}},
             {"name": "tls", "secret": {"secretName": cluster.secret_name(role)}},
             *volumes,
         ],

@@ -47,10 +47,20 @@ def library_settings(memory: int, threads: int) -> dict[str, str]:
     return found
 
 
-def spilling(pool: Pool) -> dict[str, Any]:
-    """Dask configuration of a pool's `spill`."""
+SPILLED = 0.8
+"""Share of a worker process's disk that it may spill to, where `spill` names no size."""
+
+
+def spilling(pool: Pool, disk: int | None = None) -> dict[str, Any]:
+    """Dask configuration of a pool's `spill`.
+
+    Parameters
+    ----------
+    disk
+        Bytes that a worker process has on the disk; None where nothing limits them.
+    """
     if pool.spill is False:
         return {"distributed.worker.memory.target": False, "distributed.worker.memory.spill": False}
     if pool.spill is True:
-        return {}
+        return {} if disk is None else {"distributed.worker.memory.max-spill": int(disk * SPILLED)}
     return {"distributed.worker.memory.max-spill": pool.spill}

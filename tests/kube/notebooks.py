@@ -142,7 +142,7 @@ def server(
         Whether the claim of `shared_folder` is mounted.
     """
     volumes: list[dict[str, Any]] = [
-        {"name": "own", "emptyDir": {}},
+        {"name": "own", "emptyDir": {"sizeLimit": "1Gi"}},
         {"name": "pools", "configMap": {"name": names.POOLS_CONFIG_MAP}},
     ]
     mounts = [{"name": "own", "mountPath": path, "subPath": path[1:]} for path in WRITABLE]

@@ -256,7 +256,9 @@ def test_a_job_gets_round_no_rule_of_pods(notebook: Notebook) -> None:
     evil = [{**container, "image": "evil.example/image:1"}]
     assert "an image is not permitted" in attempt(containers=evil)
     limits = {"limits": {"nvidia.com/gpu": "1"}}
-    assert "have no GPUs" in attempt(containers=[{**container, "resources": limits}])
+    assert "have no other resources than" in attempt(
+        containers=[{**container, "resources": limits}]
+    )
     assert "forbidden" in user.run("get", "cronjobs", fail=True)
     facility(notebook, "jobs", "stop", "good")
     admin.run("delete", "jobs", "--all")

@@ -73,7 +73,7 @@ ATTEMPTS: dict[str, tuple[dict[str, Any], str]] = {
 FOR_PODS: dict[str, tuple[dict[str, Any], str]] = {
     "gpu-of-another-pool": (
         {"container": {"resources": {"limits": GPU_LIMITS}}},
-        "have no GPUs",
+        "have no other resources than",
     ),
     "claims": (
         {"resourceClaims": [{"name": "gpu", "resourceClaimName": "gpu"}]},
@@ -277,7 +277,7 @@ def test_a_dask_cluster_makes_schedulers_alone(alice: Space) -> None:
             )
             assert reason in refused(alice.notebook, body)
     said = refused(alice.notebook, dask_cluster(alice, **FOR_PODS["gpu-of-another-pool"][0]))
-    assert "have no GPUs" in said
+    assert "have no other resources than" in said
 
 
 TWO_WORKERS = {"worker": {"replicas": 2, "spec": {"containers": [{"name": "worker"}]}}}

@@ -13,6 +13,8 @@ from facility.hub.kubernetes.spawner import TenantSpawner
 from facility.hub.kubernetes.values.model import Values
 from facility.hub.kubernetes.values.servers import Profile
 from facility.hub.kubernetes.values.tenant_model import Installation
+from facility.kubernetes.volumes import claim_of
+from facility.quantity import format_memory
 
 HUB_SERVICE, PROXY_API = "hub", "proxy-api"
 """Services of the release's namespace."""
@@ -22,6 +24,7 @@ POOLS_FOLDER = "/etc/facility/pools"
 DATABASE = "sqlite:////srv/facility/hub.sqlite"
 CULLER_SCOPES = ("list:users", "read:users:activity", "read:servers", "delete:servers")
 HTTP_TIMEOUT = 120
+DISK_REQUEST = {"ephemeral-storage": names.DISK_REQUEST}
 CALL_SECONDS, CALLS_SECONDS = 20, 120
 """Seconds of a call of Kubernetes by KubeSpawner, and of all attempts. Its own 3 and 30 are too few
 for a busy API server: a call that is given up may have made the pod, which the next one deletes;
@@ -138,6 +141,9 @@ def _spawner(c: Any, installation: Installation) -> None:
     spawner.start_timeout, spawner.http_timeout = servers.start_timeout, HTTP_TIMEOUT
     spawner.cpu_limit, spawner.cpu_guarantee = servers.cpu_limit, servers.cpu_guarantee
     spawner.mem_limit, spawner.mem_guarantee = servers.memory_limit, servers.memory_guarantee
+    disk = {"ephemeral-storage": format_memory(servers.disk_limit)}
+    spawner.extra_resource_limits = disk
+    spawner.extra_resource_guarantees = DISK_REQUEST
     spawner.node_selector = dict(servers.node_selector)
     spawner.tolerations = [as_manifest(each) for each in servers.tolerations]
     spawner.k8s_api_request_timeout = CALL_SECONDS
@@ -170,7 +176,7 @@ def _storage(spawner: Any, values: Values) -> None:
     storage = values.singleuser.storage
     volumes: list[dict[str, Any]] = [
         {"name": "pools", "configMap": {"name": names.POOLS_CONFIG_MAP}},
-        {"name": "tmp", "emptyDir": {}},
+        {"name": "tmp", "emptyDir": {"sizeLimit": format_memory(values.singleuser.disk_limit)}},
     ]
     mounts: list[dict[str, Any]] = [
         {"name": "pools", "mountPath": POOLS_FOLDER, "readOnly": True},
@@ -184,9 +190,11 @@ def _storage(spawner: Any, values: Values) -> None:
         spawner.storage_class = storage.storage_class
         spawner.storage_access_modes = list(storage.access_modes)
     else:
-        volumes.append({"name": "home", "emptyDir": {}})
+        size = {"sizeLimit": format_memory(storage.capacity)}
+        volumes.append({"name": "home", "emptyDir": size})
     for name, shared in values.shared_volumes.items():
-        volumes.append({"name": name, "persistentVolumeClaim": {"claimName": name}})
+        claim = claim_of(name, shared.read_only)
+        volumes.append({"name": name, "persistentVolumeClaim": claim})
         mounts.append(shared.mount(name))
     spawner.volumes, spawner.volume_mounts = volumes, mounts
 
@@ -214,8 +222,9 @@ def profiles(values: Values, version: str) -> list[dict[str, Any]]:
             override["mem_guarantee"] = min(profile.memory_limit, servers.memory_guarantee)
         if profile.gpus:
             count = {gpu or "nvidia.com/gpu": str(profile.gpus)}
-            override["extra_resource_limits"] = count
-            override["extra_resource_guarantees"] = count
+            disk = {"ephemeral-storage": format_memory(servers.disk_limit)}
+            override["extra_resource_limits"] = {**count, **disk}
+            override["extra_resource_guarantees"] = {**count, **DISK_REQUEST}
         entry: dict[str, Any] = {
             "slug": name,
             "display_name": profile.display_name,

@@ -8,14 +8,26 @@ Kubernetes by trying to get round it (tests/kube/test_tenant.py).
 """
 
 from facility.kubernetes.tenant.manifests import refusal, release_set, tenant_set
-from facility.kubernetes.tenant.model import Address, Network, Quota, Release, Shape, Tenant, slug
+from facility.kubernetes.tenant.model import (
+    Address,
+    CsiVolume,
+    Network,
+    Permitted,
+    Quota,
+    Release,
+    Shape,
+    Tenant,
+    slug,
+)
 from facility.kubernetes.tenant.quotas import is_counted
 from facility.kubernetes.tenant.shared_volumes import SharedVolume
 from facility.kubernetes.tenant.volumes import is_ours, volume_set
 
 __all__ = [
     "Address",
+    "CsiVolume",
     "Network",
+    "Permitted",
     "Quota",
     "Release",
     "Shape",

@@ -6,11 +6,11 @@ Kubernetes' own roles cannot confine to names with a prefix.
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Any
 
 from facility import names
-from facility.kubernetes.tenant import cel_rules, volumes
+from facility.kubernetes.tenant import cel_confinement, cel_objects, cel_rules, volumes
 from facility.kubernetes.tenant.accounts import BOUND, RBAC
 from facility.kubernetes.tenant.model import Release
 
@@ -19,7 +19,8 @@ GROUP = "admissionregistration.k8s.io"
 CHANGED = "request.operation == 'CREATE' || object.spec != oldObject.spec"
 """A change of labels or finalizers alone concerns no rule, so that old objects can be removed."""
 POD = "object.spec"
-TEMPLATE = "object.spec.template.spec"
+MADE = "object.spec.template"
+TEMPLATE = f"{MADE}.spec"
 DASK_SCHEDULER = "object.spec.scheduler.spec"
 DASK_SERVICE = "object.spec.scheduler.service"
 ENFORCE = "pod-security.kubernetes.io/enforce"
@@ -33,6 +34,10 @@ def policies(release: Release) -> list[Manifest]:
         _jobs(release),
         _services(release),
         _dask_clusters(release),
+        _objects(release),
+        _secrets(release),
+        _leases(release),
+        _ends(release),
     ]
     selector = {
         "matchLabels": {names.HUB_LABEL: release.name},
@@ -62,6 +67,7 @@ def _pods(release: Release) -> Manifest:
         ],
         [
             *cel_rules.pod_rules(POD),
+            *cel_confinement.metadata_rules("object.?metadata", always=False),
             cel_rules.images_of(f"{POD}.?ephemeralContainers.orValue([])"),
             cel_rules.users_of(POD, f"{POD}.?ephemeralContainers.orValue([])"),
             {
@@ -92,7 +98,11 @@ def _deployments(release: Release) -> Manifest:
         "deployments",
         _resources("apps", ["deployments"]),
         cel_rules.variables(release, TEMPLATE),
-        [*cel_rules.pod_rules(TEMPLATE), *_alone(release.scheduler_class, TEMPLATE)],
+        [
+            *cel_rules.pod_rules(TEMPLATE),
+            *cel_confinement.metadata_rules(f"{MADE}.?metadata"),
+            *_alone(release.scheduler_class, TEMPLATE),
+        ],
     )
 
 
@@ -103,7 +113,11 @@ def _jobs(release: Release) -> Manifest:
         "jobs",
         _resources("batch", ["jobs"]),
         cel_rules.variables(release, TEMPLATE),
-        [*cel_rules.pod_rules(TEMPLATE), *_alone(release.job_class, TEMPLATE)],
+        [
+            *cel_rules.pod_rules(TEMPLATE),
+            *cel_confinement.metadata_rules(f"{MADE}.?metadata"),
+            *_alone(release.job_class, TEMPLATE),
+        ],
     )
 
 
@@ -115,6 +129,7 @@ def _dask_clusters(release: Release) -> Manifest:
         cel_rules.variables(release, DASK_SCHEDULER),
         [
             *cel_rules.pod_rules(DASK_SCHEDULER),
+            *cel_confinement.metadata_rules("object.spec.scheduler.?metadata"),
             *_alone(release.scheduler_class, DASK_SCHEDULER),
             *_service_rules(DASK_SERVICE),
             {
@@ -141,6 +156,55 @@ def _alone(priority_class: str, spec: str) -> list[Manifest]:
             "message": "nodeName is not permitted: the node is for Kubernetes to choose",
         },
     ]
+
+
+def _objects(release: Release) -> Manifest:
+    """Return the rules of whatever a user may write: changes of metadata count here."""
+    written = (
+        ("", ["pods", "secrets"]),
+        ("batch", ["jobs"]),
+        ("coordination.k8s.io", ["leases"]),
+        ("kubernetes.dask.org", ["daskclusters"]),
+    )
+    return _policy(
+        release,
+        "objects",
+        [each for group, kinds in written for each in _resources(group, kinds)],
+        cel_objects.variables(release),
+        cel_objects.finalizer_rules(),
+        (),
+    )
+
+
+def _secrets(release: Release) -> Manifest:
+    resources = _resources("", ["secrets"])
+    return _policy(release, "secrets", resources, [], cel_objects.secret_rules(), ())
+
+
+def _leases(release: Release) -> Manifest:
+    resources = _resources("coordination.k8s.io", ["leases"])
+    return _policy(release, "leases", resources, [], cel_objects.lease_rules(), ())
+
+
+def _ends(release: Release) -> Manifest:
+    """Return the rule of how long a pod's end may be put off by who deletes it."""
+    longest = cel_confinement.longest_grace(release)
+    [resources] = _resources("", ["pods"])
+    return _policy(
+        release,
+        "ends",
+        [resources | {"operations": ["DELETE"]}],
+        [{"name": "longestGrace", "expression": json.dumps(longest)}],
+        [
+            {
+                "expression": "request.options.?gracePeriodSeconds.orValue(0) <= "
+                "variables.longestGrace",
+                "messageExpression": "'gracePeriodSeconds must be at most ' + "
+                "string(variables.longestGrace)",
+            }
+        ],
+        (),
+    )
 
 
 def _services(release: Release) -> Manifest:
@@ -235,7 +299,7 @@ def _policy(
     resources: list[Manifest],
     variables: list[Manifest],
     validations: list[Manifest],
-    conditions: Iterable[Manifest] = ({"name": "changed", "expression": CHANGED},),
+    conditions: Sequence[Manifest] = ({"name": "changed", "expression": CHANGED},),
 ) -> Manifest:
     return {
         "apiVersion": f"{GROUP}/v1",
@@ -244,8 +308,8 @@ def _policy(
         "spec": {
             "failurePolicy": "Fail",
             "matchConstraints": {"resourceRules": resources},
-            "matchConditions": list(conditions),
-            "variables": variables,
+            **({"matchConditions": list(conditions)} if conditions else {}),
+            **({"variables": variables} if variables else {}),
             "validations": [each | {"reason": "Forbidden"} for each in validations],
         },
     }

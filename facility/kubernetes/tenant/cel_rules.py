@@ -11,6 +11,7 @@ from typing import Any
 from facility import names
 from facility.config import Pool
 from facility.config.shapes import Toleration
+from facility.kubernetes.tenant import cel_confinement, cel_volumes
 from facility.kubernetes.tenant.model import Release, Shape
 from facility.kubernetes.tenant.quotas import gpu_resources
 
@@ -68,7 +69,6 @@ def variables(release: Release, spec: str) -> list[Manifest]:
             )
             for name, shape in shapes.items()
         },
-        "gpus": every,
         "gpusOf": devices,
         "runtimes": runtimes,
         "images": exact,
@@ -93,6 +93,8 @@ def variables(release: Release, spec: str) -> list[Manifest]:
             "expression": f"variables.notes[?'{names.GIDS_ANNOTATION}'].orValue('').split(' ')",
         },
         {"name": "tolerations", "expression": tolerations},
+        *cel_volumes.variables(release, spec),
+        *cel_confinement.variables(release, spec),
     ]
 
 
@@ -120,11 +122,6 @@ def pod_rules(spec: str) -> list[Manifest]:
             "not; permitted are ' + variables.tolerated[variables.class].join(', ')",
         ),
         _rule(
-            "!variables.known || variables.containers.all(c, variables.gpus.all(g, "
-            "g in variables.gpusOf[variables.class] || !(g in c.?resources.limits.orValue({}))))",
-            "'pods of PriorityClass ' + variables.class + ' have no GPUs'",
-        ),
-        _rule(
             f"!variables.known || {spec}.?runtimeClassName.orValue('') in "
             "variables.runtimes[variables.class]",
             "'a pod of PriorityClass ' + variables.class + ' needs the runtimeClassName \"' + "
@@ -144,6 +141,8 @@ def pod_rules(spec: str) -> list[Manifest]:
             f"string({spec}.?securityContext.?fsGroup.orValue(-1)) in variables.groups + ['-1'])",
             "'pods of this namespace are in no other groups than ' + variables.groups.join(', ')",
         ),
+        *cel_volumes.rules(),
+        *cel_confinement.spec_rules(spec),
     ]
 
 

@@ -31,10 +31,51 @@ class Shape:
         Labels of nodes that each pod asks for at least.
     tolerations
         Taints that it may tolerate.
+    choices
+        Labels of nodes that a pod may ask for beside those, as ``key=value``.
     """
 
     node_selector: Mapping[str, str] = field(default_factory=dict)
     tolerations: tuple[Toleration, ...] = ()
+    choices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class CsiVolume:
+    """An inline volume of a CSI driver, exactly as pods may have it.
+
+    Parameters
+    ----------
+    driver
+        Name of the driver.
+    read_only
+        Whether it is mounted read-only.
+    attributes
+        What the driver is told.
+    """
+
+    driver: str
+    read_only: bool = True
+    attributes: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Permitted:
+    """What users' pods may have beside what the facility itself gives them.
+
+    Parameters
+    ----------
+    annotations
+        Keys; one that ends in ``/`` stands for all that begin with it.
+    finalizers
+        Of any object, as a site's webhooks add them.
+    csi
+        Inline volumes.
+    """
+
+    annotations: tuple[str, ...] = ()
+    finalizers: tuple[str, ...] = ()
+    csi: tuple[CsiVolume, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -64,6 +105,8 @@ class Release:
         ``requests`` and ``limits`` of a scheduler's container; None for the library's own.
     volumes
         What all users share.
+    permitted
+        What their pods may have beside what the facility gives them.
 
     Raises
     ------
@@ -83,6 +126,7 @@ class Release:
     scheduler: Shape = Shape()
     scheduler_resources: Mapping[str, Mapping[str, str]] | None = None
     volumes: tuple[SharedVolume, ...] = ()
+    permitted: Permitted = Permitted()
 
     def __post_init__(self) -> None:
         problems = list(self._problems())
@@ -175,6 +219,8 @@ class Quota:
         Pods, of which each worker process or group of them is one.
     storage
         Bytes of all its volumes.
+    disk
+        Sum of the limits of all its pods on the disks of their nodes, in bytes.
     clusters
         Dask clusters at a time.
     servers
@@ -188,6 +234,7 @@ class Quota:
     gpus: int = 0
     pods: int = 200
     storage: int = 100 * 2**30
+    disk: int = 2 * 2**40
     clusters: int = 5
     servers: int = 2
     pools: Mapping[str, int] = field(default_factory=dict)

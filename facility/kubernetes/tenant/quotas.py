@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from facility import names
 from facility.kubernetes.tenant.model import Release, Tenant
 from facility.quantity import format_cores, format_memory
 
@@ -17,8 +18,12 @@ SERVICES = 50
 CLAIMS = 20
 JOBS = 50
 """Jobs that there may be, those that have ended included."""
-DEFAULT_LIMITS = {"cpu": "1", "memory": "1Gi"}
+LEASES = 50
+ENDED_PODS = 100
+"""Pods that may have ended and still be there, beside those that run."""
+DEFAULT_LIMITS = {"cpu": "1", "memory": "1Gi", "ephemeral-storage": "1Gi"}
 """Of a container that states no limits; quotas on limits would refuse it."""
+DEFAULT_REQUESTS = {**DEFAULT_LIMITS, "ephemeral-storage": names.DISK_REQUEST}
 
 
 def priority_classes(release: Release) -> list[Manifest]:
@@ -70,13 +75,16 @@ def quotas(tenant: Tenant) -> list[Manifest]:
             {
                 "limits.cpu": format_cores(quota.cpu),
                 "limits.memory": _bytes(quota.memory),
+                "limits.ephemeral-storage": _bytes(quota.disk),
                 "pods": str(quota.pods),
+                "count/pods": str(quota.pods + ENDED_PODS),
                 **{f"requests.{name}": str(quota.gpus) for name in gpu_resources(release)},
                 "requests.storage": _bytes(quota.storage),
                 "persistentvolumeclaims": str(CLAIMS),
                 "count/daskclusters.kubernetes.dask.org": str(quota.clusters),
                 "count/secrets": str(SECRETS),
                 "count/jobs.batch": str(JOBS),
+                "count/leases.coordination.k8s.io": str(LEASES),
                 "services": str(SERVICES),
                 "services.nodeports": "0",
                 "services.loadbalancers": "0",
@@ -98,12 +106,15 @@ def quotas(tenant: Tenant) -> list[Manifest]:
         pods = str(-(-workers // pool.processes))
         found.append(_quota(tenant, f"pool-{name}", {"pods": pods}, [release.pool_class(pool)]))
     found.append(_quota(tenant, "no-others", {"pods": "0"}, release.classes, operator="NotIn"))
-    return found
+    # A pod that keeps others away from its node would do so to those of other users too.
+    others = _quota(tenant, "no-affinity-to-others", {"pods": "0"})
+    others["spec"]["scopes"] = ["CrossNamespacePodAffinity"]
+    return [*found, others]
 
 
 def limit_range(tenant: Tenant) -> Manifest:
     """Return what a container gets that states no limits."""
-    default = {key: dict(DEFAULT_LIMITS) for key in ("default", "defaultRequest")}
+    default = {"default": dict(DEFAULT_LIMITS), "defaultRequest": dict(DEFAULT_REQUESTS)}
     return {
         "apiVersion": "v1",
         "kind": "LimitRange",

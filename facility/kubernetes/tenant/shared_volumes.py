@@ -32,6 +32,8 @@ class SharedVolume:
         which the hub makes the claim's volume instead.
     mount_options
         Of a volume made from the template.
+    read_only
+        Whether nobody may write it.
 
     Raises
     ------
@@ -45,6 +47,7 @@ class SharedVolume:
     storage_class: str | None = None
     source: Mapping[str, Any] | None = None
     mount_options: tuple[str, ...] = ()
+    read_only: bool = False
 
     def __post_init__(self) -> None:
         problems = list(self._problems())
@@ -62,6 +65,12 @@ class SharedVolume:
         secrets = [found.get(key) or {} for key in SECRETS]
         named = [f"{each.get('namespace', '')}/{each.get('name', '')}" for each in secrets]
         return [kind, found["driver"], found["volumeHandle"], read_only, *named]
+
+    @property
+    def options(self) -> list[str]:
+        """Options of the mount; what is read-only is mounted so on the node."""
+        read_only = ["ro"] if self.read_only and "ro" not in self.mount_options else []
+        return [*self.mount_options, *read_only]
 
     @property
     def attributes(self) -> dict[str, str]:

@@ -59,7 +59,7 @@ def _manifests(tenant: Tenant, volume: SharedVolume) -> list[Manifest]:
         "persistentVolumeReclaimPolicy": "Retain",
         "storageClassName": "",
         "volumeMode": "Filesystem",
-        **({"mountOptions": list(volume.mount_options)} if volume.mount_options else {}),
+        **({"mountOptions": volume.options} if volume.options else {}),
         **filled(volume.source, tenant.namespace),
     }
     # Hardly anything of one can be changed, so that another template makes another one.
@@ -84,7 +84,7 @@ def variables(release: Release) -> list[Manifest]:
     data = {
         "sources": {volume.name: volume.terms for volume in made},
         "attributes": {volume.name: volume.attributes for volume in made},
-        "mountOptions": {volume.name: list(volume.mount_options) for volume in made},
+        "mountOptions": {volume.name: volume.options for volume in made},
     }
     nfs, csi = "object.spec.nfs", "object.spec.csi"
     # In a list all must be text, and what stands in an object may be anything.

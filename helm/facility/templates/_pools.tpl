@@ -129,6 +129,107 @@ makes the same; tests/chart compares them.
 {{ toRawJson ($found | uniq | sortAlpha) }}
 {{- end }}
 
+{{- /* Labels as KEY=VALUE, in the order of their keys. */}}
+{{- define "facility.pairs" -}}
+{{- $found := list -}}
+{{- range $key, $value := . -}}
+{{- $found = append $found (printf "%s=%v" $key $value) -}}
+{{- end -}}
+{{ toRawJson $found }}
+{{- end }}
+
+{{- define "facility.data.selectable" -}}
+{{- $root := . -}}
+{{- $servers := fromJsonArray (include "facility.pairs" .Values.singleuser.nodeSelector) -}}
+{{- range $name, $profile := .Values.singleuser.profiles -}}
+{{- $servers = concat $servers (fromJsonArray (include "facility.pairs" (default dict $profile.nodeSelector))) -}}
+{{- end -}}
+{{- $servers = $servers | uniq | sortAlpha -}}
+{{- $scheduler := fromJsonArray (include "facility.pairs" .Values.scheduler.nodeSelector) -}}
+{{- $found := dict (printf "%s-notebook" .Release.Name) $servers (printf "%s-job" .Release.Name) $servers (printf "%s-scheduler" .Release.Name) ($scheduler | sortAlpha) -}}
+{{- range $class, $selector := fromJson (include "facility.data.selectors" .) -}}
+{{- if not (hasKey $found $class) -}}
+{{- $_ := set $found $class (fromJsonArray (include "facility.pairs" $selector) | sortAlpha) -}}
+{{- end -}}
+{{- end -}}
+{{ toRawJson $found }}
+{{- end }}
+
+{{- /* A term of a node affinity: its weight, and each expression as a list of words. */}}
+{{- define "facility.term" -}}
+{{- $found := list (list (index . 0)) -}}
+{{- range (index . 1).matchExpressions -}}
+{{- $words := list .key .operator -}}
+{{- range .values -}}
+{{- $words = append $words . -}}
+{{- end -}}
+{{- $found = append $found $words -}}
+{{- end -}}
+{{ toRawJson $found }}
+{{- end }}
+
+{{- define "facility.data.nodeAffinity" -}}
+{{- $root := . -}}
+{{- $found := dict (printf "%s-job" .Release.Name) list (printf "%s-scheduler" .Release.Name) list -}}
+{{- range $name, $pool := .Values.pools -}}
+{{- $affinity := default dict (default dict $pool.affinity).nodeAffinity -}}
+{{- $terms := list -}}
+{{- range (default dict $affinity.requiredDuringSchedulingIgnoredDuringExecution).nodeSelectorTerms -}}
+{{- $terms = append $terms (fromJsonArray (include "facility.term" (list "0" .))) -}}
+{{- end -}}
+{{- range $affinity.preferredDuringSchedulingIgnoredDuringExecution -}}
+{{- $terms = append $terms (fromJsonArray (include "facility.term" (list (toString .weight) .preference))) -}}
+{{- end -}}
+{{- $_ := set $found (include "facility.poolClass" (list $root $name $pool)) $terms -}}
+{{- end -}}
+{{ toRawJson $found }}
+{{- end }}
+
+{{- define "facility.data.annotations" -}}
+{{- $always := list "kubernetes.io/limit-ranger" "batch.kubernetes.io/job-completion-index" "openshift.io/scc" "security.openshift.io/validated-scc-subject-type" -}}
+{{ toRawJson (concat $always .Values.tenants.permitted.annotations) }}
+{{- end }}
+
+{{- define "facility.data.annotationsOf" -}}
+{{- $root := . -}}
+{{- $found := dict -}}
+{{- range $name, $pool := .Values.pools -}}
+{{- $_ := set $found (include "facility.poolClass" (list $root $name $pool)) (default dict $pool.annotations) -}}
+{{- end -}}
+{{ toRawJson $found }}
+{{- end }}
+
+{{- define "facility.data.longestGrace" -}}
+{{- $found := 600 -}}
+{{- range $name, $pool := .Values.pools -}}
+{{- $found = max $found (int (ceil (default 0 $pool.grace))) -}}
+{{- end -}}
+{{ $found }}
+{{- end }}
+
+{{- define "facility.data.readOnlyClaims" -}}
+{{- $found := list -}}
+{{- range $name, $shared := .Values.sharedVolumes -}}
+{{- if eq (include "facility.readOnly" $shared) "true" -}}
+{{- $found = append $found $name -}}
+{{- end -}}
+{{- end -}}
+{{ toRawJson $found }}
+{{- end }}
+
+{{- define "facility.data.csiVolumes" -}}
+{{- $found := dict -}}
+{{- range .Values.tenants.permitted.csiVolumes -}}
+{{- $key := printf "%s %s" .driver (include "facility.readOnly" .) -}}
+{{- $_ := set $found $key (append (default list (index $found $key)) (default dict .volumeAttributes)) -}}
+{{- end -}}
+{{ toRawJson $found }}
+{{- end }}
+
+{{- define "facility.data.finalizers" -}}
+{{ toRawJson (concat (list "foregroundDeletion" "orphan") .Values.tenants.permitted.finalizers) }}
+{{- end }}
+
 {{- /* Shared volumes of which the hub makes PersistentVolumes; nothing where there is none. */}}
 {{- define "facility.templates" -}}
 {{- $found := dict -}}
@@ -179,7 +280,11 @@ true
 {{- define "facility.data.mountOptions" -}}
 {{- $found := dict -}}
 {{- range $name, $shared := fromJson (include "facility.templates" .) -}}
-{{- $_ := set $found $name (default list $shared.volume.mountOptions) -}}
+{{- $options := default list $shared.volume.mountOptions -}}
+{{- if and (eq (include "facility.readOnly" $shared) "true") (not (has "ro" $options)) -}}
+{{- $options = append $options "ro" -}}
+{{- end -}}
+{{- $_ := set $found $name $options -}}
 {{- end -}}
 {{ toRawJson $found }}
 {{- end }}

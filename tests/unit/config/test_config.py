@@ -141,6 +141,7 @@ def test_all_keys():
         )
     ).default
     assert cpu.spill == 20 * GIB
+    assert cpu.disk == 30 * GIB, "as much more as it may spill"
     assert cpu.volumes[0].persistent_volume_claim.claim_name == "shared"
     assert cpu.volumes[1].empty_dir.size_limit == GIB
     assert cpu.model_dump(by_alias=True)["pricePerHour"] == 0.1
@@ -364,6 +365,7 @@ def test_repeated_keys(file):
         ({"pricePerHour": float("nan")}, "pools.cpu.pricePerHour: nan must be a finite number"),
         ({"spot": "true"}, "pools.cpu.spot: 'true' must be true or false (without quotes)"),
         ({"scarce": 1}, "pools.cpu.scarce: 1 must be true or false"),
+        ({"spill": "20Gi", "disk": "10Gi"}, "must be at least spill, which is 20Gi"),
         ({"spill": 0}, "pools.cpu.spill: 0 must be true, false, or how much disk"),
         ({"description": 3}, 'pools.cpu.description: 3 must be text, so quote it: "3"'),
         ({"description": "a\nb"}, "must be text on one line"),
@@ -453,7 +455,7 @@ def test_a_wrong_key(keys, said):
 
 def test_an_unknown_key_is_told_the_valid_ones():
     assert only_problem(pool(color="red")).endswith(
-        "valid are affinity, annotations, architecture, cpu, default, description, env, "
+        "valid are affinity, annotations, architecture, cpu, default, description, disk, env, "
         "gpuResource, gpus, grace, image, maxWorkers, memory, memoryMax, nodeSelector, passEnv, "
         "pricePerHour, priorityClass, processes, runtimeClass, scarce, spill, spot, threads, "
         "tolerations, volumes"

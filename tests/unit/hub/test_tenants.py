@@ -140,8 +140,8 @@ def test_a_guarantee_above_its_limit_is_refused(section: str) -> None:
 def test_what_schedulers_get_is_told_to_users_namespaces() -> None:
     chosen = site(scheduler={"memoryLimit": "16Gi", "cpuGuarantee": 1})
     assert chosen.release.scheduler_resources == {
-        "requests": {"cpu": "1", "memory": "1Gi"},
-        "limits": {"cpu": "2", "memory": "16Gi"},
+        "requests": {"cpu": "1", "memory": "1Gi", "ephemeral-storage": "100Mi"},
+        "limits": {"cpu": "2", "memory": "16Gi", "ephemeral-storage": "10Gi"},
     }
 
 
@@ -390,7 +390,10 @@ def test_profiles_override_only_what_they_say() -> None:
         "mem_guarantee": 2**29,
     }
     assert second["kubespawner_override"]["image"] == "a/gpu:1.2"
-    assert second["kubespawner_override"]["extra_resource_limits"] == {"nvidia.com/gpu": "1"}
+    assert second["kubespawner_override"]["extra_resource_limits"] == {
+        "nvidia.com/gpu": "1",
+        "ephemeral-storage": "10Gi",
+    }
 
 
 # Room for a server.

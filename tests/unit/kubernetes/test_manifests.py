@@ -19,6 +19,7 @@ from facility.kubernetes.namespace import folders
 from facility.kubernetes.pod_template import ClaimMount, PodTemplate, by_digest, template_of
 from facility.request.bounds import Bounds
 from facility.request.checked_request import PoolRequest
+from facility.worker.settings import spilling
 
 GOLDEN = Path(__file__).resolve().parents[2] / "data/kubernetes"
 DIGEST = "sha256:" + "0" * 64
@@ -310,4 +311,14 @@ def test_no_deletion_is_without_bounds() -> None:
 
 def test_what_a_pod_asks_for_is_that_of_all_its_processes() -> None:
     found = manifests.pod_resources(CONFIG.pools["gpu"], 2**34, 2)
-    assert found["limits"] == {"cpu": "8", "memory": "32Gi", "nvidia.com/gpu": "2"}
+    asked = {"cpu": "8", "memory": "32Gi", "nvidia.com/gpu": "2"}
+    assert found["limits"] == asked | {"ephemeral-storage": "20Gi"}
+    assert found["requests"] == asked | {"ephemeral-storage": "100Mi"}
+
+
+def test_a_worker_spills_to_most_of_its_disk_unless_its_pool_says_how_much() -> None:
+    cpu = CONFIG.pools["cpu"]
+    most = "distributed.worker.memory.max-spill"
+    assert spilling(cpu, 10 * 2**30) == {most: 8 * 2**30}
+    assert spilling(cpu) == {}
+    assert spilling(cpu.model_copy(update={"spill": 2**30}), 2**40) == {most: 2**30}

@@ -10,12 +10,12 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from facility.config import Config, load
-from facility.config.shapes import Strict, Toleration
+from facility.config.shapes import Strict
 from facility.hub.kubernetes.values.servers import SingleUser
 from facility.hub.kubernetes.values.shapes import Image, NodePlacement, Resources
 from facility.hub.kubernetes.values.storage import TAKEN, VOLUME_NAME, SharedVolumes
 from facility.hub.kubernetes.values.tenancy import Images, NetworkPolicy, Scheduler, Tenants
-from facility.kubernetes.tenant import SharedVolume
+from facility.kubernetes.tenant import Shape, SharedVolume
 
 
 class Database(Strict):
@@ -235,13 +235,18 @@ class Values(Strict):
         return self
 
     @property
-    def node_shapes(self) -> Mapping[str, tuple[dict[str, str], tuple[Toleration, ...]]]:
+    def node_shapes(self) -> Mapping[str, Shape]:
         """Where user servers and schedulers may run: labels of nodes, and taints."""
         servers = self.singleuser
         tolerated = [*servers.tolerations]
+        choices = {
+            f"{key}={value}"
+            for profile in servers.profiles.values()
+            for key, value in profile.node_selector.items()
+        }
         for profile in servers.profiles.values():
             tolerated += [each for each in profile.tolerations if each not in tolerated]
         return {
-            "notebook": (servers.node_selector, tuple(tolerated)),
-            "scheduler": (self.scheduler.node_selector, self.scheduler.tolerations),
+            "notebook": Shape(servers.node_selector, tuple(tolerated), tuple(sorted(choices))),
+            "scheduler": Shape(self.scheduler.node_selector, self.scheduler.tolerations),
         }

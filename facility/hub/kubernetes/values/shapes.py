@@ -69,6 +69,10 @@ class Sized(Strict):
     cpu_guarantee: Cores = Field(0.1, description="Cores that its node must have free.")
     memory_limit: Memory = Field(4 * 2**30, description="Most memory.")
     memory_guarantee: Memory = Field(2**30, description="Memory that its node must have free.")
+    disk_limit: Memory = Field(
+        10 * 2**30,
+        description="Most disk of its node, for files outside of volumes and for what it prints.",
+    )
 
     @model_validator(mode="after")
     def _guarantees_within_limits(self) -> Self:

@@ -106,6 +106,7 @@ class SharedVolumeValues(Strict):
             storage_class=self.storage_class,
             source=None if template is None else self._source(template),
             mount_options=() if template is None else template.mount_options,
+            read_only=self.read_only,
         )
 
     def _source(self, template: VolumeTemplate) -> dict[str, Any]:

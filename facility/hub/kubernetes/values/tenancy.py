@@ -4,6 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from facility import names
 from facility.config.shapes import Cores, Memory, Strict
 from facility.hub.kubernetes.values.shapes import NodePlacement, Sized
 from facility.quantity import format_cores, format_memory
@@ -39,10 +40,12 @@ class Scheduler(NodePlacement, Sized):
             "requests": {
                 "cpu": format_cores(self.cpu_guarantee),
                 "memory": format_memory(self.memory_guarantee),
+                "ephemeral-storage": names.DISK_REQUEST,
             },
             "limits": {
                 "cpu": format_cores(self.cpu_limit),
                 "memory": format_memory(self.memory_limit),
+                "ephemeral-storage": format_memory(self.disk_limit),
             },
         }
 
@@ -59,6 +62,9 @@ class QuotaValues(Strict):
     storage: Memory | None = Field(
         None, description="Size of all volumes together; by default 100Gi."
     )
+    disk: Memory | None = Field(
+        None, description="Disk on nodes that all pods together may take; by default 2Ti."
+    )
     clusters: int | None = Field(
         None, ge=0, description="Dask clusters at the same time; by default 5."
     )
@@ -67,6 +73,42 @@ class QuotaValues(Strict):
         default_factory=dict,
         description="Worker processes of single pools at the same time, each under its pool.",
         examples=[{"gpu": 2}],
+    )
+
+
+class PermittedCsi(Strict):
+    """An inline volume of a CSI driver."""
+
+    driver: str = Field(
+        min_length=1,
+        description="Name of the driver.",
+        examples=["secrets-store.csi.k8s.io"],
+    )
+    read_only: bool = Field(True, description="Whether it is mounted read-only.")
+    volume_attributes: dict[str, str] = Field(
+        default_factory=dict, description="What the driver is told, exactly."
+    )
+
+
+class PermittedValues(Strict):
+    """What users' pods may have beside what the facility gives them."""
+
+    annotations: tuple[str, ...] = Field(
+        (),
+        strict=False,
+        description="Keys of annotations of pods, as a site's own webhooks add them; one that "
+        "ends in / stands for all that begin with it. Those of a pool's pods stand in the pool.",
+        examples=[["sidecar.istio.io/"]],
+    )
+    finalizers: tuple[str, ...] = Field(
+        (),
+        strict=False,
+        description="Finalizers of any object, as a site's own webhooks add them.",
+    )
+    csi_volumes: tuple[PermittedCsi, ...] = Field(
+        (),
+        strict=False,
+        description="Inline CSI volumes that pods may have, such as a site's store of secrets.",
     )
 
 
@@ -92,6 +134,10 @@ class Tenants(Strict):
     )
     users: dict[str, QuotaValues] = Field(
         default_factory=dict, description="How much one user may have; it counts more than groups."
+    )
+    permitted: PermittedValues = Field(
+        default_factory=PermittedValues,
+        description="What users' pods may have beside what the facility gives them.",
     )
 
 

@@ -6,20 +6,21 @@ from typing import Any
 
 from facility import names
 from facility.hub.kubernetes.values.model import Values
-from facility.hub.kubernetes.values.tenancy import QuotaValues
+from facility.hub.kubernetes.values.tenancy import PermittedValues, QuotaValues
 from facility.kubernetes.tenant import (
     Address,
+    CsiVolume,
     Network,
+    Permitted,
     Quota,
     Release,
-    Shape,
     Tenant,
     tenant_set,
     volume_set,
 )
 
 Manifest = dict[str, Any]
-LIMITS = ("cpu", "memory", "gpus", "pods", "storage", "clusters", "servers")
+LIMITS = ("cpu", "memory", "gpus", "pods", "storage", "disk", "clusters", "servers")
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class Installation:
     def release(self) -> Release:
         """What all users' namespaces have in common."""
         values = self.values
-        shapes = {key: Shape(*shape) for key, shape in values.node_shapes.items()}
+        shapes = values.node_shapes
         return Release(
             name=self.name,
             namespace=self.namespace,
@@ -58,6 +59,7 @@ class Installation:
             scheduler=shapes["scheduler"],
             scheduler_resources=values.scheduler.resources,
             volumes=values.volumes,
+            permitted=permitted(values.tenants.permitted),
         )
 
     def network(self, endpoints: Iterable[Mapping[str, Any]]) -> Network:
@@ -101,6 +103,18 @@ class Installation:
 
 def _said(quota: QuotaValues) -> dict[str, Any]:
     return quota.model_dump(exclude_none=True)
+
+
+def permitted(values: PermittedValues) -> Permitted:
+    """Return what users' pods may have beside what the facility gives them."""
+    return Permitted(
+        annotations=values.annotations,
+        finalizers=values.finalizers,
+        csi=tuple(
+            CsiVolume(each.driver, each.read_only, each.volume_attributes)
+            for each in values.csi_volumes
+        ),
+    )
 
 
 def permitted_images(values: Values) -> list[str]:
