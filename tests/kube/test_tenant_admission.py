@@ -269,11 +269,15 @@ def test_a_dask_cluster_keeps_the_rules(
 def test_a_dask_cluster_makes_schedulers_alone(alice: Space) -> None:
     """Its scheduler is of no pool, with or without the pool's nodes, and has no GPU."""
     for pool in ("cpu", "gpu", "arm"):
+        devices = {"container": {"resources": {"limits": GPU_LIMITS}}} if pool == "gpu" else {}
         spec = alice.pod("x", pool=pool)["spec"]
         only = f"the PriorityClass must be {alice.release.scheduler_class}"
         for selector, reason in ((spec["nodeSelector"], only), (None, "needs the nodeSelector")):
             body = dask_cluster(
-                alice, priorityClassName=spec["priorityClassName"], nodeSelector=selector
+                alice,
+                priorityClassName=spec["priorityClassName"],
+                nodeSelector=selector,
+                **devices,
             )
             assert reason in refused(alice.notebook, body)
     said = refused(alice.notebook, dask_cluster(alice, **FOR_PODS["gpu-of-another-pool"][0]))

@@ -66,6 +66,13 @@ def _pods(release: Release) -> Manifest:
             {"name": "reserved", "expression": json.dumps(reserved)},
         ],
         [
+            {
+                # Of these classes the hub and the operator make pods, counted apart from workers.
+                "expression": f"request.operation != 'CREATE' || !{own} || "
+                "!(variables.class in variables.reserved)",
+                "messageExpression": "'pods of PriorityClass ' + variables.class + ' are made by "
+                "the hub and the operator alone'",
+            },
             *cel_rules.pod_rules(POD),
             *cel_confinement.metadata_rules("object.?metadata", always=False),
             cel_rules.images_of(f"{POD}.?ephemeralContainers.orValue([])"),
@@ -79,13 +86,6 @@ def _pods(release: Release) -> Manifest:
             {
                 "expression": "!has(object.spec.resourceClaims)",
                 "message": "resourceClaims are not permitted: no quota counts them",
-            },
-            {
-                # Of these classes the hub and the operator make pods, counted apart from workers.
-                "expression": f"request.operation != 'CREATE' || !{own} || "
-                "!(variables.class in variables.reserved)",
-                "messageExpression": "'pods of PriorityClass ' + variables.class + ' are made by "
-                "the hub and the operator alone'",
             },
         ],
     )
