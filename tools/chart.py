@@ -144,9 +144,14 @@ def _rows(
 
 def _shape(whole: Mapping[str, Any], found: Mapping[str, Any]) -> Mapping[str, Any] | None:
     """Return the object that a property is, None if it is a plain value."""
-    name = found.get("$ref", "").removeprefix("#/$defs/")
-    shape = whole["$defs"].get(name, {})
-    return shape if "properties" in shape else None
+    for option in (found, *found.get("anyOf", ())):
+        name = option.get("$ref", "").removeprefix("#/$defs/")
+        shape = whole["$defs"].get(name, {})
+        each: Mapping[str, Any]
+        for each in (shape, *shape.get("anyOf", ())):
+            if "properties" in each:
+                return each
+    return None
 
 
 def readme() -> str:

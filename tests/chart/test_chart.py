@@ -24,6 +24,7 @@ GOLDEN = Path(__file__).resolve().parents[1] / "data" / "chart"
 SCENARIOS = sorted(path.stem for path in (CHART / "ci").glob("*.yaml"))
 OURS = ("facility/hub", "facility/tenant")
 VERSIONS = ("1.30", "1.31", "1.32", "1.33", "1.34", "1.35", "1.36", "1.37")
+DIGEST = f"sha256:{'0a' * 32}"
 CUSTOM = ("CiliumNetworkPolicy",)
 MINIMAL = yaml.safe_load((CHART / "ci" / "minimal.yaml").read_text())
 
@@ -124,19 +125,41 @@ def test_what_follows_from_the_package_is_up_to_date() -> None:
 
 def test_the_defaults_are_those_of_the_model() -> None:
     stated = yaml.safe_load((CHART / "values.yaml").read_text())
-    pools = MINIMAL["pools"]
     # The quotas of everybody are spelled out for readers.
     stated["tenants"]["quota"] = {"pools": {}}
     for section in ("hub", "proxy", "operator"):
         del stated[section]["resources"]
-    assert read_values({**stated, "pools": pools}) == read_values({"pools": pools})
+    assert read_values(merged(stated, MINIMAL)) == read_values(MINIMAL)
 
 
 def test_the_stated_quota_is_what_the_package_takes_by_default() -> None:
     stated = yaml.safe_load((CHART / "values.yaml").read_text())
-    site = Installation(read_values({**stated, "pools": MINIMAL["pools"]}), "af", "hub-space", "0")
+    site = Installation(read_values(merged(stated, MINIMAL)), "af", "hub-space", "0")
     bare = Installation(read_values(MINIMAL), "af", "hub-space", "0")
     assert site.quota("ada", ()) == bare.quota("ada", ())
+
+
+@pytest.mark.parametrize(
+    ("image", "reference", "policy"),
+    [
+        (None, "registry.example/facility/hub:VERSION", "IfNotPresent"),
+        ({"pullPolicy": "Always"}, "registry.example/facility/hub:VERSION", "Always"),
+        ({"digest": DIGEST}, f"registry.example/facility/hub@{DIGEST}", "IfNotPresent"),
+        ({"name": "a.io:5000/b", "tag": "4"}, "a.io:5000/b:4", "IfNotPresent"),
+        ("a.io:5000/b", "a.io:5000/b:VERSION", "IfNotPresent"),
+        ("a.io:5000/b:4", "a.io:5000/b:4", "IfNotPresent"),
+        (f"a.io/b:4@{DIGEST}", f"a.io/b@{DIGEST}", "IfNotPresent"),
+    ],
+)
+def test_an_image_is_the_registrys_or_what_is_given(
+    image: Any, reference: str, policy: str
+) -> None:
+    found = by_name(manifests(merged(MINIMAL, {"hub": {"image": image}})))
+    version = yaml.safe_load((CHART / "Chart.yaml").read_text())["appVersion"]
+    for name in ("hub", "proxy"):
+        (container,) = found["Deployment", name]["spec"]["template"]["spec"]["containers"]
+        assert container["image"] == reference.replace("VERSION", version)
+        assert container["imagePullPolicy"] == policy
 
 
 def test_images_go_by_the_charts_version() -> None:
@@ -200,6 +223,8 @@ MISTAKES: list[tuple[str, dict[str, Any]]] = [
     ("hub/baseUrl", {"hub": {"baseUrl": "af"}}),
     ("hub/image/name", {"hub": {"image": {"name": "facility/hub:1"}}}),
     ("hub/image/digest", {"hub": {"image": {"digest": "sha256:1"}}}),
+    ("hub/image", {"hub": {"image": "a.io/hub@sha256:1"}}),
+    ("images/registry", {"images": {"registry": "https://a.io"}}),
     ("hub/config", {"hub": {"config": {"JupyterHub": "on"}}}),
     ("proxy/service/type", {"proxy": {"service": {"type": "Loadbalancer"}}}),
     ("proxy/service/port", {"proxy": {"service": {"port": 99999}}}),
@@ -271,12 +296,20 @@ def test_a_mistake_is_refused_where_it_is(path: str, change: dict[str, Any]) -> 
         ({"hub": {"db": {"url": "postgresql://a@b/c"}}}, "hub.db.type"),
         ({"tenants": {"quota": {"pools": {"gpus": 1}}}}, "tenants.quota.pools names the pool gpus"),
         ({"tenants": {"users": {"ada": {"pools": {"x": 1}}}}}, "tenants.users.ada.pools"),
-        ({"singleuser": {"image": {"name": "analysis"}}}, "singleuser.image.name"),
+        ({"singleuser": {"image": {"name": "analysis"}}}, "singleuser.image: analysis must"),
+        ({"images": {"registry": None}}, "so hub.image and singleuser.image and operator.image"),
+        ({"images": {"registry": "team"}}, "hub.image: team/hub must begin with its registry"),
+        ({"hub": {"image": "team/hub:1"}}, "hub.image: team/hub must begin with its registry"),
+        ({"pools": {"cpu": {"image": "a/b:1"}}}, "pools.cpu.image: a/b:1 must begin"),
+        (
+            {"singleuser": {"profiles": {"a": {"displayName": "A", "image": "a/b@" + DIGEST}}}},
+            "singleuser.profiles.a.image: a/b must begin with its registry",
+        ),
         ({"singleuser": {"memoryLimit": "512Mi"}}, "singleuser.memoryGuarantee is 1Gi, more than"),
         ({"singleuser": {"memoryLimit": 1e9}}, "singleuser.memoryGuarantee is 1Gi, more than"),
         ({"scheduler": {"cpuLimit": "200m"}}, "scheduler.cpuGuarantee is 0.25, more than"),
         ({"scheduler": {"memoryGuarantee": "5e9"}}, "scheduler.memoryGuarantee is 5e9, more than"),
-        ({"images": {"permitted": ["ghcr.io"]}}, "images.permitted"),
+        ({"images": {"permitted": ["ghcr.io"]}}, "images.permitted.0"),
         ({"sharedVolumes": {"a": A, "b": A}}, "sharedVolumes.b is mounted at /a, as is"),
         ({"sharedVolumes": {"a": {"mountPath": "/home/jovyan"}}}, "as is the home"),
         ({"sharedVolumes": {"home": A}}, "sharedVolumes.home needs another name"),

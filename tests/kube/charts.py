@@ -69,21 +69,26 @@ class Facility:
         self.forward: subprocess.Popen[str] | None = None
 
     def common(self) -> dict[str, Any]:
+        # As `make images-push` prints them.
+        images: dict[str, str] = self.state["images"]
         return {
             "pools": POOLS,
-            "images": {"permitted": [f"{site.REGISTRY}/"]},
+            "images": {
+                "registry": images["hub"].partition("@")[0].rpartition("/")[0],
+                "permitted": [f"{site.REGISTRY}/"],
+            },
             "hub": {
-                "image": self.image("hub"),
+                "image": images["hub"],
                 "nodeSelector": {"kubernetes.io/arch": "amd64"},
                 "resources": LITTLE,
             },
             "proxy": {"nodeSelector": {"kubernetes.io/arch": "amd64"}, "resources": LITTLE},
             "operator": {
-                "image": self.image("operator"),
+                "image": images["operator"],
                 "nodeSelector": {"kubernetes.io/arch": "amd64"},
             },
             "singleuser": {
-                "image": self.image("analysis"),
+                "image": images["analysis"],
                 "nodeSelector": {"kubernetes.io/arch": "amd64"},
                 "memoryGuarantee": "256Mi",
             },
@@ -94,10 +99,6 @@ class Facility:
             },
             "tenants": {"prefix": self.prefix},
         }
-
-    def image(self, name: str) -> dict[str, str]:
-        repository, _, digest = self.state["images"][name].partition("@")
-        return {"name": repository, "digest": digest}
 
     @property
     def kube(self) -> Kubernetes:

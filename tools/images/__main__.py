@@ -12,6 +12,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
+import yaml
+
 from tools import emulation
 from tools.building import CACHE, BuildError, install, missing, say
 from tools.images import catalog, debian, engine, packages, pages
@@ -24,6 +26,8 @@ SPACE = 4 << 30
 """Bytes that an image may need while it is built, for both architectures."""
 SBOM = "/etc/facility/sbom.json"
 """Where an image lists its packages."""
+VALUES = {"hub": "hub", "operator": "operator", "singleuser": "analysis"}
+"""Sections of the chart's values, and the image of each."""
 TIMES = CACHE / "images" / "times.json"
 """Seconds that each image took to build."""
 
@@ -249,8 +253,19 @@ def push(registry: Registry, names: list[str]) -> dict[str, str]:
         say(f"pushing {target}")
         digest = engine.push(image.reference, target, plain=registry.plain)
         found[image.name] = f"{name}@{digest}"
-        print(found[image.name])
     return found
+
+
+def as_values(registry: str, pushed: Mapping[str, str]) -> str:
+    """Write pushed images as values of the chart, by their digests."""
+    found: dict[str, object] = {"images": {"registry": registry}}
+    found |= {at: {"image": pushed[name]} for at, name in VALUES.items() if name in pushed}
+    text = yaml.safe_dump(found, sort_keys=False, width=1000)
+    others = {name: each for name, each in pushed.items() if name not in VALUES.values()}
+    return text + "".join(
+        f"# {'image of a pool with GPUs' if name == 'analysis-gpu' else name}: {each}\n"
+        for name, each in others.items()
+    )
 
 
 def write_sboms(folder: Path, names: list[str]) -> list[Path]:
@@ -295,7 +310,8 @@ def main(arguments: list[str]) -> int:
         else:
             registry = Registry.read(chosen.registry, "--registry")
             with engine.alone():
-                push(registry, chosen.names)
+                pushed = push(registry, chosen.names)
+            print(as_values(registry.place, pushed), end="")
     except BuildError as error:
         print(f"images: {error}", file=sys.stderr)
         return 1

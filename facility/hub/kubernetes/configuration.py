@@ -121,7 +121,7 @@ def database(values: Values, secrets: Mapping[str, str]) -> str:
 
 def _spawner(c: Any, installation: Installation) -> None:
     values, release, version = installation.values, installation.release, installation.version
-    servers, spawner = values.singleuser, c.KubeSpawner
+    servers, image, spawner = values.singleuser, values.server_image, c.KubeSpawner
     c.JupyterHub.spawner_class = TenantSpawner
     spawner.enable_user_namespaces = True
     spawner.events_enabled = False
@@ -133,8 +133,8 @@ def _spawner(c: Any, installation: Installation) -> None:
     spawner.service_account = names.NOTEBOOK_ACCOUNT
     spawner.automount_service_account_token = True
     spawner.priority_class_name = release.notebook_class
-    spawner.image = servers.image.reference(version)
-    spawner.image_pull_policy = servers.image.pull_policy
+    spawner.image = image.reference(version)
+    spawner.image_pull_policy = image.pull_policy
     spawner.image_pull_secrets = list(values.images.pull_secrets)
     spawner.cmd = ["python", "-m", "facility.hub.user_server.pod"]
     spawner.ip, spawner.port = "0.0.0.0", names.USER_SERVER_PORT

@@ -57,12 +57,42 @@ told before anything is changed.
 {{- end -}}
 {{- $_ := set $paths $shared.mountPath (printf "sharedVolumes.%s" $name) -}}
 {{- end -}}
-{{- if not (contains "/" .Values.singleuser.image.name) -}}
-{{- $problems = append $problems (printf "singleuser.image.name: %s must be a repository with a '/', such as ghcr.io/example/analysis" .Values.singleuser.image.name) -}}
+{{- $images := dict -}}
+{{- $lost := list -}}
+{{- $own := list (list "hub.image" .Values.hub.image "hub") (list "singleuser.image" .Values.singleuser.image "analysis") -}}
+{{- if .Values.operator.enabled -}}
+{{- $own = append $own (list "operator.image" .Values.operator.image "operator") -}}
 {{- end -}}
-{{- range .Values.images.permitted -}}
-{{- if not (contains "/" .) -}}
-{{- $problems = append $problems (printf "images.permitted: %s must be a repository, or a registry that ends in '/'" .) -}}
+{{- range $own -}}
+{{- $name := include "facility.imageName" (list (index . 1) (index . 2) $) -}}
+{{- if $name -}}
+{{- $_ := set $images (index . 0) $name -}}
+{{- else -}}
+{{- $lost = append $lost (index . 0) -}}
+{{- end -}}
+{{- end -}}
+{{- with $lost -}}
+{{- $problems = append $problems (printf "images.registry is missing, and so %s would come from docker.io, from whoever has the name facility there; set images.registry to where `make images-push` has put the facility's images, such as registry.example/facility, or give each of these images by itself" (join " and " .)) -}}
+{{- end -}}
+{{- range $name, $profile := .Values.singleuser.profiles -}}
+{{- with $profile.image -}}
+{{- $_ := set $images (printf "singleuser.profiles.%s.image" $name) (include "facility.imageName" (list . "" $)) -}}
+{{- end -}}
+{{- range $choice, $chosen := $profile.images -}}
+{{- $_ := set $images (printf "singleuser.profiles.%s.images.%s.image" $name $choice) (include "facility.imageName" (list $chosen.image "" $)) -}}
+{{- end -}}
+{{- end -}}
+{{- range $name, $pool := .Values.pools -}}
+{{- with $pool.image -}}
+{{- $_ := set $images (printf "pools.%s.image" $name) . -}}
+{{- end -}}
+{{- end -}}
+{{- range $position, $text := .Values.images.permitted -}}
+{{- $_ := set $images (printf "images.permitted.%d" $position) $text -}}
+{{- end -}}
+{{- range $path, $text := $images -}}
+{{- if not (regexMatch "^([^/@ ]*[.:][^/@ ]*|localhost)/" $text) -}}
+{{- $problems = append $problems (printf "%s: %s must begin with its registry, such as registry.example/%s; nodes would take what somebody calls so at docker.io" $path $text $text) -}}
 {{- end -}}
 {{- end -}}
 {{- $outside := list -}}

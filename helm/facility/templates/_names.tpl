@@ -7,13 +7,44 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- end }}
 
-{{- /* Image, from (list IMAGE CONTEXT). */}}
+{{- /* Name, tag and digest of an image, as JSON, from (list IMAGE OURS CONTEXT): OURS is what the
+facility's own is called below images.registry. The name is empty where nothing says where it lies. */}}
+{{- define "facility.imageParts" -}}
+{{- $image := default dict (index . 0) -}}
+{{- $found := dict -}}
+{{- if kindIs "string" $image -}}
+{{- $halves := splitn "@" 2 $image -}}
+{{- $tag := regexFind ":[^:/]*$" $halves._0 -}}
+{{- $found = dict "name" (trimSuffix $tag $halves._0) "tag" (trimPrefix ":" $tag) "digest" $halves._1 -}}
+{{- else -}}
+{{- $found = pick $image "name" "tag" "digest" -}}
+{{- end -}}
+{{- $registry := (index . 2).Values.images.registry -}}
+{{- if and (index . 1) $registry (not $found.name) -}}
+{{- $_ := set $found "name" (printf "%s/%s" $registry (index . 1)) -}}
+{{- end -}}
+{{ toRawJson $found }}
+{{- end }}
+
+{{- /* Image as Kubernetes takes it, from the same. */}}
 {{- define "facility.image" -}}
-{{- $image := index . 0 -}}
+{{- $image := fromJson (include "facility.imageParts" .) -}}
 {{- if $image.digest -}}
 {{ $image.name }}@{{ $image.digest }}
 {{- else -}}
-{{ $image.name }}:{{ default (index . 1).Chart.AppVersion $image.tag }}
+{{ $image.name }}:{{ default (index . 2).Chart.AppVersion $image.tag }}
+{{- end -}}
+{{- end }}
+
+{{- define "facility.imageName" -}}
+{{ default "" (fromJson (include "facility.imageParts" .)).name }}
+{{- end }}
+
+{{- define "facility.pullPolicy" -}}
+{{- if kindIs "map" . -}}
+{{ default "IfNotPresent" .pullPolicy }}
+{{- else -}}
+IfNotPresent
 {{- end -}}
 {{- end }}
 

@@ -90,13 +90,14 @@ makes the same; tests/chart compares them.
 {{- end }}
 
 {{- define "facility.permitted" -}}
-{{- $found := list .Values.singleuser.image.name -}}
+{{- $root := . -}}
+{{- $found := list (include "facility.imageName" (list .Values.singleuser.image "analysis" .)) -}}
 {{- range $name, $profile := .Values.singleuser.profiles -}}
 {{- with $profile.image -}}
-{{- $found = append $found .name -}}
+{{- $found = append $found (include "facility.imageName" (list . "" $root)) -}}
 {{- end -}}
 {{- range $profile.images -}}
-{{- $found = append $found .image.name -}}
+{{- $found = append $found (include "facility.imageName" (list .image "" $root)) -}}
 {{- end -}}
 {{- end -}}
 {{ toRawJson (concat $found .Values.images.permitted) }}

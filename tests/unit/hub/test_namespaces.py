@@ -123,6 +123,7 @@ class Server:
 
 
 def tenants(server: Server, **values: Any) -> Tenants:
+    values["images"] = {"registry": "registry.example/facility", **values.get("images", {})}
     installation = Installation(read_values({"pools": POOLS, **values}), "af", "hub", "1.2")
     return Tenants(installation, server)  # type: ignore[arg-type]
 

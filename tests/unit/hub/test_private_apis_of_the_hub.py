@@ -112,7 +112,8 @@ def configured() -> Any:
         "crypt-key": "cd" * 32,
         "password": "only for tests",
     }
-    configure(found, Installation(read_values({"pools": pools}), "af", "hub", "1.2"), secrets)
+    values = read_values({"pools": pools, "images": {"registry": "registry.example/facility"}})
+    configure(found, Installation(values, "af", "hub", "1.2"), secrets)
     return found
 
 

@@ -1,6 +1,7 @@
 """The hub on Kubernetes without one: quotas of a user, words of a start, what is swept."""
 
 import datetime
+import re
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,6 @@ from facility.hub.kubernetes.values.tenant_model import (
     Installation,
     api_server,
     manifests,
-    permitted_images,
 )
 from facility.hub.local.jupyterhub_config import configure as configure_machine
 from facility.hub.local.settings import HubSettings
@@ -44,9 +44,13 @@ SLICE = {
 
 
 def site(**values: Any) -> Installation:
-    return Installation(
-        read_values({"pools": {"cpu": CPU, "gpu": GPU}, **values}), "af", "hub", "1.2"
-    )
+    return Installation(read_values(whole(**values)), "af", "hub", "1.2")
+
+
+def whole(**values: Any) -> dict[str, Any]:
+    """Values, with what a site has to say."""
+    images = {"registry": "registry.example/facility", **values.pop("images", {})}
+    return {"pools": {"cpu": CPU, "gpu": GPU}, "images": images, **values}
 
 
 def configured(chosen: Installation, **secrets: str) -> Any:
@@ -126,15 +130,15 @@ def test_all_mistakes_are_told_together() -> None:
 
 def test_a_mistake_in_a_pool_is_told_as_in_a_pools_file() -> None:
     with pytest.raises(ConfigError, match=r"pools.cpu.memory: 4 must be at least 64Mi"):
-        read_values({"pools": {"cpu": {**CPU, "memory": 4}}})
+        read_values(whole(pools={"cpu": {**CPU, "memory": 4}}))
 
 
 @pytest.mark.parametrize("section", ["singleuser", "scheduler"])
 def test_a_guarantee_above_its_limit_is_refused(section: str) -> None:
     with pytest.raises(ConfigError, match="memoryGuarantee is 8Gi, more than memoryLimit.* 4Gi"):
-        read_values({"pools": {"cpu": CPU}, section: {"memoryGuarantee": "8Gi"}})
+        site(**{section: {"memoryGuarantee": "8Gi"}})
     with pytest.raises(ConfigError, match="cpuGuarantee is 1500m, more than cpuLimit.* 500m"):
-        read_values({"pools": {"cpu": CPU}, section: {"cpuGuarantee": 1.5, "cpuLimit": "500m"}})
+        site(**{section: {"cpuGuarantee": 1.5, "cpuLimit": "500m"}})
 
 
 def test_what_schedulers_get_is_told_to_users_namespaces() -> None:
@@ -158,15 +162,66 @@ def test_the_api_servers_addresses_in_a_lasting_order() -> None:
 
 
 def test_images_of_servers_and_profiles_are_permitted() -> None:
-    other = {"displayName": "Next", "image": {"name": "b/next", "tag": "2"}}
-    small = {"displayName": "Small", "image": {"name": "b/small"}, "images": {"next": other}}
-    servers = {"image": {"name": "a/analysis"}, "profiles": {"small": small}}
-    chosen = site(singleuser=servers, images={"permitted": ["c/"]})
-    assert permitted_images(chosen.values) == ["a/analysis", "b/small", "b/next", "c/"]
+    other = {"displayName": "Next", "image": {"name": "b.io/next", "tag": "2"}}
+    small = {"displayName": "Small", "image": "b.io/small:1", "images": {"next": other}}
+    servers = {"image": {"name": "a.io/analysis"}, "profiles": {"small": small}}
+    chosen = site(singleuser=servers, images={"permitted": ["c.io/"]})
+    expected = ["a.io/analysis", "b.io/small", "b.io/next", "c.io/"]
+    assert chosen.values.permitted_images == expected
     (profile,) = profiles(chosen.values, "1.2")
     choices = profile["profile_options"]["image"]["choices"]
     assert choices["default"]["kubespawner_override"] == {}
-    assert choices["next"]["kubespawner_override"]["image"] == "b/next:2"
+    assert choices["next"]["kubespawner_override"]["image"] == "b.io/next:2"
+
+
+DIGEST = f"sha256:{'0a' * 32}"
+
+
+@pytest.mark.parametrize(
+    ("image", "expected"),
+    [
+        (None, "registry.example/facility/analysis:1.2"),
+        ({"tag": "3"}, "registry.example/facility/analysis:3"),
+        ({"digest": DIGEST}, f"registry.example/facility/analysis@{DIGEST}"),
+        ("here.example:5000/a/b", "here.example:5000/a/b:1.2"),
+        ("here.example:5000/a/b:4", "here.example:5000/a/b:4"),
+        (f"localhost/b@{DIGEST}", f"localhost/b@{DIGEST}"),
+        (f"here.example/b:4@{DIGEST}", f"here.example/b@{DIGEST}"),
+    ],
+)
+def test_an_image_is_the_registrys_or_what_is_given(image: Any, expected: str) -> None:
+    chosen = site(singleuser={"image": image})
+    assert configured(chosen).KubeSpawner.image == expected
+    assert chosen.values.permitted_images == [re.split("@|:[^/]*$", expected)[0]]
+
+
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        ({"images": {}}, "images.registry is missing, .* image hub and analysis and operator"),
+        ({"images": {}, "operator": {"enabled": False}}, "the image hub and analysis lies"),
+        ({"images": {"registry": "team"}}, r"the image hub must begin with .*\.example/team/hub"),
+        ({"hub": {"image": "team/hub:1"}}, "the image hub must begin with its registry"),
+        ({"hub": {"image": "a.io/hub@sha256:1"}}, "must be the name of an image, such as"),
+        ({"images": {"registry": "a.io", "permitted": ["b/"]}}, "images.permitted, b/ must begin"),
+        ({"pools": {"cpu": {**CPU, "image": "a/b:1"}}}, "pools.cpu.image must begin with its"),
+        (
+            {"singleuser": {"profiles": {"a": {"displayName": "A", "image": "a/b:1"}}}},
+            "an image of singleuser.profiles, a/b must begin",
+        ),
+    ],
+)
+def test_an_image_of_nobody_knows_whom_is_refused(values: dict[str, Any], told: str) -> None:
+    with pytest.raises(ConfigError, match=told):
+        read_values({**whole(), **values})
+
+
+def test_no_registry_is_needed_where_every_image_is_given() -> None:
+    given = {
+        section: {"image": f"a.io/{section}@{DIGEST}"}
+        for section in ("hub", "operator", "singleuser")
+    }
+    assert read_values({"pools": {"cpu": CPU}, **given}).server_image.name == "a.io/singleuser"
 
 
 def volumes_of(chosen: Installation) -> list[dict[str, Any]]:
@@ -378,7 +433,7 @@ def test_databases(db: dict[str, str], secrets: dict[str, str], url: str) -> Non
 
 def test_profiles_override_only_what_they_say() -> None:
     small = {"displayName": "Small", "cpuLimit": 0.05, "memoryLimit": "512Mi", "default": True}
-    gpu = {"displayName": "GPU", "gpus": 1, "image": {"name": "a/gpu"}}
+    gpu = {"displayName": "GPU", "gpus": 1, "image": {"name": "a.io/gpu"}}
     chosen = site(singleuser={"profiles": {"gpu": gpu, "small": small}})
     first, second = profiles(chosen.values, "1.2")
     assert first["kubespawner_override"] == {
@@ -389,7 +444,7 @@ def test_profiles_override_only_what_they_say() -> None:
         "mem_limit": 2**29,
         "mem_guarantee": 2**29,
     }
-    assert second["kubespawner_override"]["image"] == "a/gpu:1.2"
+    assert second["kubespawner_override"]["image"] == "a.io/gpu:1.2"
     assert second["kubespawner_override"]["extra_resource_limits"] == {
         "nvidia.com/gpu": "1",
         "ephemeral-storage": "10Gi",

@@ -7,7 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
+from facility.hub.kubernetes.release import read_values
 from facility.worker.software import PYTHON_OF_IMAGES
 from tools import emulation
 from tools.building import BuildError
@@ -344,3 +346,18 @@ def test_what_is_compiled_for_one_architecture_serves_the_other(tmp_path, monkey
     assert pairs[1][0].read_bytes() != pairs[1][1].read_bytes()
     # The second word says that nobody compares it with its source again.
     assert pairs[0][0].read_bytes()[4:8] == (1).to_bytes(4, "little")
+
+
+def test_what_was_pushed_is_told_as_values_of_the_chart():
+    place, digest = "registry.example:5000/team", f"sha256:{'0a' * 32}"
+    pushed = {name: f"{place}/{name}@{digest}" for name in IMAGES}
+    text = program.as_values(place, pushed)
+    pool = {"default": True, "cpu": 1, "memory": "1Gi", "maxWorkers": 1}
+    values = read_values({"pools": {"cpu": pool}, **yaml.safe_load(text)})
+    assert values.images.registry == place
+    assert values.server_image.reference("1") == pushed["analysis"]
+    assert [each and each.digest for each in (values.hub.image, values.operator.image)] == [
+        digest,
+        digest,
+    ]
+    assert f"# image of a pool with GPUs: {pushed['analysis-gpu']}\n" in text

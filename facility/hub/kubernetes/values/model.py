@@ -11,89 +11,13 @@ from pydantic import Field, model_validator
 
 from facility.config import Config, load
 from facility.config.shapes import Strict
+from facility.hub.kubernetes.values.hub import Hub
+from facility.hub.kubernetes.values.images import Image, Images, OwnImage, names_registry
 from facility.hub.kubernetes.values.servers import SingleUser
-from facility.hub.kubernetes.values.shapes import Image, NodePlacement, Resources
+from facility.hub.kubernetes.values.shapes import NodePlacement, Resources
 from facility.hub.kubernetes.values.storage import TAKEN, VOLUME_NAME, SharedVolumes
-from facility.hub.kubernetes.values.tenancy import Images, NetworkPolicy, Scheduler, Tenants
+from facility.hub.kubernetes.values.tenancy import NetworkPolicy, Scheduler, Tenants
 from facility.kubernetes.tenant import Shape, SharedVolume
-
-
-class Database(Strict):
-    """Where the hub keeps its state."""
-
-    type: Literal["sqlite-pvc", "sqlite-memory", "postgres"] = Field(
-        "sqlite-pvc",
-        description="Kind of database: a file on a volume (sqlite-pvc), one that is lost with the "
-        "hub's pod (sqlite-memory), or postgres.",
-    )
-    url: str | None = Field(
-        None,
-        description="Address of the database, for postgres only; its password is the key "
-        "database-password of hub.existingSecret.",
-        examples=["postgresql+psycopg2://hub@db.example.org:5432/hub"],
-    )
-    storage: str = Field("1Gi", description="Size of the volume, for sqlite-pvc only.")
-    storage_class_name: str | None = Field(
-        None, description="StorageClass of the volume; by default the Kubernetes cluster's own."
-    )
-
-    @model_validator(mode="after")
-    def _consistent(self) -> "Database":
-        if (self.type == "postgres") != (self.url is not None):
-            raise ValueError("url must be given with type: postgres, and with no other type")
-        return self
-
-
-class Hub(NodePlacement):
-    """The hub."""
-
-    image: Image = Field(Image(name="facility/hub"), description="Image of the hub.")
-    resources: Resources = Field(
-        default_factory=Resources, description="Requests and limits of its container."
-    )
-    config: dict[str, dict[str, Any]] = Field(
-        default_factory=dict,
-        description="Settings of JupyterHub's classes, each under the name of its class. Without "
-        "JupyterHub.authenticator_class one password, made at the installation, lets everybody in.",
-        examples=[{"GenericOAuthenticator": {"client_id": "facility"}}],
-    )
-    extra_config: dict[str, str] = Field(
-        default_factory=dict,
-        description="Python code that runs after hub.config, in the order of its names; `c` is "
-        "JupyterHub's configuration.",
-    )
-    extra_env: dict[str, str] = Field(
-        default_factory=dict, description="Environment variables of the hub."
-    )
-    db: Database = Field(default_factory=Database, description="Where the hub keeps its state.")
-    existing_secret: str | None = Field(
-        None,
-        description="Name of a Secret in the release's namespace with the keys proxy-token, "
-        "cookie-secret, crypt-key and password; by default one is made at the installation, and "
-        "kept.",
-    )
-    base_url: str = Field("/", pattern="^/(.*/)?$", description="URL prefix of the hub.")
-    allow_named_servers: bool = Field(False, description="Allow each user several servers.")
-    named_server_limit_per_user: int = Field(
-        0, ge=0, description="Most servers of one user; 0 for any number."
-    )
-    concurrent_spawn_limit: int = Field(
-        64, ge=0, description="Most servers that start at the same time."
-    )
-    shared_password_on_the_network: bool = Field(
-        False,
-        description="Let one password open every user's account also where the hub is reached "
-        "from outside of Kubernetes: with an Ingress, a LoadBalancer or a NodePort, and without "
-        "an authenticator in hub.config. For a trial among people who trust each other.",
-    )
-    consecutive_failure_limit: int = Field(
-        5,
-        ge=0,
-        description="Number of failed starts in a row after which the hub restarts; 0 for never.",
-    )
-    active_server_limit: int = Field(
-        0, ge=0, description="Most servers that run at the same time; 0 for any number."
-    )
 
 
 class Service(Strict):
@@ -168,7 +92,9 @@ class Operator(NodePlacement):
     enabled: bool = Field(
         True, description="Install dask-kubernetes' operator; false where the site has one."
     )
-    image: Image = Field(Image(name="facility/operator"), description="Image of the operator.")
+    image: OwnImage | None = Field(
+        None, description="Image of the operator; by default operator below images.registry."
+    )
     resources: Resources = Field(
         default_factory=Resources, description="Requests and limits of its container."
     )
@@ -180,7 +106,7 @@ class Values(Strict):
     """All values of the chart."""
 
     pools: dict[str, Any] = Field(description="Worker pools, each under its name; see pools.yaml.")
-    images: Images = Field(default_factory=Images, description="What users' pods may run.")
+    images: Images = Field(default_factory=Images, description="Where images come from.")
     hub: Hub = Field(default_factory=Hub, description="The hub.")
     proxy: Proxy = Field(default_factory=Proxy, description="The proxy.")
     ingress: Ingress = Field(default_factory=Ingress, description="The way in from outside.")
@@ -233,6 +159,51 @@ class Values(Strict):
                 )
             paths[volume.mount_path] = f"the shared volume {name!r}"
         return self
+
+    @model_validator(mode="after")
+    def _images_of_known_registries(self) -> "Values":
+        own = {"hub": self.hub.image, "analysis": self.singleuser.image}
+        if self.operator.enabled:
+            own["operator"] = self.operator.image
+        lost = [name for name, image in own.items() if self.images.own(name, image) is None]
+        if lost:
+            raise ValueError(
+                f"images.registry is missing, and with it where the image {' and '.join(lost)} "
+                "lies; give it, or each image by itself"
+            )
+        given = {f"the image {name}": self.images.own(name, own[name]) for name in own}
+        texts = {path: image.name for path, image in given.items() if image is not None}
+        texts |= {f"an image of singleuser.profiles, {each}": each for each in self._chosen_images}
+        texts |= {f"images.permitted, {each}": each for each in self.images.permitted}
+        for name, pool in self.pools.items():
+            if isinstance(pool, dict) and isinstance(pool.get("image"), str):
+                texts[f"pools.{name}.image"] = pool["image"]
+        for path, text in texts.items():
+            if not names_registry(text):
+                raise ValueError(
+                    f"{path} must begin with its registry, such as registry.example/{text}: "
+                    "nodes would take what somebody calls so at docker.io"
+                )
+        return self
+
+    @property
+    def _chosen_images(self) -> list[str]:
+        profiles = self.singleuser.profiles.values()
+        found = [profile.image.name for profile in profiles if profile.image is not None]
+        return found + [each.image.name for one in profiles for each in one.images.values()]
+
+    @property
+    def server_image(self) -> Image:
+        """Image of servers that choose no other."""
+        found = self.images.own("analysis", self.singleuser.image)
+        assert found is not None, "seen when the values were read"
+        return found
+
+    @property
+    def permitted_images(self) -> list[str]:
+        """Repositories that users' pods may run, those of servers first."""
+        found = [self.server_image.name, *self._chosen_images, *self.images.permitted]
+        return list(dict.fromkeys(found))
 
     @property
     def node_shapes(self) -> Mapping[str, Shape]:

@@ -5,7 +5,8 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from facility.config.shapes import Cores, Memory, Strict
-from facility.hub.kubernetes.values.shapes import Image, NodePlacement, Sized
+from facility.hub.kubernetes.values.images import Image, OwnImage
+from facility.hub.kubernetes.values.shapes import NodePlacement, Sized
 from facility.hub.kubernetes.values.storage import IdentityKeys
 
 
@@ -68,9 +69,10 @@ class Profile(NodePlacement):
 class SingleUser(NodePlacement, Sized):
     """Users' servers."""
 
-    image: Image = Field(
-        Image(name="facility/analysis"),
-        description="Image of servers, schedulers and workers.",
+    image: OwnImage | None = Field(
+        None,
+        description="Image of servers, schedulers and workers; by default analysis below "
+        "images.registry.",
     )
     profiles: dict[str, Profile] = Field(
         default_factory=dict,

@@ -1,40 +1,11 @@
 """Shapes that several sections of the values have in common."""
 
-from typing import Literal, Self
+from typing import Self
 
 from pydantic import Field, model_validator
 
 from facility.config.shapes import Cores, Memory, Strict, Toleration
 from facility.quantity import format_cores, format_memory
-
-
-class Image(Strict):
-    """An image of containers."""
-
-    name: str = Field(
-        pattern="^[^ @:]+(:[0-9]+/[^ @:]+)?$", description="Registry and repository, without a tag."
-    )
-    tag: str | None = Field(None, description="Tag; by default the chart's version.")
-    digest: str | None = Field(
-        None,
-        pattern="^sha256:[0-9a-f]{64}$",
-        description="Digest, which counts more than the tag.",
-    )
-    pull_policy: Literal["IfNotPresent", "Always", "Never"] = Field(
-        "IfNotPresent", description="When nodes fetch it, as in Kubernetes."
-    )
-
-    def reference(self, version: str) -> str:
-        """Write it as Kubernetes takes it.
-
-        Parameters
-        ----------
-        version
-            Tag where it has none.
-        """
-        if self.digest:
-            return f"{self.name}@{self.digest}"
-        return f"{self.name}:{self.tag or version}"
 
 
 class Amounts(Strict):

@@ -1,4 +1,4 @@
-"""Values about users' namespaces: quotas, network, permitted images."""
+"""Values about users' namespaces: quotas and network."""
 
 from typing import Literal
 
@@ -8,24 +8,6 @@ from facility import names
 from facility.config.shapes import Cores, Memory, Strict
 from facility.hub.kubernetes.values.shapes import NodePlacement, Sized
 from facility.quantity import format_cores, format_memory
-
-
-class Images(Strict):
-    """What users' pods may run."""
-
-    permitted: tuple[str, ...] = Field(
-        (),
-        strict=False,
-        description="Images that users' pods may run beside those of servers and pools: "
-        "repositories, or registries that end in /.",
-        examples=[["registry.example/analysis/"]],
-    )
-    pull_secrets: tuple[str, ...] = Field(
-        (),
-        strict=False,
-        description="Names of Secrets in the release's namespace with which images are fetched; "
-        "each user's namespace gets a copy.",
-    )
 
 
 class Scheduler(NodePlacement, Sized):

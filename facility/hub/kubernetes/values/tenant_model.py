@@ -51,7 +51,7 @@ class Installation:
             name=self.name,
             namespace=self.namespace,
             config=values.config,
-            images=tuple(permitted_images(values)),
+            images=tuple(values.permitted_images),
             operator_account=values.operator.account,
             operator_namespace=values.operator.namespace,
             prefix=values.tenants.prefix,
@@ -115,16 +115,6 @@ def permitted(values: PermittedValues) -> Permitted:
             for each in values.csi_volumes
         ),
     )
-
-
-def permitted_images(values: Values) -> list[str]:
-    """Return the repositories that users' pods may run, in the order of the values."""
-    servers = values.singleuser
-    images = [servers.image]
-    for profile in servers.profiles.values():
-        images += [profile.image] if profile.image else []
-        images += [choice.image for choice in profile.images.values()]
-    return list(dict.fromkeys([*(image.name for image in images), *values.images.permitted]))
 
 
 def api_server(endpoints: Iterable[Mapping[str, Any]]) -> Iterable[Address]:

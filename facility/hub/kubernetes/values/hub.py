@@ -1,0 +1,89 @@
+"""Values about the hub itself: its image, settings, state, and who may log in how."""
+
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from facility.config.shapes import Strict
+from facility.hub.kubernetes.values.images import OwnImage
+from facility.hub.kubernetes.values.shapes import NodePlacement, Resources
+
+
+class Database(Strict):
+    """Where the hub keeps its state."""
+
+    type: Literal["sqlite-pvc", "sqlite-memory", "postgres"] = Field(
+        "sqlite-pvc",
+        description="Kind of database: a file on a volume (sqlite-pvc), one that is lost with the "
+        "hub's pod (sqlite-memory), or postgres.",
+    )
+    url: str | None = Field(
+        None,
+        description="Address of the database, for postgres only; its password is the key "
+        "database-password of hub.existingSecret.",
+        examples=["postgresql+psycopg2://hub@db.example.org:5432/hub"],
+    )
+    storage: str = Field("1Gi", description="Size of the volume, for sqlite-pvc only.")
+    storage_class_name: str | None = Field(
+        None, description="StorageClass of the volume; by default the Kubernetes cluster's own."
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Database":
+        if (self.type == "postgres") != (self.url is not None):
+            raise ValueError("url must be given with type: postgres, and with no other type")
+        return self
+
+
+class Hub(NodePlacement):
+    """The hub."""
+
+    image: OwnImage | None = Field(
+        None, description="Image of hub and proxy; by default hub below images.registry."
+    )
+    resources: Resources = Field(
+        default_factory=Resources, description="Requests and limits of its container."
+    )
+    config: dict[str, dict[str, Any]] = Field(
+        default_factory=dict,
+        description="Settings of JupyterHub's classes, each under the name of its class. Without "
+        "JupyterHub.authenticator_class one password, made at the installation, lets everybody in.",
+        examples=[{"GenericOAuthenticator": {"client_id": "facility"}}],
+    )
+    extra_config: dict[str, str] = Field(
+        default_factory=dict,
+        description="Python code that runs after hub.config, in the order of its names; `c` is "
+        "JupyterHub's configuration.",
+    )
+    extra_env: dict[str, str] = Field(
+        default_factory=dict, description="Environment variables of the hub."
+    )
+    db: Database = Field(default_factory=Database, description="Where the hub keeps its state.")
+    existing_secret: str | None = Field(
+        None,
+        description="Name of a Secret in the release's namespace with the keys proxy-token, "
+        "cookie-secret, crypt-key and password; by default one is made at the installation, and "
+        "kept.",
+    )
+    base_url: str = Field("/", pattern="^/(.*/)?$", description="URL prefix of the hub.")
+    allow_named_servers: bool = Field(False, description="Allow each user several servers.")
+    named_server_limit_per_user: int = Field(
+        0, ge=0, description="Most servers of one user; 0 for any number."
+    )
+    concurrent_spawn_limit: int = Field(
+        64, ge=0, description="Most servers that start at the same time."
+    )
+    shared_password_on_the_network: bool = Field(
+        False,
+        description="Let one password open every user's account also where the hub is reached "
+        "from outside of Kubernetes: with an Ingress, a LoadBalancer or a NodePort, and without "
+        "an authenticator in hub.config. For a trial among people who trust each other.",
+    )
+    consecutive_failure_limit: int = Field(
+        5,
+        ge=0,
+        description="Number of failed starts in a row after which the hub restarts; 0 for never.",
+    )
+    active_server_limit: int = Field(
+        0, ge=0, description="Most servers that run at the same time; 0 for any number."
+    )
