@@ -68,9 +68,9 @@ def sentences(errors: list[ErrorDetails], model: type[BaseModel]) -> Iterator[st
             yield f"{dotted(path[:-1])}: {error['msg']}"
         elif kind == "extra_forbidden":
             yield f"{dotted(path)}: {_unknown(str(path[-1]), model_at(model, path[:-1]))}"
-        elif not path:
-            # Of the file as a whole, which would be too much to show.
-            yield _clause(error)
+        elif kind == "value_error" and isinstance(error["input"], Mapping):
+            # Of several keys together, which would be too much to show.
+            yield ": ".join(part for part in (dotted(path), _clause(error)) if part)
         elif kind == "missing":
             yield f"{dotted(path)}: is missing{_wanted(model_at(model, path[:-1]), path[-1])}"
         else:

@@ -225,6 +225,8 @@ MISTAKES: list[tuple[str, dict[str, Any]]] = [
     ("hub/image/digest", {"hub": {"image": {"digest": "sha256:1"}}}),
     ("hub/image", {"hub": {"image": "a.io/hub@sha256:1"}}),
     ("images/registry", {"images": {"registry": "https://a.io"}}),
+    ("hub/domain", {"hub": {"domain": "https://af.example.org"}}),
+    ("hub/domain", {"hub": {"domain": "af.example.org/af"}}),
     ("hub/config", {"hub": {"config": {"JupyterHub": "on"}}}),
     ("proxy/service/type", {"proxy": {"service": {"type": "Loadbalancer"}}}),
     ("proxy/service/port", {"proxy": {"service": {"port": 99999}}}),
@@ -314,6 +316,17 @@ def test_a_mistake_is_refused_where_it_is(path: str, change: dict[str, Any]) -> 
         ({"sharedVolumes": {"a": {"mountPath": "/home/jovyan"}}}, "as is the home"),
         ({"sharedVolumes": {"home": A}}, "sharedVolumes.home needs another name"),
         ({"sharedVolumes": {"a": {**A, "volume": NFS, "storageClass": "x"}}}, "keep one of the"),
+        (
+            {"hub": {"domain": None}},
+            "hub.domain is missing, so that the hub and all users' servers",
+        ),
+        (
+            {
+                "hub": {"sharedPasswordOnTheNetwork": True},
+                "ingress": {"enabled": True, "tls": [{"hosts": ["a.org"], "secretName": "a"}]},
+            },
+            "name af.example.org among the hosts of the one that is for it and for *.af.example",
+        ),
         ({"ingress": {"enabled": True}}, "opens every user's account, and ingress.enabled is true"),
         ({"proxy": {"service": {"type": "NodePort"}}}, "and proxy.service.type is NodePort"),
         (
@@ -338,3 +351,32 @@ def test_what_no_schema_sees_is_told_in_a_sentence(change: dict[str, Any], told:
 def test_what_others_reach_has_a_login_or_the_admin_says_that_it_has_none(hub: Any) -> None:
     assert rendered(merged(MINIMAL, {"hub": hub, "ingress": {"enabled": True}}))
     assert rendered(merged(MINIMAL, {"hub": hub, "proxy": {"service": {"type": "NodePort"}}}))
+
+
+def test_each_user_has_a_domain_below_the_hubs() -> None:
+    values = values_of("ingress-tls")
+    values["ingress"]["hosts"] = ["old.example.org"]
+    found = by_name(manifests(merged(values, {"hub": {"domain": "af.example.org:8443"}})))
+    spec = found["Ingress", "facility"]["spec"]
+    hosts = [rule["host"] for rule in spec["rules"]]
+    assert hosts == ["af.example.org", "*.af.example.org", "old.example.org"]
+    assert spec["tls"] == [
+        {"secretName": "af-certificate", "hosts": ["af.example.org", "*.af.example.org"]}
+    ]
+    assert "--host-routing" in proxy_words(found)
+
+
+def test_users_who_trust_each_other_share_one_address() -> None:
+    hub = {"domain": None, "usersTrustEachOther": True}
+    values = merged(values_of("ingress-tls"), {"hub": hub})
+    values["ingress"]["hosts"] = ["af.example.org"]
+    found = by_name(manifests(values))
+    spec = found["Ingress", "facility"]["spec"]
+    assert [rule["host"] for rule in spec["rules"]] == ["af.example.org"]
+    assert spec["tls"][0]["hosts"] == ["af.example.org"]
+    assert "--host-routing" not in proxy_words(found)
+
+
+def proxy_words(found: dict[tuple[str, str], dict[str, Any]]) -> list[str]:
+    (container,) = found["Deployment", "proxy"]["spec"]["template"]["spec"]["containers"]
+    return list(container["command"])

@@ -244,9 +244,11 @@ def test_values_in_the_documentation_are_valid() -> None:
     blocks = [block for page in PAGES for block in blocks_of(page, "yaml")]
     assert len(blocks) > 2
     pool = {"cpu": {"default": True, "cpu": 1, "memory": "1Gi", "maxWorkers": 1}}
-    registry = {"registry": "registry.example/facility"}
+    images = {"registry": "registry.example/facility"}
     for block in blocks:
-        assert read_values({"pools": pool, "images": registry} | yaml.safe_load(block)).config.pools
+        found = yaml.safe_load(block)
+        hub = {"domain": "af.example.org"} | found.pop("hub", {})
+        assert read_values({"pools": pool, "images": images, "hub": hub} | found).config.pools
 
 
 def test_python_in_the_documentation_is_python() -> None:

@@ -13,6 +13,7 @@ from facility.hub.kubernetes.spawner import TenantSpawner
 from facility.hub.kubernetes.values.model import Values
 from facility.hub.kubernetes.values.servers import Profile
 from facility.hub.kubernetes.values.tenant_model import Installation
+from facility.kubernetes.tenant import slug
 from facility.kubernetes.volumes import claim_of
 from facility.quantity import format_memory
 
@@ -23,6 +24,10 @@ POOLS_FOLDER = "/etc/facility/pools"
 """Where user servers find the pools: a folder, since a single file would never be renewed."""
 DATABASE = "sqlite:////srv/facility/hub.sqlite"
 CULLER_SCOPES = ("list:users", "read:users:activity", "read:servers", "delete:servers")
+LABEL_LENGTH = 63
+"""Characters of one part of a host name."""
+ENCODED, NOT_ENCODED = "xn--", "u-"
+"""How parts of host names begin that stand for other letters, and what no such part begins with."""
 HTTP_TIMEOUT = 120
 DISK_REQUEST = {"ephemeral-storage": names.DISK_REQUEST}
 CALL_SECONDS, CALLS_SECONDS = 20, 120
@@ -86,6 +91,11 @@ def _hub(c: Any, installation: Installation, secrets: Mapping[str, str]) -> None
     values, hub = installation.values.hub, c.JupyterHub
     inside = f"{installation.namespace}.svc"
     hub.bind_url = f"http://:{PROXY_PORT}{values.base_url}"
+    if values.domain is not None:
+        # What a server sets or reads of cookies and pages ends at its own name.
+        hub.subdomain_host = f"https://{values.domain}"
+        hub.subdomain_hook = user_domain
+        hub.cookie_host_prefix_enabled = True
     hub.hub_bind_url = f"http://:{names.HUB_PORT}"
     hub.hub_connect_url = f"http://{HUB_SERVICE}.{inside}:{names.HUB_PORT}"
     # Proxy and servers run on while the hub is replaced.
@@ -104,6 +114,19 @@ def _hub(c: Any, installation: Installation, secrets: Mapping[str, str]) -> None
     hub.log_level = "DEBUG" if installation.values.debug else "INFO"
     hub.last_activity_interval = ROUTES_INTERVAL
     c.Spawner.consecutive_failure_limit = values.consecutive_failure_limit
+
+
+def user_domain(name: str, domain: str, kind: str) -> str:
+    """Return the host name of a user's servers, or of a service, which nobody else gets.
+
+    JupyterHub's own has 7 digits of a hash, which whoever chooses a name can match.
+    """
+    # Names of users end otherwise.
+    suffix = "" if kind == "user" else f"--{kind}"
+    label = slug(name, LABEL_LENGTH - len(NOT_ENCODED) - len(suffix))
+    if label.startswith(ENCODED):
+        label = NOT_ENCODED + label
+    return f"{label}{suffix}.{domain}"
 
 
 def database(values: Values, secrets: Mapping[str, str]) -> str:

@@ -95,6 +95,18 @@ told before anything is changed.
 {{- $problems = append $problems (printf "%s: %s must begin with its registry, such as registry.example/%s; nodes would take what somebody calls so at docker.io" $path $text $text) -}}
 {{- end -}}
 {{- end -}}
+{{- if not (or .Values.hub.domain .Values.hub.usersTrustEachOther) -}}
+{{- $problems = append $problems "hub.domain is missing, so that the hub and all users' servers have one address, and a page that one user's server serves can act as whoever opens it; give the hub's public host name, with DNS and a certificate for all names below it, or say hub.usersTrustEachOther: true" -}}
+{{- end -}}
+{{- if and .Values.hub.domain .Values.ingress.enabled .Values.ingress.tls -}}
+{{- $covered := false -}}
+{{- range .Values.ingress.tls -}}
+{{- $covered = or $covered (has (include "facility.domain" $) .hosts) -}}
+{{- end -}}
+{{- if not $covered -}}
+{{- $problems = append $problems (printf "ingress.tls has no certificate for hub.domain: name %s among the hosts of the one that is for it and for *.%s" (include "facility.domain" .) (include "facility.domain" .)) -}}
+{{- end -}}
+{{- end -}}
 {{- $outside := list -}}
 {{- if .Values.ingress.enabled -}}
 {{- $outside = append $outside "ingress.enabled is true" -}}

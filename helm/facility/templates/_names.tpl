@@ -48,6 +48,11 @@ IfNotPresent
 {{- end -}}
 {{- end }}
 
+{{- /* Host name of the hub, each of whose users has a name below it; nothing where all are at one. */}}
+{{- define "facility.domain" -}}
+{{ regexReplaceAll ":[0-9]+$" (default "" .Values.hub.domain) "" }}
+{{- end }}
+
 {{- define "facility.secret" -}}
 {{ default "hub-secrets" .Values.hub.existingSecret }}
 {{- end }}

@@ -124,6 +124,7 @@ class Server:
 
 def tenants(server: Server, **values: Any) -> Tenants:
     values["images"] = {"registry": "registry.example/facility", **values.get("images", {})}
+    values["hub"] = {"domain": "af.example.org"}
     installation = Installation(read_values({"pools": POOLS, **values}), "af", "hub", "1.2")
     return Tenants(installation, server)  # type: ignore[arg-type]
 

@@ -112,7 +112,9 @@ def configured() -> Any:
         "crypt-key": "cd" * 32,
         "password": "only for tests",
     }
-    values = read_values({"pools": pools, "images": {"registry": "registry.example/facility"}})
+    images = {"registry": "registry.example/facility"}
+    hub = {"domain": "af.example.org"}
+    values = read_values({"pools": pools, "images": images, "hub": hub})
     configure(found, Installation(values, "af", "hub", "1.2"), secrets)
     return found
 

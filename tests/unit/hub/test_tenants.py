@@ -13,7 +13,7 @@ from traitlets.config import Config as Traits
 from facility import names
 from facility.errors import ConfigError, ProblemsError
 from facility.hub.kubernetes import pod_identity, progress
-from facility.hub.kubernetes.configuration import configure, database, profiles
+from facility.hub.kubernetes.configuration import configure, database, profiles, user_domain
 from facility.hub.kubernetes.release import read_values
 from facility.hub.kubernetes.shortage import shortage
 from facility.hub.kubernetes.tenants import leftovers
@@ -50,7 +50,8 @@ def site(**values: Any) -> Installation:
 def whole(**values: Any) -> dict[str, Any]:
     """Values, with what a site has to say."""
     images = {"registry": "registry.example/facility", **values.pop("images", {})}
-    return {"pools": {"cpu": CPU, "gpu": GPU}, "images": images, **values}
+    hub = {"domain": "af.example.org", **values.pop("hub", {})}
+    return {"pools": {"cpu": CPU, "gpu": GPU}, "images": images, "hub": hub, **values}
 
 
 def configured(chosen: Installation, **secrets: str) -> Any:
@@ -174,6 +175,7 @@ def test_images_of_servers_and_profiles_are_permitted() -> None:
     assert choices["next"]["kubespawner_override"]["image"] == "b.io/next:2"
 
 
+TRUST = {"usersTrustEachOther": True}
 DIGEST = f"sha256:{'0a' * 32}"
 
 
@@ -201,8 +203,8 @@ def test_an_image_is_the_registrys_or_what_is_given(image: Any, expected: str) -
         ({"images": {}}, "images.registry is missing, .* image hub and analysis and operator"),
         ({"images": {}, "operator": {"enabled": False}}, "the image hub and analysis lies"),
         ({"images": {"registry": "team"}}, r"the image hub must begin with .*\.example/team/hub"),
-        ({"hub": {"image": "team/hub:1"}}, "the image hub must begin with its registry"),
-        ({"hub": {"image": "a.io/hub@sha256:1"}}, "must be the name of an image, such as"),
+        ({"hub": {**TRUST, "image": "team/hub:1"}}, "the image hub must begin with its registry"),
+        ({"hub": {**TRUST, "image": "a.io/hub@sha256:1"}}, "must be the name of an image, such as"),
         ({"images": {"registry": "a.io", "permitted": ["b/"]}}, "images.permitted, b/ must begin"),
         ({"pools": {"cpu": {**CPU, "image": "a/b:1"}}}, "pools.cpu.image must begin with its"),
         (
@@ -221,7 +223,54 @@ def test_no_registry_is_needed_where_every_image_is_given() -> None:
         section: {"image": f"a.io/{section}@{DIGEST}"}
         for section in ("hub", "operator", "singleuser")
     }
+    given["hub"] |= TRUST
     assert read_values({"pools": {"cpu": CPU}, **given}).server_image.name == "a.io/singleuser"
+
+
+@pytest.mark.parametrize("hub", [{}, {"domain": None}, {"baseUrl": "/a/"}])
+def test_users_of_one_address_have_to_trust_each_other(hub: dict[str, Any]) -> None:
+    told = r"values.* used: hub: domain is missing, .* name, .* or say usersTrustEachOther: true$"
+    with pytest.raises(ConfigError, match=told):
+        read_values({**whole(), "hub": hub})
+    assert read_values({**whole(), "hub": hub | {"usersTrustEachOther": True}})
+    values = {key: value for key, value in whole().items() if key != "hub"}
+    with pytest.raises(ConfigError, match="hub: domain is missing"):
+        read_values(values)
+
+
+def test_with_a_domain_each_user_has_one_and_cookies_stay_in_it() -> None:
+    hub = configured(site(hub={"domain": "af.example.org:8443", "baseUrl": "/a/"})).JupyterHub
+    assert hub.subdomain_host == "https://af.example.org:8443"
+    assert hub.subdomain_hook is user_domain
+    assert hub.cookie_host_prefix_enabled is True
+    alone = configured(site(hub={"domain": None, **TRUST})).JupyterHub
+    assert not {"subdomain_host", "subdomain_hook", "cookie_host_prefix_enabled"} & set(alone)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "label"),
+    [
+        ("ada", "user", "ada"),
+        ("ann-lee", "user", "ann-lee"),
+        ("Ann.Lee@site", "user", "ann-lee-site--[0-9a-f]{12}"),
+        ("Ada", "user", "ada--[0-9a-f]{12}"),
+        ("ada--service", "user", "ada-service--[0-9a-f]{12}"),
+        ("ada", "service", "ada--service"),
+        ("XN.", "user", "u-xn--[0-9a-f]{12}"),
+        ("søren", "user", "s-ren--[0-9a-f]{12}"),
+        ("x" * 90, "user", "x{47}--[0-9a-f]{12}"),
+        ("x" * 90, "service", "x{38}--[0-9a-f]{12}--service"),
+    ],
+)
+def test_nobody_else_gets_a_users_domain(name: str, kind: str, label: str) -> None:
+    found, _, rest = user_domain(name, "af.example.org", kind).partition(".")
+    assert rest == "af.example.org"
+    assert re.fullmatch(label, found)
+    assert len(found) <= 63
+    others = ("ada", "Ada", "ADA", "a.da", "ann-lee", "ann.lee@site", "x" * 90 + "y")
+    assert found not in {
+        user_domain(other, rest, "user").partition(".")[0] for other in others if other != name
+    }
 
 
 def volumes_of(chosen: Installation) -> list[dict[str, Any]]:

@@ -353,7 +353,9 @@ def test_what_was_pushed_is_told_as_values_of_the_chart():
     pushed = {name: f"{place}/{name}@{digest}" for name in IMAGES}
     text = program.as_values(place, pushed)
     pool = {"default": True, "cpu": 1, "memory": "1Gi", "maxWorkers": 1}
-    values = read_values({"pools": {"cpu": pool}, **yaml.safe_load(text)})
+    given = yaml.safe_load(text)
+    given["hub"]["domain"] = "af.example.org"
+    values = read_values({"pools": {"cpu": pool}, **given})
     assert values.images.registry == place
     assert values.server_image.reference("1") == pushed["analysis"]
     assert [each and each.digest for each in (values.hub.image, values.operator.image)] == [

@@ -35,6 +35,13 @@ class Database(Strict):
         return self
 
 
+ONE_ORIGIN = (
+    "domain is missing, so that the hub and all users' servers have one address, and a page that "
+    "one user's server serves can act as whoever opens it; give the hub's public host name, with "
+    "DNS and a certificate for all names below it, or say usersTrustEachOther: true"
+)
+
+
 class Hub(NodePlacement):
     """The hub."""
 
@@ -65,6 +72,19 @@ class Hub(NodePlacement):
         "cookie-secret, crypt-key and password; by default one is made at the installation, and "
         "kept.",
     )
+    domain: str | None = Field(
+        None,
+        pattern="^[a-z0-9]([-a-z0-9.]*[a-z0-9])?(:[0-9]+)?$",
+        description="Host name at which browsers reach the hub by https. Each user's servers have "
+        "a name of their own below it, so that nothing that one user's server serves can act as "
+        "who opens it. DNS and certificate have to be for *.NAME too.",
+        examples=["af.example.org"],
+    )
+    users_trust_each_other: bool = Field(
+        False,
+        description="Have hub and all users' servers at one address, where hub.domain is not "
+        "given: what one user's server serves can then act as whoever opens it.",
+    )
     base_url: str = Field("/", pattern="^/(.*/)?$", description="URL prefix of the hub.")
     allow_named_servers: bool = Field(False, description="Allow each user several servers.")
     named_server_limit_per_user: int = Field(
@@ -87,3 +107,9 @@ class Hub(NodePlacement):
     active_server_limit: int = Field(
         0, ge=0, description="Most servers that run at the same time; 0 for any number."
     )
+
+    @model_validator(mode="after")
+    def _users_apart(self) -> "Hub":
+        if self.domain is None and not self.users_trust_each_other:
+            raise ValueError(ONE_ORIGIN)
+        return self

@@ -107,7 +107,12 @@ class Values(Strict):
 
     pools: dict[str, Any] = Field(description="Worker pools, each under its name; see pools.yaml.")
     images: Images = Field(default_factory=Images, description="Where images come from.")
-    hub: Hub = Field(default_factory=Hub, description="The hub.")
+    # Checked when not given too: it has to say how users are kept apart.
+    hub: Hub = Field(
+        default_factory=dict,
+        validate_default=True,
+        description="The hub.",  # type: ignore[arg-type]
+    )
     proxy: Proxy = Field(default_factory=Proxy, description="The proxy.")
     ingress: Ingress = Field(default_factory=Ingress, description="The way in from outside.")
     singleuser: SingleUser = Field(default_factory=SingleUser, description="Users' servers.")
