@@ -46,11 +46,18 @@ def chromium() -> str:
 
 
 @contextmanager
-def browser_page() -> Iterator[Page]:
-    """A tab of a browser of its own."""
+def browser_page(*flags: str) -> Iterator[Page]:
+    """A tab of a browser of its own.
+
+    Parameters
+    ----------
+    flags
+        Beside those of every browser.
+    """
     ARTIFACTS.mkdir(parents=True, exist_ok=True)
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium(), args=list(FLAGS))
+        arguments = [*FLAGS, *flags]
+        browser = playwright.chromium.launch(executable_path=chromium(), args=arguments)
         page = browser.new_context(viewport={"width": 1400, "height": 900}).new_page()
         page.set_default_timeout(SLOW)
         expect.set_options(timeout=SLOW)
