@@ -232,6 +232,8 @@ MISTAKES: list[tuple[str, dict[str, Any]]] = [
     ("proxy/service/port", {"proxy": {"service": {"port": 99999}}}),
     ("networkPolicy/flavor", {"networkPolicy": {"flavor": "calico"}}),
     ("networkPolicy/egress/site/0", {"networkPolicy": {"egress": {"site": ["10.0.0.0/8"]}}}),
+    ("networkPolicy/hub/ports/0", {"networkPolicy": {"hub": {"ports": [0]}}}),
+    ("networkPolicy/hub/site/0", {"networkPolicy": {"hub": {"site": ["10.0.0.0/8"]}}}),
     ("tenants/prefix", {"tenants": {"prefix": "af"}}),
     ("tenants/quota/pods", {"tenants": {"quota": {"pods": -1}}}),
     ("tenants/groups/a", {"tenants": {"groups": {"a": {"core": 3}}}}),
@@ -380,3 +382,64 @@ def test_users_who_trust_each_other_share_one_address() -> None:
 def proxy_words(found: dict[tuple[str, str], dict[str, Any]]) -> list[str]:
     (container,) = found["Deployment", "proxy"]["spec"]["template"]["spec"]["containers"]
     return list(container["command"])
+
+
+def hub_egress(values: dict[str, Any]) -> tuple[list[int], list[str]]:
+    """Ports that the hub may reach anywhere, and addresses that it may reach."""
+    policy = by_name(manifests(values))["NetworkPolicy", "hub"]["spec"]
+    assert "Egress" in policy["policyTypes"]
+    anywhere = [each for each in policy["egress"] if "to" not in each]
+    blocks = [to.get("ipBlock") for each in policy["egress"] for to in each.get("to", ())]
+    ports = [port["port"] for each in anywhere for port in each["ports"]]
+    return sorted(ports), [block["cidr"] for block in blocks if block]
+
+
+@pytest.mark.parametrize(
+    ("change", "ports", "addresses"),
+    [
+        ({}, [443, 443, 6443], []),
+        (
+            {
+                "apiServer": [{"cidr": "192.0.2.1/32", "ports": [6443]}],
+                "hub": {"ports": [], "site": [{"cidr": "192.0.2.7/32", "ports": [636]}]},
+            },
+            [],
+            ["192.0.2.1/32", "192.0.2.7/32"],
+        ),
+        ({"flavor": "cilium", "hub": {"ports": [389]}}, [389], []),
+    ],
+)
+def test_the_hub_reaches_what_it_needs_and_what_is_listed(
+    change: dict[str, Any], ports: list[int], addresses: list[str]
+) -> None:
+    assert hub_egress(merged(MINIMAL, {"networkPolicy": change})) == (ports, addresses)
+
+
+@pytest.mark.parametrize(("address", "port"), [("db.example.org:5433", 5433), ("db", 5432)])
+def test_the_hub_reaches_its_database(address: str, port: int) -> None:
+    db = {"type": "postgres", "url": f"postgresql+psycopg2://hub:a1@{address}/hub"}
+    values = {"hub": {"db": db}, "networkPolicy": {"flavor": "cilium"}}
+    assert hub_egress(merged(MINIMAL, values))[0] == [443, port]
+
+
+def test_rules_of_the_site_are_the_hubs_too() -> None:
+    rule = {"to": [{"podSelector": {"matchLabels": {"app": "keycloak"}}}]}
+    found = by_name(manifests(merged(MINIMAL, {"networkPolicy": {"hub": {"rules": [rule]}}})))
+    assert rule in found["NetworkPolicy", "hub"]["spec"]["egress"]
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({}, True),
+        ({"singleuser": {"identity": {"uid": "a", "gid": "b"}}}, False),
+        ({"singleuser": {"uid": "none"}}, False),
+        ({"sharedVolumes": {"scratch": {"readOnly": True}}}, False),
+    ],
+)
+def test_the_notes_name_volumes_in_which_everybody_is_one(
+    change: dict[str, Any], told: bool
+) -> None:
+    shared = {"sharedVolumes": {"scratch": {"mountPath": "/scratch", "readOnly": False}}}
+    notes = rendered(merged(merged(MINIMAL, shared), change))["facility/templates/NOTES.txt"]
+    assert ("in the shared volume scratch: the pods" in notes) == told

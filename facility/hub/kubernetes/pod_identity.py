@@ -91,6 +91,12 @@ def identity(servers: SingleUser, user: str, state: Mapping[str, Any] | None) ->
                 if number is None
             ]
             found[what] = tuple(number for number in numbers.values() if number is not None)
+    low = [each for each in found.get("uid", ()) if each < keys.smallest_uid]
+    problems += [
+        f"{keys.uid} is {each}, a system account's, and the smallest that "
+        f"singleuser.identity.smallestUid accepts is {keys.smallest_uid}"
+        for each in low
+    ]
     if problems:
         raise IdentityError(
             f"The login of {user!r} does not say as whom the server is to run: "

@@ -119,6 +119,33 @@ capabilities:
     - {protocol: TCP, port: {{ .Values.networkPolicy.dns.port }}}
 {{- end }}
 
+{{- /* Rules of egress to addresses of the site, from a list of them. */}}
+{{- define "facility.toAddresses" -}}
+{{- range . }}
+- to:
+    - ipBlock: {cidr: {{ .cidr }}}
+  {{- with .ports }}
+  ports:
+    {{- range . }}
+    - {protocol: TCP, port: {{ . }}}
+    {{- end }}
+  {{- end }}
+{{- end }}
+{{- end }}
+
+{{- /* Rules of egress to the API server; nothing where Cilium knows it by itself. */}}
+{{- define "facility.toApiServer" -}}
+{{- if ne .Values.networkPolicy.flavor "cilium" }}
+{{- with .Values.networkPolicy.apiServer }}
+{{- include "facility.toAddresses" . }}
+{{- else }}
+- ports:
+    - {protocol: TCP, port: 443}
+    - {protocol: TCP, port: 6443}
+{{- end }}
+{{- end }}
+{{- end }}
+
 {{- define "facility.toUserServers" -}}
 - to:
     - namespaceSelector:

@@ -338,7 +338,7 @@ def test_shared_volumes_that_cannot_be(name: str, shared: dict[str, Any], told: 
 KEYS = {"uid": "oauth_user.uidNumber", "gid": "oauth_user.gid", "groups": "oauth_user.gids"}
 
 
-def who(state: Any, **keys: str) -> pod_identity.Identity:
+def who(state: Any, **keys: Any) -> pod_identity.Identity:
     servers = site(singleuser={"identity": keys or KEYS, "fsGid": "none"}).values.singleuser
     return pod_identity.identity(servers, "ada", state)
 
@@ -357,9 +357,9 @@ def test_the_login_says_as_whom_pods_run() -> None:
 
 
 def test_keys_may_count_lists_and_hold_dots() -> None:
-    state = {"user_attributes": {"uid": ["7"]}, "claims": {"https://example.org/gid": 8}}
+    state = {"user_attributes": {"uid": ["5007"]}, "claims": {"https://example.org/gid": 8}}
     found = who(state, uid="user_attributes.uid.0", gid="claims.https://example.org/gid")
-    assert (found.uid, found.gid, found.groups) == (7, 8, ())
+    assert (found.uid, found.gid, found.groups) == (5007, 8, ())
 
 
 @pytest.mark.parametrize(
@@ -384,6 +384,16 @@ def test_a_login_that_does_not_say_it_is_refused(state: Any, told: list[str]) ->
         who(state)
     for each in (*told, "The login of 'ada'", "Log out and in again", "singleuser.identity"):
         assert each in str(caught.value)
+
+
+@pytest.mark.parametrize("uid", [1, 33, "999"])
+def test_a_login_as_a_system_account_is_refused_unless_the_admin_says_so(uid: Any) -> None:
+    state = {"oauth_user": {"uidNumber": uid, "gid": 100, "gids": [10]}}
+    told = rf"uidNumber is {uid}, a system account's, .*smallestUid accepts is 1000\. Log out"
+    with pytest.raises(pod_identity.IdentityError, match=told):
+        who(state)
+    assert who(state, **KEYS, smallestUid=1).uid == int(uid)
+    assert who({"oauth_user": {"uidNumber": 1000, "gid": 100, "gids": []}}).uid == 1000
 
 
 def test_without_keys_all_users_are_one_and_it_is_told_to_their_namespaces() -> None:

@@ -108,11 +108,7 @@ class Values(Strict):
     pools: dict[str, Any] = Field(description="Worker pools, each under its name; see pools.yaml.")
     images: Images = Field(default_factory=Images, description="Where images come from.")
     # Checked when not given too: it has to say how users are kept apart.
-    hub: Hub = Field(
-        default_factory=dict,
-        validate_default=True,
-        description="The hub.",  # type: ignore[arg-type]
-    )
+    hub: Hub = Field(default_factory=dict, validate_default=True, description="The hub.")
     proxy: Proxy = Field(default_factory=Proxy, description="The proxy.")
     ingress: Ingress = Field(default_factory=Ingress, description="The way in from outside.")
     singleuser: SingleUser = Field(default_factory=SingleUser, description="Users' servers.")

@@ -153,3 +153,9 @@ class IdentityKeys(Strict):
         description="Key with a list of the numbers of further groups.",
         examples=["oauth_user.gids"],
     )
+    smallest_uid: int = Field(
+        1000,
+        ge=1,
+        description="Smallest number of a user with which a login is accepted: those below 1000 "
+        "are of system accounts.",
+    )

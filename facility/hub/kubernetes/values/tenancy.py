@@ -1,6 +1,6 @@
 """Values about users' namespaces: quotas and network."""
 
-from typing import Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -161,6 +161,29 @@ class Dns(Strict):
     port: int = Field(53, ge=1, le=65535, description="Port on which they listen.")
 
 
+class HubEgress(Strict):
+    """What the hub may reach beside DNS, API server, proxy, its database and users' servers."""
+
+    ports: tuple[Annotated[int, Field(ge=1, le=65535)], ...] = Field(
+        (443,),
+        strict=False,
+        description="TCP ports that the hub may reach at any address, for its authenticator: 443 "
+        "for OpenID Connect; LDAP needs 389 or 636.",
+    )
+    site: tuple[SiteAddress, ...] = Field(
+        (),
+        strict=False,
+        description="Services of the site that the hub may reach.",
+        examples=[[{"cidr": "192.0.2.7/32", "ports": [636]}]],
+    )
+    rules: tuple[dict[str, Any], ...] = Field(
+        (),
+        strict=False,
+        description="Further rules, as in a NetworkPolicy's egress: for pods that it may reach, "
+        "which have no lasting address.",
+    )
+
+
 class NetworkPolicy(Strict):
     """What may reach what; everything else may not."""
 
@@ -176,4 +199,5 @@ class NetworkPolicy(Strict):
         "the ports 443 and 6443. Policies of users' namespaces follow it by themselves.",
     )
     egress: Egress = Field(default_factory=Egress, description="What users' pods may reach.")
+    hub: HubEgress = Field(default_factory=HubEgress, description="What the hub may reach.")
     dns: Dns = Field(default_factory=Dns, description="The pods of cluster DNS.")
