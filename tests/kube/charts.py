@@ -153,7 +153,7 @@ class Facility:
             probe.bind((names.LOOPBACK, 0))
             port = probe.getsockname()[1]
         self.address = f"http://{names.LOOPBACK}:{port}/"
-        self._port = port
+        self.port = port
         self._forward()
 
     def open_shortly(self) -> None:
@@ -176,7 +176,7 @@ class Facility:
         command = [self.state["kubectl"], f"--kubeconfig={self.state['kubeconfig']}"]
         command += [f"--namespace={self.namespace}", "port-forward", "service/proxy-public"]
         self.forward = subprocess.Popen(
-            [*command, f"{self._port}:http"],
+            [*command, f"{self.port}:http"],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             text=True,

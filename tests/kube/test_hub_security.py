@@ -43,7 +43,7 @@ with ThreadPoolExecutor(len(sys.argv)) as pool:
 @pytest.fixture(scope="module")
 def facility(state: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Facility]:
     folder = tmp_path_factory.mktemp("chart")
-    policy = {"egress": {"site": [SITE]}}
+    policy = {"egress": {"site": [SITE]}, "hub": {"ports": [outside.PORTS[1]]}}
     with installed_chart(state, folder, helm="4", networkPolicy=policy) as found:
         found.open_shortly()
         yield found
@@ -349,10 +349,17 @@ def test_metadata_and_foreign_networks_are_not_reached(alice: User) -> None:
             until(lambda pod=pod: reached(alice.space, pod, *expected) == expected)
             assert reached(alice.space, pod, *of_the_site, *open_, *private) == expected
         # Where no policy is, all of it can be reached.
-        hub = alice.facility.kube
-        pod = hub.run("get", "pods", "-l", "app.kubernetes.io/component=hub", "-o", "name")
+        space = alice.facility.kube
+        sleeping = {"image": space.images["hub"], "command": ["sleep", "600"]}
+        space.apply(space.pod("free", "", container=sleeping))
+        space.ready("free")
         everything = [*of_the_site, *open_, *private]
-        until(lambda: reached(hub, pod.strip(), *everything) == everything)
+        until(lambda: reached(space, "free", *everything) == everything)
+        space.run("delete", "pod", "free")
+        # The hub reaches the ports of its logins alone.
+        hub = space.run("get", "pods", "-l", "app.kubernetes.io/component=hub", "-o", "name")
+        of_logins = [each for each in everything if each.endswith(f":{outside.PORTS[1]}")]
+        until(lambda: reached(space, hub.strip(), *everything) == of_logins)
 
 
 # --- the hub -----------------------------------------------------------------------------------

@@ -65,7 +65,7 @@ class Server(BaseHTTPRequestHandler):
     """Answers whatever is asked with the page."""
 
     def do_GET(self) -> None:
-        with (Path(os.environ["ORIGINS_FOLDER"]) / "cookies").open("a") as file:
+        with (Path(os.environ.get("ORIGINS_FOLDER", ".")) / "cookies").open("a") as file:
             file.writelines(f"{name}\n" for name in SimpleCookie(self.headers.get("Cookie", "")))
         self.send_response(200)
         self.send_header("Content-Type", "text/html")

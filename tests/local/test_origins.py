@@ -93,6 +93,26 @@ def test_with_a_name_for_each_user_nothing_is_handed_over(
     assert "Error" in said, said
 
 
+def answer_at(hub: Origins, host: str, path: str) -> requests.Response:
+    return requests.get(
+        f"https://127.0.0.1:{hub.port}{path}",
+        headers={"Host": f"{host}:{hub.port}"},
+        verify=str(hub.folder / "ca.pem"),
+        allow_redirects=False,
+        timeout=60,
+    )
+
+
+@pytest.mark.usefixtures("page")
+def test_a_server_is_at_its_users_name_alone(apart: Origins) -> None:
+    path = f"/user/{MALLORY}/cats"
+    assert "Pictures of cats" in answer_at(apart, f"{MALLORY}.{HOST}", path).text
+    for other in (HOST, f"{VICTIM}.{HOST}", f"x.{HOST}", "127.0.0.1"):
+        assert "Pictures of cats" not in answer_at(apart, other, path).text
+    # Whoever goes by the number, as probes do, still sees that the hub is there.
+    assert answer_at(apart, "127.0.0.1", "/hub/login").status_code == 200
+
+
 def cookies(page: Page) -> dict[str, Any]:
     return {each["name"]: each for each in page.context.cookies()}
 
