@@ -124,9 +124,11 @@ def test_a_registry_without_tls(
     (inside,) = json.loads(pushed)["manifests"]
     assert inside["platform"]["architecture"] == "amd64"
     digest = hashlib.sha256(pushed).hexdigest()
-    registry, small = capsys.readouterr().out.split("\n", 1)[1].splitlines()
-    assert registry == f"  registry: {address}/team"
-    assert small == f"# small: {address}/team/small@sha256:{digest}"
+    assert capsys.readouterr().out.splitlines()[-3:] == [
+        "images:",
+        f"  registry: {address}/team",
+        f"# small: {address}/team/small@sha256:{digest}",
+    ]
 
 
 def test_one_that_is_thought_to_have_tls(
