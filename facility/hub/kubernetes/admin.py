@@ -10,6 +10,7 @@ from typing import Any
 from facility import names
 from facility.errors import FacilityError, KubernetesError, nearest
 from facility.hub.kubernetes.hooks.end import SERVERS, end
+from facility.hub.kubernetes.server_pod import is_server
 from facility.hub.kubernetes.tenants.plan import USED_ANNOTATION
 from facility.kubernetes import deletion
 from facility.kubernetes.client.account import pod_account
@@ -59,7 +60,9 @@ class Administration:
 
     def tenants(self) -> Table:
         """List the users' namespaces."""
-        servers = _counted(self._everywhere(POD, labelSelector=SERVERS))
+        server_class = names.notebook_priority_class(self.release)
+        found = self._everywhere(POD, labelSelector=SERVERS)
+        servers = _counted(each for each in found if is_server(each, server_class))
         workers = _counted(self._everywhere(POD, labelSelector=names.POOL_LABEL))
         clusters = _counted(self._everywhere(DASK_CLUSTER))
         return Table(
@@ -170,12 +173,28 @@ class Administration:
 
     def _everywhere(self, kind: Any, **params: str) -> list[Object]:
         try:
-            listed = self.api.now(self.api.within("").reading(kind, **params))
+            listed = self.api.now(self.api.within("").reading(kind, **params), _kept)
         except KubernetesError as error:
             if error.status == 404 and kind is DASK_CLUSTER:
                 return []
             raise
         return list(listed["items"])
+
+
+def _kept(found: Object) -> Object:
+    """Return what is told of an object: users may have put megabytes into it."""
+    metadata = found["metadata"]
+    labels = {
+        key: value
+        for key, value in metadata["labels"].items()
+        if key in (names.CLUSTER_LABEL, names.POOL_LABEL)
+    }
+    keys = ("name", "namespace", "creationTimestamp")
+    priority = {"priorityClassName": (found.get("spec") or {}).get("priorityClassName")}
+    return {
+        "metadata": {**{key: metadata[key] for key in keys}, "labels": labels},
+        "spec": priority,
+    }
 
 
 def _note(found: Object, name: str) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 
 from facility.errors import KubernetesError
 from facility.kubernetes.client.kinds import Kind
+from facility.kubernetes.client.shapes import LONGEST_MESSAGE
 
 OVERLOADED = frozenset({429, 500, 502, 503, 504})
 Object = dict[str, Any]
@@ -38,7 +39,8 @@ class Call:
         reason, message = "", text.strip()[:2000]
         try:
             answer = json.loads(text)
-            reason, message = answer.get("reason", ""), answer.get("message", message)
+            reason = str(answer.get("reason", ""))
+            message = str(answer.get("message", message))[:LONGEST_MESSAGE]
         except (ValueError, AttributeError):
             pass
         name = self.name or ""

@@ -9,9 +9,11 @@ import pytest
 from facility.errors import KubernetesError
 from facility.hub.kubernetes.tenants.leftovers import sweep
 from facility.kubernetes.client.kinds import DASK_CLUSTER, LEASE, POD, Kind
+from facility.kubernetes.client.shapes import shaped
 from facility.kubernetes.lease import holder
 
 OLD, FUTURE = "2026-01-01T00:00:00Z", "2126-01-01T00:00:00Z"
+SERVER = "af-notebook"
 SPEC = {"holderIdentity": "ada", "renewTime": OLD, "leaseDurationSeconds": 300}
 
 
@@ -27,12 +29,13 @@ class StandIn:
         other.refused = self.refused
         return other
 
-    async def list(self, kind: Kind, selector: str = "") -> dict[str, Any]:
-        return {"items": [each for its, each in self.objects if its is kind]}
+    async def list(self, kind: Kind, selector: str = "", *, keep: Any) -> dict[str, Any]:
+        found = (keep(shaped(kind, each)) for its, each in self.objects if its is kind)
+        return {"items": [each for each in found if each is not None]}
 
     async def get(self, kind: Kind, name: str) -> dict[str, Any] | None:
         found = (each for its, each in self.objects if its is kind and self._is(each, name))
-        return next(found, None)
+        return next((shaped(kind, each) for each in found), None)
 
     async def delete(self, kind: Kind, name: str, **_: Any) -> None:
         if name in self.refused:
@@ -51,6 +54,11 @@ class StandIn:
 def made(namespace: str, name: str, **fields: Any) -> dict[str, Any]:
     metadata = {"namespace": namespace, "name": name, "creationTimestamp": OLD}
     return {"metadata": metadata | fields.pop("metadata", {}), **fields}
+
+
+def server(namespace: str, name: str) -> dict[str, Any]:
+    spec = {"priorityClassName": SERVER}
+    return made(namespace, name, spec=spec, status={"phase": "Failed"})
 
 
 def owned(namespace: str, name: str, **fields: Any) -> list[tuple[Kind, dict[str, Any]]]:
@@ -85,14 +93,16 @@ async def test_what_a_user_writes_keeps_nothing_of_others_from_being_cleared_awa
     objects[-1][1]["metadata"]["finalizers"] = ["x"]
     objects += owned("af-ada", "gone", spec=SPEC)
     objects += owned("af-ada", "here", spec={**SPEC, "renewTime": FUTURE})
-    objects += [(POD, made("af-ada", "notebook", status={"phase": "Failed"}))]
+    objects += [(POD, server("af-ada", "notebook"))]
+    # A user's own, with a server's label.
+    objects += [(POD, made("af-ada", "own", spec={}, status={"phase": "Failed"}))]
     objects += owned("elsewhere", "gone", spec=SPEC)
     random.Random(1).shuffle(objects)
     told: set[str] = set()
     with caplog.at_level(logging.WARNING):
-        cleared = await sweep(StandIn(objects), {"af-ada", "af-eve"}, told)  # type: ignore[arg-type]
+        cleared = await sweep(StandIn(objects), {"af-ada", "af-eve"}, SERVER, told)  # type: ignore[arg-type]
         warned = len(caplog.records)
-        again = await sweep(StandIn(objects), {"af-ada", "af-eve"}, told)  # type: ignore[arg-type]
+        again = await sweep(StandIn(objects), {"af-ada", "af-eve"}, SERVER, told)  # type: ignore[arg-type]
     assert [each for each in cleared if "af-ada" in each or "elsewhere" in each] == [
         each for each in cleared if "af-eve" not in each
     ]
@@ -100,7 +110,7 @@ async def test_what_a_user_writes_keeps_nothing_of_others_from_being_cleared_awa
     assert "the Dask cluster af-ada/gone, whose client has gone" in cleared
     assert not [each for each in again if "af-ada" in each]
     left = {(each["metadata"]["namespace"], each["metadata"]["name"]) for _, each in objects}
-    assert {("af-ada", "here"), ("elsewhere", "gone")} <= left
+    assert {("af-ada", "here"), ("af-ada", "own"), ("elsewhere", "gone")} <= left
     assert ("af-ada", "notebook") not in left
     # Each is told once, with its namespace.
     assert warned == len(caplog.records) == len(told)
@@ -108,10 +118,10 @@ async def test_what_a_user_writes_keeps_nothing_of_others_from_being_cleared_awa
 
 
 async def test_what_cannot_be_deleted_holds_nothing_else_up() -> None:
-    objects = [(POD, made("af-ada", name, status={"phase": "Failed"})) for name in ("a", "b")]
+    objects = [(POD, server("af-ada", name)) for name in ("a", "b")]
     api = StandIn(objects)
     api.refused = {"a"}
-    assert await sweep(api, {"af-ada"}) == ["the ended server af-ada/b"]  # type: ignore[arg-type]
+    assert await sweep(api, {"af-ada"}, SERVER) == ["the ended server af-ada/b"]  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("fields", [{}, {"spec": None}, {"spec": {"renewTime": OLD}}])

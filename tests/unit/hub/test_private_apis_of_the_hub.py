@@ -145,6 +145,24 @@ def test_kubespawner_reflector_watch_and_update() -> None:
     assert parameters(LastingPods.start) == ["self"]
 
 
+def test_kubespawner_reflector_list_and_update() -> None:
+    """Without it whole lists of what users have made would be decoded at once."""
+    assert takes(PodReflector._list_and_update, "self", "resource_version=None")
+    assert uses(PodReflector._watch_and_update, "_list_and_update")
+    assert takes(LastingPods._list_and_update, "self", "resource_version", awaited=True)
+
+
+def test_kubespawner_reflector_resources() -> None:
+    """What is put into it is cut down: by the list as a whole, by a watch one at a time."""
+    assert "resources" in PodReflector.class_trait_names()
+    assert uses(PodReflector._watch_and_update, "resources")
+
+
+def test_kubespawner_reflector_api() -> None:
+    selectors = {"label_selector", "field_selector", "request_timeout", "api"}
+    assert all(uses(PodReflector._list_and_update, each) for each in selectors)
+
+
 def test_kubespawner_reflector_stopping() -> None:
     assert "_stopping" in PodReflector.class_trait_names()
     assert uses(PodReflector.stop, "_stopping")
