@@ -22,6 +22,8 @@ class Objects:
     ----------
     asked
         Method, path and body of each call that changes something.
+    lists
+        The text of each list that was asked for, by its path.
     refuses
         Called with method and path; returns a status to refuse with, or how many seconds to hang.
     """
@@ -32,7 +34,7 @@ class Objects:
         self.refuses: Callable[[str, str], int | float | None] = lambda method, path: None
         self.changes: asyncio.Queue[Object] = asyncio.Queue()
         self.url = ""
-        self._lists: dict[str, bytes] = {}
+        self.lists: dict[str, bytes] = {}
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         refused = self.refuses(request.method, request.path)
@@ -53,16 +55,16 @@ class Objects:
         body = await request.json() if request.can_read_body else None
         self.asked.append((request.method, request.path, body))
         if request.method == "DELETE":
-            self._lists.clear()
+            self.lists.clear()
             self.objects = [each for each in self.objects if each[1] not in matching]
         return web.json_response({"kind": "Status", "status": "Success"})
 
     async def _list(self, request: web.Request, items: list[Object]) -> web.StreamResponse:
         """Send a list in small parts, which a client may read one after the other."""
-        if request.path not in self._lists:
+        if request.path not in self.lists:
             listed = {"metadata": {"resourceVersion": "1"}, "items": items}
-            self._lists[request.path] = json.dumps(listed).encode()
-        body = self._lists[request.path]
+            self.lists[request.path] = json.dumps(listed).encode()
+        body = self.lists[request.path]
         response = web.StreamResponse(headers={"Content-Type": "application/json"})
         await response.prepare(request)
         for at in range(0, len(body), PART):

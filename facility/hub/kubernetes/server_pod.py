@@ -9,6 +9,8 @@ Object = dict[str, Any]
 METADATA = ("name", "namespace", "uid", "resourceVersion", "creationTimestamp", "deletionTimestamp")
 CONTAINER = ("name", "ports")
 STATUS = ("name", "image", "ready", "restartCount", "state", "lastState")
+UNKNOWN = {"name": "", "ready": False, "state": {}}
+"""Status of a container of which nothing is said."""
 
 
 def is_server(pod: Mapping[str, Any], priority_class: str) -> bool:
@@ -31,22 +33,18 @@ def kept(pod: Object) -> Object:
     Environment, volumes and annotations, which may be megabytes, are not among it.
     """
     metadata, spec, status = pod["metadata"], pod["spec"], pod["status"]
+    # KubeSpawner looks for both, whatever there is.
+    said = {**trimmed(pod)["status"], "podIP": status.get("podIP")}
+    if "containerStatuses" in status or status["phase"] == "Running":
+        found = status.get("containerStatuses") or [UNKNOWN]
+        said["containerStatuses"] = [_part(each, STATUS) for each in found]
     return {
-        "metadata": {key: metadata[key] for key in METADATA if key in metadata},
+        "metadata": _part(metadata, METADATA),
         "spec": {
-            **{key: spec[key] for key in ("nodeName", "priorityClassName") if key in spec},
+            **_part(spec, ("nodeName", "priorityClassName")),
             "containers": [_part(each, CONTAINER) for each in spec["containers"]],
         },
-        "status": {
-            **trimmed(pod)["status"],
-            # KubeSpawner looks for it whatever the phase.
-            "podIP": status.get("podIP"),
-            **(
-                {"containerStatuses": [_part(each, STATUS) for each in status["containerStatuses"]]}
-                if "containerStatuses" in status
-                else {}
-            ),
-        },
+        "status": said,
     }
 
 

@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from facility.errors import KubernetesError
+from facility.errors import FacilityError, KubernetesError
 from facility.kubernetes.client.kinds import Kind
-from facility.kubernetes.client.shapes import LONGEST_MESSAGE
+from facility.kubernetes.client.shapes import LONGEST_MESSAGE, is_name
 
 OVERLOADED = frozenset({429, 500, 502, 503, 504})
 Object = dict[str, Any]
@@ -26,6 +26,14 @@ class Call:
     params: Mapping[str, str | int] | None = None
     body: Object | list[Object] | None = None
     content_type: str = "application/json"
+
+    def __post_init__(self) -> None:
+        # In a path it would be another object, of another user maybe.
+        if self.name and not is_name(self.name):
+            raise FacilityError(
+                f"{self.name[:100]!r} is no name of a {self.kind.name}: it may have letters, "
+                "digits, and between them the signs - . : alone"
+            )
 
     @property
     def path(self) -> str:

@@ -7,6 +7,7 @@ named passes as it is, and nobody reads it.
 """
 
 import datetime
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -19,6 +20,8 @@ Shape = Callable[[Any], Any]
 MISSING: Any = object()
 LONGEST_MESSAGE = 16_384
 """Letters of what is told to people; Kubernetes itself allows 1,024 to an event."""
+LONGEST_NAME = 253
+_NAME = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9.:]*[A-Za-z0-9])?")
 EPOCH = "1970-01-01T00:00:00Z"
 YEARS = range(1970, 9000)
 """With which one can calculate; Kubernetes writes any of four figures."""
@@ -30,6 +33,16 @@ OPERATORS = ("In", "NotIn", "Exists", "DoesNotExist")
 def text(value: Any) -> Any:
     """Return a text."""
     return value if isinstance(value, str) else MISSING
+
+
+def is_name(text: str) -> bool:
+    """Tell whether a text can be the name of an object: of an owner Kubernetes takes any text."""
+    return len(text) <= LONGEST_NAME and _NAME.fullmatch(text) is not None
+
+
+def name(value: Any) -> Any:
+    """Return the name of an object, or none."""
+    return value if value == "" or (isinstance(value, str) and is_name(value)) else MISSING
 
 
 def message(value: Any) -> Any:
@@ -127,13 +140,14 @@ def fields(shapes: Mapping[str, Shape], **needed: Any) -> Shape:
 
 METADATA = fields(
     {
-        **dict.fromkeys(("name", "uid", "resourceVersion", "namespace"), text),
+        **dict.fromkeys(("name", "namespace"), name),
+        **dict.fromkeys(("uid", "resourceVersion"), text),
         "creationTimestamp": moment,
         "deletionTimestamp": moment,
         "labels": named(text),
         "annotations": named(text),
         "finalizers": each(text),
-        "ownerReferences": each(fields({"kind": text, "name": text}, kind=MISSING, name=MISSING)),
+        "ownerReferences": each(fields({"kind": text, "name": name}, kind=MISSING, name=MISSING)),
     },
     name="",
     namespace="",
@@ -216,7 +230,7 @@ _POD_SPEC = fields(
             fields(
                 {
                     "name": text,
-                    "persistentVolumeClaim": fields({"claimName": text}, claimName=MISSING),
+                    "persistentVolumeClaim": fields({"claimName": name}, claimName=MISSING),
                 },
                 name=MISSING,
             )
