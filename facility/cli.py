@@ -135,6 +135,10 @@ def build_parser(words: Sequence[str]) -> argparse.ArgumentParser:
         help="days for which they were not used (%(default)s)",
     )
     prune.add_argument("--yes", action="store_true", help="delete, instead of saying what would be")
+    revoke = _command(
+        within, "revoke", _revoke, "end all that a user holds: sessions, tokens, servers, jobs"
+    )
+    revoke.add_argument("user", metavar="USER", help="the user, as the hub knows them")
 
     config = _command(commands, "config", None, "check a pools.yaml, or print its schema")
     within = config.add_subparsers(title="commands", metavar="COMMAND")
@@ -276,10 +280,15 @@ def _prune(arguments: argparse.Namespace) -> int:
     administration = _administration()
     now = datetime.datetime.now(datetime.UTC)
     found = administration.unused(arguments.unused_days, now)
+    failed = administration.stuck(now)
     for user, namespace, volumes in found:
         lost = f" with its volumes {volumes}" if volumes else ""
         if arguments.yes:
-            administration.remove(namespace)
+            try:
+                administration.remove(namespace)
+            except FacilityError as error:
+                failed.append(str(error))
+                continue
             print(f"{namespace} of {user}: deleted{lost}.")
         else:
             print(f"{namespace} of {user} would be deleted{lost}.")
@@ -288,7 +297,24 @@ def _prune(arguments: argparse.Namespace) -> int:
         print(f"Every namespace was used within {days}, or is in use.")
     elif not arguments.yes:
         print("Nothing is deleted yet; say --yes for that.")
-    return GOOD
+    for said in failed:
+        print(f"Left: {said}")
+    return FAILED if failed else GOOD
+
+
+def _revoke(arguments: argparse.Namespace) -> int:
+    administration = _administration()
+    from facility.hub.kubernetes.release import read_secrets, read_site
+    from facility.hub.kubernetes.revocation import Hub
+
+    hub = Hub(read_secrets()["cookie-secret"], read_site().values.hub.base_url)
+    revoked = administration.revoke(arguments.user, hub)
+    print(f"Ended of {arguments.user}: {', '.join(revoked.done) or 'nothing'}.")
+    for said in revoked.left:
+        print(f"Left: {said}")
+    if not revoked.left:
+        print("They can log in again: block them where they log in first.")
+    return FAILED if revoked.left else GOOD
 
 
 def _check(arguments: argparse.Namespace) -> int:

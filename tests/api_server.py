@@ -45,7 +45,7 @@ class Objects:
             return web.json_response(said, status=refused)
         if request.method == "GET" and "watch" in request.query:
             return await self._watch(request)
-        name, matching = self._matching(request.path)
+        name, matching = self._matching(request.path, request.query.get("labelSelector", ""))
         if request.method == "GET":
             if not name:
                 return await self._list(request, matching)
@@ -61,17 +61,19 @@ class Objects:
 
     async def _list(self, request: web.Request, items: list[Object]) -> web.StreamResponse:
         """Send a list in small parts, which a client may read one after the other."""
-        if request.path not in self.lists:
+        selector = request.query.get("labelSelector")
+        where = f"{request.path}?{selector}" if selector else request.path
+        if where not in self.lists:
             listed = {"metadata": {"resourceVersion": "1"}, "items": items}
-            self.lists[request.path] = json.dumps(listed).encode()
-        body = self.lists[request.path]
+            self.lists[where] = json.dumps(listed).encode()
+        body = self.lists[where]
         response = web.StreamResponse(headers={"Content-Type": "application/json"})
         await response.prepare(request)
         for at in range(0, len(body), PART):
             await response.write(body[at : at + PART])
         return response
 
-    def _matching(self, path: str) -> tuple[str, list[Object]]:
+    def _matching(self, path: str, selector: str) -> tuple[str, list[Object]]:
         """Return the name that a path ends with, if it does, and the objects that it means."""
         base, _, within = path.partition("/namespaces/")
         space, _, rest = within.partition("/")
@@ -86,6 +88,7 @@ class Objects:
             if (kind.base, kind.plural) == (base, plural)
             and (not space or _of(each, "namespace") == space)
             and (not name or _of(each, "name") == name)
+            and all(_fits(each, term) for term in selector.split(",") if term)
         ]
         return name, found
 
@@ -100,6 +103,12 @@ class Objects:
 def _of(found: Object, key: str) -> Any:
     metadata = found.get("metadata") if isinstance(found, dict) else None
     return metadata.get(key) if isinstance(metadata, dict) else None
+
+
+def _fits(found: Object, term: str) -> bool:
+    key, equals, value = term.partition("=")
+    labels = _of(found, "labels")
+    return isinstance(labels, dict) and key in labels and (not equals or labels[key] == value)
 
 
 @asynccontextmanager

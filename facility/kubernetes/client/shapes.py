@@ -307,6 +307,7 @@ SHAPES: dict[Kind, Shape] = {
         metadata={},
     ),
     kinds.DASK_CLUSTER: _kind(spec=fields({}), status=fields({"phase": text})),
+    kinds.NAMESPACE: _kind(status=fields({"conditions": _CONDITIONS})),
     kinds.DEFINITION: _kind(status=fields({"conditions": _CONDITIONS})),
     kinds.CONFIG_MAP: _DATA,
     kinds.SECRET: _DATA,

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from facility import names
 from facility.errors import FacilityError, KubernetesError
 from facility.hub.kubernetes.tenants.leftovers import sweep
 from facility.kubernetes.client.account import Account
@@ -69,7 +70,8 @@ def made(namespace: str, name: str, **fields: Any) -> dict[str, Any]:
 
 def server(namespace: str, name: str) -> dict[str, Any]:
     spec = {"priorityClassName": SERVER}
-    return made(namespace, name, spec=spec, status={"phase": "Failed"})
+    labels = {"labels": {names.APP_COMPONENT_LABEL: names.USER_SERVER_COMPONENT}}
+    return made(namespace, name, spec=spec, status={"phase": "Failed"}, metadata=labels)
 
 
 def owned(namespace: str, name: str, **fields: Any) -> list[tuple[Kind, dict[str, Any]]]:

@@ -12,6 +12,8 @@ import pytest
 from configurable_http_proxy.configproxy import PythonProxy
 from configurable_http_proxy.handlers import ProxyHandler
 from jupyter_server.serverapp import ServerWebApplication
+from jupyterhub import orm
+from jupyterhub.handlers.base import BaseHandler
 from jupyterhub.spawner import LocalProcessSpawner, Spawner
 from kubespawner import KubeSpawner
 from kubespawner.spawner import PodReflector
@@ -177,6 +179,20 @@ def test_kubespawner_reflector_on_failure() -> None:
 def test_kubespawner_reflector_first_load_future() -> None:
     assert uses(PodReflector.__init__, "first_load_future")
     assert uses(KubeSpawner._start_reflector, "first_load_future")
+
+
+# JupyterHub: sessions and tokens.
+
+
+def test_jupyterhub_knows_sessions_by_the_cookie_id() -> None:
+    assert uses(BaseHandler._user_for_cookie, "cookie_id")
+    assert {"cookie_id", "api_tokens", "oauth_codes"} <= {*vars(orm.User)}
+    assert len(orm.new_token()) > 20
+
+
+def test_jupyterhub_scopes_of_who_asks() -> None:
+    assert uses(BaseHandler._resolve_roles_and_scopes, "expanded_scopes")
+    assert takes(BaseHandler.find_user, "self", "name", awaited=False)
 
 
 # JupyterHub.

@@ -104,7 +104,9 @@ async def held(kind: type[PodReflector], pods: list[Any], monkeypatch: pytest.Mo
     objects = Objects((POD, pod) for pod in pods)
     async with following(kind, objects, monkeypatch) as (found, _):
         # What the server of this test makes of them is made before.
-        await found.api.list_pod_for_all_namespaces(_preload_content=False)
+        await found.api.list_pod_for_all_namespaces(
+            _preload_content=False, label_selector=found.label_selector
+        )
         tracemalloc.start()
         try:
             await found.start()

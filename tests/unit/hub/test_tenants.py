@@ -64,7 +64,8 @@ class Once:
     def __getattr__(self, name: str) -> Any:
         if name[0].isupper():
             return self.sections.setdefault(name, Once())
-        return self.values[name]
+        # The one that several add to.
+        return self.values.setdefault(name, []) if name == "extra_handlers" else self.values[name]
 
     def __setattr__(self, name: str, value: object) -> None:
         assert name not in self.values, f"{name} is set twice"
