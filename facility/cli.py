@@ -238,6 +238,7 @@ def _pools(arguments: argparse.Namespace) -> int:
 def _clusters(arguments: argparse.Namespace) -> int:
     if arguments.user or arguments.everybody:
         print(_administration().clusters(arguments.user))
+        _in_trail(("clusters",), ",".join(arguments.user), "done")
         return GOOD
     from facility.deploy import launch
 
@@ -249,7 +250,13 @@ def _stop(arguments: argparse.Namespace) -> int:
     if arguments.user or arguments.everybody:
         if arguments.everybody and arguments.name:
             raise FacilityError("--everybody ends all of them; name one with --user")
-        count = _administration().stop(arguments.user, arguments.name or "")
+        words, users = ("clusters", "stop", arguments.name or "--all"), ",".join(arguments.user)
+        try:
+            count = _administration().stop(arguments.user, arguments.name or "")
+        except FacilityError:
+            _in_trail(words, users, "failed")
+            raise
+        _in_trail(words, users, "done")
         print(f"{counted(count, 'Dask cluster is', 'Dask clusters are')} ended.")
         return GOOD
     from facility.deploy import launch
@@ -273,7 +280,15 @@ def _administration() -> "Administration":
 
 def _tenants(arguments: argparse.Namespace) -> int:
     print(_administration().tenants())
+    _in_trail(("tenants", "list"), "", "done")
     return GOOD
+
+
+def _in_trail(words: Sequence[str], about: str, outcome: str) -> None:
+    """Tell the hub's audit trail what an administrator has done."""
+    from facility.hub.kubernetes import audit
+
+    audit.command(words, about, outcome)
 
 
 def _prune(arguments: argparse.Namespace) -> int:
@@ -288,7 +303,9 @@ def _prune(arguments: argparse.Namespace) -> int:
                 administration.remove(namespace)
             except FacilityError as error:
                 failed.append(str(error))
+                _in_trail(("tenants", "prune", namespace), user, "failed")
                 continue
+            _in_trail(("tenants", "prune", namespace), user, "done")
             print(f"{namespace} of {user}: deleted{lost}.")
         else:
             print(f"{namespace} of {user} would be deleted{lost}.")
@@ -312,6 +329,7 @@ def _revoke(arguments: argparse.Namespace) -> int:
     print(f"Ended of {arguments.user}: {', '.join(revoked.done) or 'nothing'}.")
     for said in revoked.left:
         print(f"Left: {said}")
+    _in_trail(("tenants", "revoke"), arguments.user, "failed" if revoked.left else "done")
     if not revoked.left:
         print("They can log in again: block them where they log in first.")
     return FAILED if revoked.left else GOOD

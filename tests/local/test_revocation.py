@@ -1,25 +1,30 @@
 """A real JupyterHub whose administration takes sessions and tokens of a user away."""
 
+import json
 import os
 import secrets
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import jsonschema
 import pytest
 import requests
 
 from facility.errors import HubError
+from facility.hub.kubernetes import audit
 from facility.hub.kubernetes.revocation import Hub
 
 SECRET = secrets.token_hex(32)
+TRAIL = Path(tempfile.mkdtemp()) / "trail"
 CONFIG = """
 from jupyterhub.proxy import Proxy
 from traitlets import Bool
-from facility.hub.kubernetes import revocation
+from facility.hub.kubernetes import audit, revocation
 
 class NoProxy(Proxy):
     should_start = Bool(False)
@@ -29,7 +34,13 @@ class NoProxy(Proxy):
 
 c.JupyterHub.proxy_class = NoProxy
 c.JupyterHub.hub_bind_url = "http://127.0.0.1:PORT"
-c.JupyterHub.authenticator_class = "dummy"
+from jupyterhub.auth import DummyAuthenticator
+
+class WithPassword(DummyAuthenticator):
+    async def authenticate(self, handler, data):
+        return data["username"] if data["password"] else None
+
+c.JupyterHub.authenticator_class = WithPassword
 c.Authenticator.allow_all = True
 c.JupyterHub.db_url = "sqlite://"
 c.JupyterHub.cookie_secret_file = ""
@@ -40,6 +51,9 @@ c.JupyterHub.services = [
 c.JupyterHub.custom_scopes = revocation.SCOPES
 c.JupyterHub.load_roles = [revocation.ROLE]
 c.JupyterHub.extra_handlers.extend(revocation.HANDLERS)
+c.Authenticator.admin_users = {"boss"}
+audit.configure(c)
+audit.watch_logins(c, list(c))
 """
 
 
@@ -51,9 +65,9 @@ def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
         found = int(probe.getsockname()[1])
     config = folder / "config.py"
     config.write_text(CONFIG.replace("PORT", str(found)).replace("SECRET", SECRET))
-    with (folder / "log").open("w") as log:
+    with (folder / "log").open("w") as log, TRAIL.open("w") as trail:
         words = [sys.executable, "-m", "jupyterhub", "-f", str(config)]
-        hub = subprocess.Popen(words, cwd=folder, stdout=log, stderr=log, env=dict(os.environ))
+        hub = subprocess.Popen(words, cwd=folder, stdout=trail, stderr=log, env=dict(os.environ))
     try:
         _wait(found, hub, folder / "log")
         yield found
@@ -135,6 +149,60 @@ def test_nobody_else_may_do_it(port: int) -> None:
     assert holds(port, bob)
     with pytest.raises(HubError, match="The hub answers 403"):
         Hub(secrets.token_hex(32), "/", port).take("bob")
+
+
+# The audit trail of the same hub.
+
+
+def told(port: int, **fields: str) -> list[dict[str, str]]:
+    """Lines of the trail that say so; each obeys its schema."""
+    # Any request is told after those before it, and each after its answer.
+    marks = TRAIL.read_text().count('"logout"')
+    requests.get(f"http://127.0.0.1:{port}/hub/logout", timeout=20)
+    deadline = time.monotonic() + 20
+    while TRAIL.read_text().count('"logout"') == marks:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    lines = [json.loads(line) for line in TRAIL.read_text().splitlines()]
+    for line in lines:
+        assert line["__schema__"] == audit.SCHEMA_ID
+        said = {key: value for key, value in line.items() if not key.startswith("__")}
+        jsonschema.validate(said, audit.SCHEMA)
+    return [line for line in lines if fields.items() <= line.items()]
+
+
+def test_logins_are_told_and_refused_ones_too(port: int) -> None:
+    logged_in(port, "carl")
+    (line,) = told(port, action="login", actor="carl")
+    assert (line["outcome"], line["actor_kind"], line["address"]) == ("done", "user", "127.0.0.1")
+    refused = requests.Session()
+    login = f"http://127.0.0.1:{port}/hub/login"
+    refused.get(login, timeout=20)
+    data = {"username": "mallory", "password": "", "_xsrf": refused.cookies.get("_xsrf")}
+    assert refused.post(login, data=data, timeout=20).status_code == 403
+    (line,) = told(port, action="login", about="mallory")
+    assert (line["outcome"], line["actor"], line["actor_kind"]) == ("refused", "", "nobody")
+
+
+def test_what_an_administrator_does_of_others_is_told(port: int) -> None:
+    logged_in(port, "ada")
+    boss = logged_in(port, "boss")
+    token = made_token(port, "boss", boss)
+    (line,) = told(port, action="grant", actor="boss")
+    assert line["what"] == "POST /hub/api/users/boss/tokens"
+    assert token not in TRAIL.read_text()
+    before = len(told(port, actor="boss"))
+    assert with_token(port, token, path="users/ada") == 200
+    assert with_token(port, token, path="users/boss") == 200
+    (line,) = told(port, action="read", actor="boss")
+    assert line["about"] == "ada"
+    assert len(told(port, actor="boss")) == before + 1
+    assert with_token(port, token, "DELETE", "users/ada/held") == 403
+    (line,) = told(port, action="take", actor="boss")
+    assert (line["about"], line["outcome"]) == ("ada", "refused")
+    Hub(SECRET, "/", port).take("ada")
+    (line,) = told(port, action="take", about="ada", outcome="done", actor="administration")[-1:]
+    assert line["actor_kind"] == "service"
 
 
 def test_an_unknown_user_is_none(port: int) -> None:

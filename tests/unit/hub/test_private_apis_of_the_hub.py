@@ -13,7 +13,9 @@ from configurable_http_proxy.configproxy import PythonProxy
 from configurable_http_proxy.handlers import ProxyHandler
 from jupyter_server.serverapp import ServerWebApplication
 from jupyterhub import orm
+from jupyterhub.app import JupyterHub
 from jupyterhub.handlers.base import BaseHandler
+from jupyterhub.log import log_request
 from jupyterhub.spawner import LocalProcessSpawner, Spawner
 from kubespawner import KubeSpawner
 from kubespawner.spawner import PodReflector
@@ -193,6 +195,17 @@ def test_jupyterhub_knows_sessions_by_the_cookie_id() -> None:
 def test_jupyterhub_scopes_of_who_asks() -> None:
     assert uses(BaseHandler._resolve_roles_and_scopes, "expanded_scopes")
     assert takes(BaseHandler.find_user, "self", "name", awaited=False)
+
+
+def test_jupyterhub_calls_the_log_function_of_the_settings() -> None:
+    """Tornado calls it after each answer, and JupyterHub's settings outweigh its own."""
+    assert parameters(log_request) == ["handler"]
+    assert uses(JupyterHub.init_tornado_settings, "tornado_settings")
+
+
+def test_jupyterhub_event_log() -> None:
+    assert takes(JupyterHub.init_eventlog, "self", awaited=False)
+    assert uses(JupyterHub.init_eventlog, "EventLogger")
 
 
 # JupyterHub.
