@@ -141,3 +141,22 @@ def test_what_hangs_is_named_and_the_rest_ends(eve: User) -> None:
 def test_nobody_of_that_name_is_told(facility: Facility) -> None:
     said = facility.hub("facility", "tenants", "revoke", "evve", fail=True)
     assert "'evve' has none (did you mean 'eve'?)" in said
+
+
+def test_the_trail_has_logins_starts_and_commands(facility: Facility, bob: User) -> None:
+    """On the hub's standard output, also what an administrator has done in its pod."""
+    facility.hub("facility", "tenants", "list")
+
+    def trail() -> list[dict[str, str]]:
+        said = facility.kube.run("logs", "deployment/hub").splitlines()
+        return [json.loads(line) for line in said if line.startswith('{"__timestamp__"')]
+
+    def has(**fields: str) -> bool:
+        return any(fields.items() <= line.items() for line in trail())
+
+    until(lambda: has(action="command", what="tenants list", actor_kind="administrator"))
+    assert has(action="command", what="tenants revoke", about="eve")
+    assert has(action="login", actor="bob", outcome="done")
+    assert has(action="start", actor="bob", about="bob")
+    assert has(action="start", username="bob")
+    assert has(action="take", actor="administration", about="eve", outcome="done")
