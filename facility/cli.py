@@ -135,6 +135,10 @@ def build_parser(words: Sequence[str]) -> argparse.ArgumentParser:
         help="days for which they were not used (%(default)s)",
     )
     prune.add_argument("--yes", action="store_true", help="delete, instead of saying what would be")
+    revoke = _command(
+        within, "revoke", _revoke, "end all that a user holds: sessions, tokens, servers, jobs"
+    )
+    revoke.add_argument("user", metavar="USER", help="the user, as the hub knows them")
 
     config = _command(commands, "config", None, "check a pools.yaml, or print its schema")
     within = config.add_subparsers(title="commands", metavar="COMMAND")
@@ -234,6 +238,7 @@ def _pools(arguments: argparse.Namespace) -> int:
 def _clusters(arguments: argparse.Namespace) -> int:
     if arguments.user or arguments.everybody:
         print(_administration().clusters(arguments.user))
+        _in_trail(("clusters",), ",".join(arguments.user), "done")
         return GOOD
     from facility.deploy import launch
 
@@ -245,7 +250,13 @@ def _stop(arguments: argparse.Namespace) -> int:
     if arguments.user or arguments.everybody:
         if arguments.everybody and arguments.name:
             raise FacilityError("--everybody ends all of them; name one with --user")
-        count = _administration().stop(arguments.user, arguments.name or "")
+        words, users = ("clusters", "stop", arguments.name or "--all"), ",".join(arguments.user)
+        try:
+            count = _administration().stop(arguments.user, arguments.name or "")
+        except FacilityError:
+            _in_trail(words, users, "failed")
+            raise
+        _in_trail(words, users, "done")
         print(f"{counted(count, 'Dask cluster is', 'Dask clusters are')} ended.")
         return GOOD
     from facility.deploy import launch
@@ -269,17 +280,32 @@ def _administration() -> "Administration":
 
 def _tenants(arguments: argparse.Namespace) -> int:
     print(_administration().tenants())
+    _in_trail(("tenants", "list"), "", "done")
     return GOOD
+
+
+def _in_trail(words: Sequence[str], about: str, outcome: str) -> None:
+    """Tell the hub's audit trail what an administrator has done."""
+    from facility.hub.kubernetes import audit
+
+    audit.command(words, about, outcome)
 
 
 def _prune(arguments: argparse.Namespace) -> int:
     administration = _administration()
     now = datetime.datetime.now(datetime.UTC)
     found = administration.unused(arguments.unused_days, now)
+    failed = administration.stuck(now)
     for user, namespace, volumes in found:
         lost = f" with its volumes {volumes}" if volumes else ""
         if arguments.yes:
-            administration.remove(namespace)
+            try:
+                administration.remove(namespace)
+            except FacilityError as error:
+                failed.append(str(error))
+                _in_trail(("tenants", "prune", namespace), user, "failed")
+                continue
+            _in_trail(("tenants", "prune", namespace), user, "done")
             print(f"{namespace} of {user}: deleted{lost}.")
         else:
             print(f"{namespace} of {user} would be deleted{lost}.")
@@ -288,7 +314,25 @@ def _prune(arguments: argparse.Namespace) -> int:
         print(f"Every namespace was used within {days}, or is in use.")
     elif not arguments.yes:
         print("Nothing is deleted yet; say --yes for that.")
-    return GOOD
+    for said in failed:
+        print(f"Left: {said}")
+    return FAILED if failed else GOOD
+
+
+def _revoke(arguments: argparse.Namespace) -> int:
+    administration = _administration()
+    from facility.hub.kubernetes.release import read_secrets, read_site
+    from facility.hub.kubernetes.revocation import Hub
+
+    hub = Hub(read_secrets()["cookie-secret"], read_site().values.hub.base_url)
+    revoked = administration.revoke(arguments.user, hub)
+    print(f"Ended of {arguments.user}: {', '.join(revoked.done) or 'nothing'}.")
+    for said in revoked.left:
+        print(f"Left: {said}")
+    _in_trail(("tenants", "revoke"), arguments.user, "failed" if revoked.left else "done")
+    if not revoked.left:
+        print("They can log in again: block them where they log in first.")
+    return FAILED if revoked.left else GOOD
 
 
 def _check(arguments: argparse.Namespace) -> int:

@@ -39,8 +39,7 @@ def serve(c: Any, base_url: str) -> dict[str, str]:
     if pages is None:
         return {}
     where = {"path": str(pages), "default_filename": "index.html"}
-    c.JupyterHub.extra_handlers = [
-        (r"/docs()", StaticFileHandler, where),
-        (r"/docs/(.*)", StaticFileHandler, where),
-    ]
+    c.JupyterHub.extra_handlers.extend(
+        [(r"/docs()", StaticFileHandler, where), (r"/docs/(.*)", StaticFileHandler, where)]
+    )
     return {names.DOCUMENTATION_VARIABLE: f"{base_url.rstrip('/')}/hub/docs/"}

@@ -270,7 +270,7 @@ def _is_over(body: Object) -> bool:
 
 
 def _is_of(pod: Object, body: Object) -> bool:
-    return bool(pod["metadata"]["labels"][names.JOB_LABEL] == body["metadata"]["name"])
+    return bool(pod["metadata"]["labels"].get(names.JOB_LABEL) == body["metadata"]["name"])
 
 
 def _now() -> datetime.datetime:

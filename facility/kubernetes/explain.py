@@ -130,7 +130,8 @@ def hindrance(pod: Object, events: Iterable[Object]) -> str:
     return "it waits for the scheduler of Kubernetes"
 
 
-_SHORT = re.compile(r"(\d+) Insufficient ([^\s,]+)")
+# A number's first digit alone begins a match: from each digit it would take for ever.
+_SHORT = re.compile(r"(?<!\d)(\d+) Insufficient ([^\s,]+)")
 _UNTOLERATED = re.compile(r"had untolerated taint(?:\(s\)| \{([^}]*)\})?")
 _SELECTOR = "didn't match Pod's node affinity/selector"
 

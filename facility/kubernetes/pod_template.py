@@ -176,10 +176,31 @@ def said_by_hub(api: Api) -> dict[str, Any]:
             raise
         # A namespace that no hub has made.
         return {}
-    data = found.get("data", {})
+    return told_by(found)
+
+
+def told_by(config_map: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the hub says in the ConfigMap of a user's namespace.
+
+    Raises
+    ------
+    FacilityError
+        Where it is not as the hub writes it.
+    """
+    data = config_map.get("data", {})
+    try:
+        scheduler = json.loads(data.get(names.SCHEDULER_KEY, "{}"))
+    except (ValueError, RecursionError):
+        scheduler = None
+    if not isinstance(scheduler, dict):
+        raise FacilityError(
+            f"{names.SCHEDULER_KEY} in the ConfigMap {names.POOLS_CONFIG_MAP} of this namespace is "
+            "not as the hub writes it. The hub writes it anew when a server starts; an "
+            "administrator finds out who has changed it."
+        )
     return {
         "release": data.get(names.RELEASE_KEY, names.DEFAULT_RELEASE),
-        "scheduler": json.loads(data.get(names.SCHEDULER_KEY, "{}")),
+        "scheduler": scheduler,
     }
 
 
@@ -202,10 +223,28 @@ def identity_of(api: Api) -> dict[str, Any]:
         if error.status != 403:
             raise
         return {}
-    notes = found["metadata"].get("annotations") or {}
+    return identity_in(found)
+
+
+def identity_in(namespace: Mapping[str, Any]) -> dict[str, Any]:
+    """As whom pods of a namespace have to run, by its annotations.
+
+    Raises
+    ------
+    FacilityError
+        Where they are not as the hub writes them.
+    """
+    notes = namespace["metadata"].get("annotations") or {}
     named = {"runAsUser": names.UID_ANNOTATION, "runAsGroup": names.GID_ANNOTATION}
-    identity: dict[str, Any] = {
-        key: int(notes[note]) for key, note in named.items() if note in notes
-    }
-    groups = [int(each) for each in notes.get(names.GIDS_ANNOTATION, "").split()]
+    try:
+        identity: dict[str, Any] = {
+            key: int(notes[note]) for key, note in named.items() if note in notes
+        }
+        groups = [int(each) for each in notes.get(names.GIDS_ANNOTATION, "").split()]
+    except ValueError:
+        raise FacilityError(
+            f"The annotations {names.UID_ANNOTATION}, {names.GID_ANNOTATION} and "
+            f"{names.GIDS_ANNOTATION} of this namespace have to be numbers, which say as whom pods "
+            "run. The hub writes them anew when a server starts."
+        ) from None
     return identity | ({"supplementalGroups": groups} if groups else {})

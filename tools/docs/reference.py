@@ -241,6 +241,19 @@ def metrics() -> str:
     return "\n".join(rows)
 
 
+def audit() -> str:
+    """Describe the lines of the hub's audit trail, from their schema."""
+    from facility.hub.kubernetes import audit as trail
+
+    rows = ["| field | what it is |", "|---|---|"]
+    rows += [f"| `{name}` | {text} |" for name, text in trail.FIELDS.items()]
+    rows += ["", "| `action` | when |", "|---|---|"]
+    rows += [f"| `{name}` | {text} |" for name, text in trail.ACTIONS.items()]
+    rows += ["", "| `outcome` | when |", "|---|---|"]
+    rows += [f"| `{name}` | {text} |" for name, text in trail.OUTCOMES.items()]
+    return "\n".join(rows)
+
+
 PARTS = {
     "facility": lambda: api(facility),
     "facility.analysis": lambda: api(analysis),
@@ -251,5 +264,6 @@ PARTS = {
     "values": values,
     "variables": variables,
     "metrics": metrics,
+    "audit": audit,
 }
 """What pages may have generated, each under the name by which they ask for it."""

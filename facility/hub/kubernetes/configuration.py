@@ -7,7 +7,7 @@ from typing import Any
 
 from facility import names
 from facility.hub import documentation
-from facility.hub.kubernetes import pod_identity
+from facility.hub.kubernetes import audit, pod_identity, revocation
 from facility.hub.kubernetes.kubespawner_check import check_kubespawner
 from facility.hub.kubernetes.spawner import TenantSpawner
 from facility.hub.kubernetes.values.model import Values
@@ -68,10 +68,15 @@ def configure(c: Any, installation: Installation, secrets: Mapping[str, str]) ->
     _hub(c, installation, secrets)
     _spawner(c, installation)
     hub = c.JupyterHub
-    hub.services = services(installation.values)
+    own = {"name": revocation.SERVICE, "api_token": revocation.token(secrets["cookie-secret"])}
+    hub.services = [*services(installation.values), own]
     hub.load_roles = [
-        {"name": "idle-culler", "scopes": list(CULLER_SCOPES), "services": ["idle-culler"]}
+        {"name": "idle-culler", "scopes": list(CULLER_SCOPES), "services": ["idle-culler"]},
+        revocation.ROLE,
     ]
+    hub.custom_scopes = revocation.SCOPES
+    hub.extra_handlers.extend(revocation.HANDLERS)
+    audit.configure(c)
     if "authenticator_class" not in installation.values.hub.config.get("JupyterHub", {}):
         # For trials: one password, which the notes of the installation tell how to read.
         hub.authenticator_class = "shared-password"
@@ -85,6 +90,7 @@ def configure(c: Any, installation: Installation, secrets: Mapping[str, str]) ->
             c[class_name][key] = value
     for _, text in sorted(installation.values.hub.extra_config.items()):
         exec(compile(text, "hub.extraConfig", "exec"), {"c": c})
+    audit.watch_logins(c, list(c))
 
 
 def _hub(c: Any, installation: Installation, secrets: Mapping[str, str]) -> None:

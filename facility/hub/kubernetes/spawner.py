@@ -13,6 +13,7 @@ from kubespawner import KubeSpawner
 from facility.errors import FacilityError, KubernetesError
 from facility.hub.kubernetes import pod_identity, progress
 from facility.hub.kubernetes.reflector import LastingPods
+from facility.hub.kubernetes.server_pod import is_server
 from facility.hub.kubernetes.shortage import shortage
 from facility.hub.kubernetes.tenants.tenants import Tenants
 from facility.kubernetes.client.kinds import EVENT, POD, QUOTA
@@ -66,6 +67,7 @@ class TenantSpawner(KubeSpawner):
             kind="pods",
             reflector_class=LastingPods,
             labels={"component": self.component_label},
+            priority_class=self.tenants.release.notebook_class,
             omit_namespace=True,
             replace=replace,
         )
@@ -138,7 +140,9 @@ class TenantSpawner(KubeSpawner):
             try:
                 if pod is None and asks:
                     # It is there and not seen where Kubernetes refuses, which is told.
-                    pod = await inside.get(POD, self.pod_name)
+                    found = await inside.get(POD, self.pod_name)
+                    own = found and is_server(found, self.tenants.release.notebook_class)
+                    pod = found if own else None
                 elif pod is not None and asks and not is_scheduled(pod):
                     events = await self._events(pod)
                 if pod is not None or self._preparing:

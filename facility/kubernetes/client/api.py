@@ -21,9 +21,12 @@ from typing import Any
 import aiohttp
 
 from facility.errors import KubernetesError
+from facility.kubernetes.client import answers
 from facility.kubernetes.client.account import Account
+from facility.kubernetes.client.answers import Keep, ListReader
 from facility.kubernetes.client.calls import Call, Object, deletion, worth_repeating
 from facility.kubernetes.client.kinds import Kind, kind_of
+from facility.kubernetes.client.shapes import shaped
 
 IN_FLIGHT = 50
 """Calls at once; more wait here instead of in the API server."""
@@ -36,6 +39,8 @@ WATCH_SECONDS = 290
 QUIET_SECONDS = 90.0
 """Seconds without a word after which a watch is taken for dead: there is a bookmark a minute."""
 CONNECT_SECONDS, ANSWER_SECONDS = 5.0, 20.0
+PART = 2**16
+"""Bytes of an answer that are read at once."""
 LONGEST_LINE = 4 * 2**20
 """Bytes of one change in a watch: etcd holds objects of up to 1.5 MiB."""
 UNANSWERED = (aiohttp.ClientError, TimeoutError, OSError)
@@ -114,11 +119,20 @@ class Api:
                 return None
             raise
 
-    async def list(self, kind: Kind, selector: str = "", fields: str = "") -> Object:
-        """Return the list object of what fits the selectors."""
+    async def list(
+        self, kind: Kind, selector: str = "", fields: str = "", keep: Keep | None = None
+    ) -> Object:
+        """Return the list object of what fits the selectors.
+
+        Parameters
+        ----------
+        keep
+            What is kept of each object, which are read one at a time then: for lists of what users
+            may have filled.
+        """
         params = {"labelSelector": selector, "fieldSelector": fields}
         params = {key: value for key, value in params.items() if value}
-        return dict(await self._repeat(self._call("list", "GET", kind, params=params)))
+        return dict(await self._repeat(self._call("list", "GET", kind, params=params), keep))
 
     async def patch(self, kind: Kind, name: str, body: Object) -> Object:
         """Merge a patch into an object."""
@@ -229,13 +243,19 @@ class Api:
             if not response.ok:
                 raise call.failed(response.status, await response.text(errors="replace"))
             async for line in response.content:
-                change = json.loads(line)
-                yield change["type"], change["object"]
+                change = answers.decoded(line.decode(errors="replace"))
+                failed = change["type"] == "ERROR"
+                yield change["type"], change["object"] if failed else shaped(kind, change["object"])
 
     # Calls.
 
-    def now(self, call: Call) -> Any:
+    def now(self, call: Call, keep: Keep | None = None) -> Any:
         """Ask once more or again as asynchronous calls do, but wait for the answer.
+
+        Parameters
+        ----------
+        keep
+            As in `list`.
 
         Raises
         ------
@@ -255,13 +275,19 @@ class Api:
                 with opener.open(
                     urllib.request.Request(address, **asked), timeout=ANSWER_SECONDS
                 ) as response:
-                    return _answer(response.headers.get_content_type(), response.read())
+                    if keep is None:
+                        kind = response.headers.get_content_type()
+                        return answers.read(call, kind, response.read())
+                    reader = ListReader(call, keep)
+                    while part := response.read(PART):
+                        reader.feed(part)
+                    return reader.end()
             except urllib.error.HTTPError as error:
                 with error:
                     failed = call.failed(error.code, error.read().decode(errors="replace"))
                 if not (worth_repeating(failed) or failed.status == 401):
                     raise failed from None
-            except (OSError, http.client.HTTPException) as error:
+            except (OSError, ValueError, http.client.HTTPException) as error:
                 failed = call.failed(None, _cause(error))
             time.sleep(_pause(count))
         raise failed
@@ -301,7 +327,7 @@ class Api:
         if self.silent_since is None:
             self.silent_since = time.monotonic()
 
-    async def _once(self, call: Call) -> Any:
+    async def _once(self, call: Call, keep: Keep | None = None) -> Any:
         async with self._room:
             for renew in (False, True):
                 self.calls += 1
@@ -309,8 +335,14 @@ class Api:
                     async with self._session().request(
                         **self._request(call, renew=renew), allow_redirects=False
                     ) as response:
+                        if keep is not None and response.ok:
+                            reader = ListReader(call, keep)
+                            async for part in response.content.iter_any():
+                                reader.feed(part)
+                            self.silent_since = None
+                            return reader.end()
                         body = await response.read()
-                except UNANSWERED as error:
+                except (*UNANSWERED, ValueError) as error:
                     self._silent()
                     raise call.failed(None, _cause(error)) from error
                 self.silent_since = None
@@ -318,9 +350,9 @@ class Api:
                     break
             if not response.ok:
                 raise call.failed(response.status, body.decode(errors="replace"))
-            return _answer(response.content_type, body)
+            return answers.read(call, response.content_type, body)
 
-    async def _attempts(self, call: Call) -> AsyncIterator[Any]:
+    async def _attempts(self, call: Call, keep: Keep | None = None) -> AsyncIterator[Any]:
         """Yield attempts, with pauses between them, until the patience ends."""
         deadline = time.monotonic() + PATIENCE
         count = 0
@@ -331,7 +363,7 @@ class Api:
                 nonlocal last
                 earlier, last = last, None
                 try:
-                    return await self._once(call)
+                    return await self._once(call, keep)
                 except KubernetesError as error:
                     last = error
                     raise
@@ -346,18 +378,14 @@ class Api:
             await asyncio.sleep(_pause(count))
         raise last
 
-    async def _repeat(self, call: Call) -> Any:
-        async for attempt in self._attempts(call):
+    async def _repeat(self, call: Call, keep: Keep | None = None) -> Any:
+        async for attempt in self._attempts(call, keep):
             try:
                 return await attempt()
             except KubernetesError as error:
                 if not worth_repeating(error):
                     raise
         raise AssertionError("the last attempt raises")
-
-
-def _answer(content_type: str, body: bytes) -> Any:
-    return json.loads(body) if content_type == "application/json" else body.decode()
 
 
 def _cause(error: BaseException) -> str:

@@ -5,8 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from facility.errors import KubernetesError
+from facility.errors import FacilityError, KubernetesError
 from facility.kubernetes.client.kinds import Kind
+from facility.kubernetes.client.shapes import LONGEST_MESSAGE, is_name
 
 OVERLOADED = frozenset({429, 500, 502, 503, 504})
 Object = dict[str, Any]
@@ -26,6 +27,14 @@ class Call:
     body: Object | list[Object] | None = None
     content_type: str = "application/json"
 
+    def __post_init__(self) -> None:
+        # In a path it would be another object, of another user maybe.
+        if self.name and not is_name(self.name):
+            raise FacilityError(
+                f"{self.name[:100]!r} is no name of a {self.kind.name}: it may have letters, "
+                "digits, and between them the signs - . : alone"
+            )
+
     @property
     def path(self) -> str:
         """Path of the object or the collection."""
@@ -38,7 +47,8 @@ class Call:
         reason, message = "", text.strip()[:2000]
         try:
             answer = json.loads(text)
-            reason, message = answer.get("reason", ""), answer.get("message", message)
+            reason = str(answer.get("reason", ""))
+            message = str(answer.get("message", message))[:LONGEST_MESSAGE]
         except (ValueError, AttributeError):
             pass
         name = self.name or ""

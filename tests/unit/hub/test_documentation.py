@@ -38,7 +38,9 @@ async def test_the_hub_serves_the_pages_and_nothing_beside_them(pages: Path) -> 
     c = Config()
     environment = documentation.serve(c, "/af/")
     assert environment == {names.DOCUMENTATION_VARIABLE: "/af/hub/docs/"}
-    handlers = [(f"/af/hub{path}", *rest) for path, *rest in c.JupyterHub.extra_handlers]
+    handlers = [
+        (f"/af/hub{path}", *rest) for path, *rest in c.JupyterHub.extra_handlers.get_value([])
+    ]
     server = HTTPServer(Application(handlers))
     socket, port = bind_unused_port()
     server.add_socket(socket)

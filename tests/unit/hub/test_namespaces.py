@@ -20,6 +20,7 @@ from facility.hub.kubernetes.tenants.plan import TenantError
 from facility.hub.kubernetes.tenants.tenants import Tenants
 from facility.hub.kubernetes.tenants.volumes import VolumeError
 from facility.hub.kubernetes.values.tenant_model import Installation
+from facility.kubernetes.client.answers import Keep
 from facility.kubernetes.client.kinds import (
     ACCOUNT,
     CLAIM,
@@ -34,6 +35,7 @@ from facility.kubernetes.client.kinds import (
     Kind,
     kind_of,
 )
+from facility.kubernetes.client.shapes import shaped
 
 Object = dict[str, Any]
 POOLS = {"cpu": {"default": True, "cpu": 1, "memory": "4Gi", "maxWorkers": 200}}
@@ -89,7 +91,9 @@ class Server:
             return {"metadata": {"name": name}}
         return copy.deepcopy(self.objects.get((kind, namespace, name)))
 
-    async def list(self, kind: Kind, selector: str = "", fields: str = "") -> Object:
+    async def list(
+        self, kind: Kind, selector: str = "", fields: str = "", keep: Keep | None = None
+    ) -> Object:
         await self.said("list", kind)
         wanted = dict(each.split("=") for each in selector.split(",") if each)
         found = [
@@ -101,6 +105,8 @@ class Server:
         ]
         # A list does not say of what kind its items are.
         hidden = ("kind", "apiVersion")
+        if keep is not None:
+            found = [kept for each in found if (kept := keep(shaped(kind, each))) is not None]
         return copy.deepcopy(
             {"items": [{k: v for k, v in each.items() if k not in hidden} for each in found]}
         )

@@ -12,6 +12,10 @@ import pytest
 from configurable_http_proxy.configproxy import PythonProxy
 from configurable_http_proxy.handlers import ProxyHandler
 from jupyter_server.serverapp import ServerWebApplication
+from jupyterhub import orm
+from jupyterhub.app import JupyterHub
+from jupyterhub.handlers.base import BaseHandler
+from jupyterhub.log import log_request
 from jupyterhub.spawner import LocalProcessSpawner, Spawner
 from kubespawner import KubeSpawner
 from kubespawner.spawner import PodReflector
@@ -148,6 +152,24 @@ def test_kubespawner_reflector_watch_and_update() -> None:
     assert parameters(LastingPods.start) == ["self"]
 
 
+def test_kubespawner_reflector_list_and_update() -> None:
+    """Without it whole lists of what users have made would be decoded at once."""
+    assert takes(PodReflector._list_and_update, "self", "resource_version=None")
+    assert uses(PodReflector._watch_and_update, "_list_and_update")
+    assert takes(LastingPods._list_and_update, "self", "resource_version", awaited=True)
+
+
+def test_kubespawner_reflector_resources() -> None:
+    """What is put into it is cut down: by the list as a whole, by a watch one at a time."""
+    assert "resources" in PodReflector.class_trait_names()
+    assert uses(PodReflector._watch_and_update, "resources")
+
+
+def test_kubespawner_reflector_api() -> None:
+    selectors = {"label_selector", "field_selector", "request_timeout", "api"}
+    assert all(uses(PodReflector._list_and_update, each) for each in selectors)
+
+
 def test_kubespawner_reflector_stopping() -> None:
     assert "_stopping" in PodReflector.class_trait_names()
     assert uses(PodReflector.stop, "_stopping")
@@ -162,6 +184,31 @@ def test_kubespawner_reflector_on_failure() -> None:
 def test_kubespawner_reflector_first_load_future() -> None:
     assert uses(PodReflector.__init__, "first_load_future")
     assert uses(KubeSpawner._start_reflector, "first_load_future")
+
+
+# JupyterHub: sessions and tokens.
+
+
+def test_jupyterhub_knows_sessions_by_the_cookie_id() -> None:
+    assert uses(BaseHandler._user_for_cookie, "cookie_id")
+    assert {"cookie_id", "api_tokens", "oauth_codes"} <= {*vars(orm.User)}
+    assert len(orm.new_token()) > 20
+
+
+def test_jupyterhub_scopes_of_who_asks() -> None:
+    assert uses(BaseHandler._resolve_roles_and_scopes, "expanded_scopes")
+    assert takes(BaseHandler.find_user, "self", "name", awaited=False)
+
+
+def test_jupyterhub_calls_the_log_function_of_the_settings() -> None:
+    """Tornado calls it after each answer, and JupyterHub's settings outweigh its own."""
+    assert parameters(log_request) == ["handler"]
+    assert uses(JupyterHub.init_tornado_settings, "tornado_settings")
+
+
+def test_jupyterhub_event_log() -> None:
+    assert takes(JupyterHub.init_eventlog, "self", awaited=False)
+    assert uses(JupyterHub.init_eventlog, "EventLogger")
 
 
 # JupyterHub.

@@ -69,7 +69,17 @@ class Once:
     def __getattr__(self, name: str) -> Any:
         if name[0].isupper():
             return self.sections.setdefault(name, Once())
-        return self.values[name]
+        # The one that several add to.
+        return self.values.setdefault(name, []) if name == "extra_handlers" else self.values[name]
+
+    def __getitem__(self, name: str) -> Any:
+        return getattr(self, name)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.values
+
+    def __iter__(self) -> Any:
+        return iter(self.sections)
 
     def __setattr__(self, name: str, value: object) -> None:
         assert name not in self.values, f"{name} is set twice"

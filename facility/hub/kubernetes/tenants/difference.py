@@ -264,6 +264,13 @@ def volume_difference(
     return VolumeDifference(tuple(sorted({*unfit} - held)), tuple(delete), tuple(apply))
 
 
+def mounting(pod: Object) -> dict[str, Any] | None:
+    """Return what is looked at of a pod that mounts something, which may be megabytes."""
+    phase = pod["status"]["phase"]
+    volumes = [each for each in pod["spec"].get("volumes", ()) if "persistentVolumeClaim" in each]
+    return {"spec": {"volumes": volumes}, "status": {"phase": phase}} if volumes else None
+
+
 def mounted_claims(pods: Iterable[Object]) -> set[str]:
     """Return the names of the claims that pods mount."""
     return {

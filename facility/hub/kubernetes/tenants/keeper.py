@@ -28,6 +28,7 @@ async def keep(tenants: Tenants, parent: int) -> None:
     """Bring namespaces up to date and sweep them, until the hub ends."""
     known: dict[str, str] = {}
     told: set[str] = set()
+    server_class = tenants.release.notebook_class
     rounds = 0
     while os.getppid() == parent:
         if rounds % REPAIR_ROUNDS == 0:
@@ -38,7 +39,7 @@ async def keep(tenants: Tenants, parent: int) -> None:
             if behind:
                 logger.info("%d namespaces of users are up to date again", behind)
             found = {each["metadata"]["name"] for each in await tenants.namespaces()}
-            for cleared in await sweep(tenants.api, found, told):
+            for cleared in await sweep(tenants.api, found, server_class, told):
                 logger.info("Cleared away %s", cleared)
         except FacilityError as error:
             logger.error("%s", error)

@@ -11,6 +11,7 @@ from typing import Any
 
 from facility import names
 from facility.errors import KubernetesError, one_line
+from facility.hub.kubernetes.server_pod import is_server
 from facility.kubernetes import deletion
 from facility.kubernetes.client.api import Api
 from facility.kubernetes.client.kinds import DASK_CLUSTER, DEPLOYMENT, LEASE, POD, SERVICE
@@ -18,6 +19,8 @@ from facility.kubernetes.lease import lasting, renewed
 
 HELD_SECONDS = 60.0
 """Seconds after which the end of a DaskCluster no longer waits for an operator."""
+LOOKED_AT = ("name", "namespace", "deletionTimestamp", "finalizers", "ownerReferences")
+"""What is kept of metadata: labels and annotations may fill megabytes."""
 LEASES = 2
 """Times that a Lease may run out before its client is given up: a scheduler ends after one."""
 
@@ -45,7 +48,10 @@ def run_out(lease: Object, now: datetime.datetime) -> bool:
 
 
 async def sweep(
-    api: Api, namespaces: Collection[str], told: MutableSet[str] | None = None
+    api: Api,
+    namespaces: Collection[str],
+    server_class: str,
+    told: MutableSet[str] | None = None,
 ) -> list[str]:
     """Clear away what has ended in users' namespaces, with all that it owns.
 
@@ -54,6 +60,8 @@ async def sweep(
 
     Parameters
     ----------
+    server_class
+        PriorityClass of users' servers, by which those are known.
     told
         Sentences that were logged before, and are not logged again.
 
@@ -72,33 +80,56 @@ async def sweep(
     servers = f"{names.APP_COMPONENT_LABEL}={names.USER_SERVER_COMPONENT}"
     now = datetime.datetime.now(datetime.UTC)
     cleared: list[str] = []
-    looks: list[tuple[Callable[[Api, Object, datetime.datetime], Awaitable[list[str]]], Object]]
-    looks = [(_look_at_server, pod) for pod in (await everywhere.list(POD, servers))["items"]]
+
+    def over(pod: Object) -> dict[str, Any] | None:
+        return {"metadata": _short(pod)} if ended(pod) and is_server(pod, server_class) else None
+
+    for pod in (await everywhere.list(POD, servers, keep=over))["items"]:
+        if pod["metadata"]["namespace"] in namespaces:
+            cleared += await _alone(_look_at_server, api, pod, now, told)
+    for cluster in await _dask_clusters(everywhere):
+        if cluster["metadata"]["namespace"] in namespaces:
+            cleared += await _alone(_look_at_cluster, api, cluster, now, told)
+    return cleared
+
+
+async def _dask_clusters(everywhere: Api) -> list[dict[str, Any]]:
+    """Return what is looked at of all DaskClusters; none before there is such a kind."""
     try:
-        listed = (await everywhere.list(DASK_CLUSTER))["items"]
+        listed = await everywhere.list(DASK_CLUSTER, keep=lambda each: {"metadata": _short(each)})
     except KubernetesError as error:
-        # Before the kinds of dask-kubernetes are there.
         if error.status != 404:
             raise
-        listed = []
-    for look, found in [*looks, *((_look_at_cluster, cluster) for cluster in listed)]:
-        namespace, name = (found["metadata"][key] for key in ("namespace", "name"))
-        if namespace not in namespaces:
-            continue
-        try:
-            cleared += await look(api.within(namespace), found, now)
-        except Exception as error:  # noqa: BLE001 - whatever a user has written
-            said = f"{namespace}/{name} is left as it is: {one_line(error)}"
-            if said not in told:
-                logger.warning("%s", said)
-                told.add(said)
-    return cleared
+        return []
+    return list(listed["items"])
+
+
+def _short(found: Object) -> dict[str, Any]:
+    """Return the metadata of an object without what may be long and is not looked at."""
+    return {key: value for key, value in found["metadata"].items() if key in LOOKED_AT}
+
+
+async def _alone(
+    look: Callable[[Api, Object, datetime.datetime], Awaitable[list[str]]],
+    api: Api,
+    found: Object,
+    now: datetime.datetime,
+    told: MutableSet[str],
+) -> list[str]:
+    """Look at one object, whose failure is told once and is nobody else's."""
+    namespace, name = (found["metadata"].get(key, "") for key in ("namespace", "name"))
+    try:
+        return await look(api.within(namespace), found, now)
+    except Exception as error:  # noqa: BLE001 - whatever a user has written
+        said = f"{namespace}/{name} is left as it is: {one_line(error)}"
+        if said not in told:
+            logger.warning("%s", said)
+            told.add(said)
+    return []
 
 
 async def _look_at_server(api: Api, pod: Object, now: datetime.datetime) -> list[str]:
     name = pod["metadata"]["name"]
-    if not ended(pod):
-        return []
     await api.delete(POD, name, grace=0)
     return [f"the ended server {api.namespace}/{name}"]
 

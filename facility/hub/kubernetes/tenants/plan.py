@@ -104,10 +104,18 @@ def plan_as_left(
 
     Raises
     ------
-    ValueError
+    TenantError
         Where they are not as the hub writes them.
     """
-    groups = json.loads(notes.get(GROUPS_ANNOTATION, "[]"))
+    try:
+        groups = json.loads(notes.get(GROUPS_ANNOTATION, "[]"))
+    except (ValueError, RecursionError):
+        groups = None
+    if not isinstance(groups, list) or not all(isinstance(each, str) for each in groups):
+        raise TenantError(
+            f"The annotation {GROUPS_ANNOTATION} of its namespace has to be a list of names in "
+            "JSON; the hub writes it anew when a server starts."
+        )
     servers = installation.values.singleuser
     # What a login says is known at a start alone.
     keys = NOTES if servers.identity is None else (*NOTES, *IDENTITY_NOTES)

@@ -12,7 +12,7 @@ from collections.abc import Collection
 from typing import Any
 
 from facility import names
-from facility.errors import FacilityError
+from facility.errors import FacilityError, one_line
 from facility.hub.kubernetes.pod_identity import Identity
 from facility.hub.kubernetes.tenants.apply import apply
 from facility.hub.kubernetes.tenants.plan import (
@@ -134,6 +134,9 @@ class Tenants:
                     behind += 1
                     await self._apply(plan)
                     known[plan.tenant.namespace] = plan.digest
-            except (FacilityError, ValueError) as error:
+            except FacilityError as error:
                 logger.error("The namespace of %s is not up to date: %s", user, error)
+            except Exception as error:  # noqa: BLE001 - what stands in one namespace is not others'
+                said = one_line(error)
+                logger.error("The namespace of %s is not up to date: %s", user, said)
         return behind

@@ -10,6 +10,7 @@ from facility import names
 from facility.errors import FacilityError
 from facility.hub.kubernetes.tenants.difference import (
     foreign_claim,
+    mounting,
     unfit_claims,
     volume_difference,
 )
@@ -54,7 +55,7 @@ async def keep_volumes(
         raise VolumeError(reason)
     unfit = unfit_claims(tenant, claims)
     # Pods are many, and hardly ever have to be looked at.
-    pods = (await inside.list(POD))["items"] if unfit else ()
+    pods = (await inside.list(POD, keep=mounting))["items"] if unfit else ()
     selector = f"{names.HUB_LABEL}={tenant.release.name},{names.TENANT_LABEL}={tenant.slug}"
     makes = tenant.release.makes_volumes
     volumes = (await inside.list(VOLUME, selector))["items"] if makes else ()

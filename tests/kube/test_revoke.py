@@ -1,0 +1,162 @@
+"""An administrator ends all that a user holds, though the user does what they can against it."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import requests
+
+from facility import names
+from tests.kube.charts import Facility, User, installed_chart
+from tests.kube.conftest import Kubernetes, until
+
+pytestmark = [pytest.mark.kube, pytest.mark.timeout(600)]
+JOB = "from facility import cluster; import time; time.sleep(600)"
+
+
+@pytest.fixture(scope="module")
+def facility(state: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Facility]:
+    with installed_chart(state, tmp_path_factory.mktemp("chart"), helm="4") as found:
+        found.open_shortly()
+        yield found
+
+
+@pytest.fixture(scope="module")
+def eve(facility: Facility) -> User:
+    found = facility.visitor("eve")
+    found.spawn()
+    code = (
+        "from facility import cluster\n"
+        'c = cluster(cpu=1, name="eves", wait=1, timeout=240)\n'
+        f"open('job.py', 'w').write({JOB!r})\n"
+    )
+    found.python(code, keep=True)
+    found.space.run("exec", "notebook", "--", "sh", "-c", "cd $HOME; facility submit job.py")
+    return found
+
+
+@pytest.fixture(scope="module")
+def bob(facility: Facility) -> User:
+    found = facility.visitor("bob")
+    found.spawn()
+    return found
+
+
+def left(user: User, kinds: str) -> str:
+    return user.space.run("get", kinds, "-o", "name").strip()
+
+
+def token_of(user: User) -> Kubernetes:
+    token = user.space.run("create", "token", names.NOTEBOOK_ACCOUNT, "--duration=1h").strip()
+    return user.facility.with_token(token, user.space.namespace)
+
+
+def api_token(user: User) -> str:
+    answer = user.api("POST", f"users/{user.user}/tokens", json={})
+    assert answer.ok, answer.text
+    return str(answer.json()["token"])
+
+
+def accepted(user: User, token: str) -> bool:
+    headers = {"Authorization": f"token {token}"}
+    return requests.get(f"{user.base}/hub/api/user", headers=headers, timeout=20).ok
+
+
+def test_all_that_a_user_holds_ends_and_nobody_elses(eve: User, bob: User) -> None:
+    facility = eve.facility
+    own, others = token_of(eve), token_of(bob)
+    eves, bobs = api_token(eve), api_token(bob)
+    assert left(eve, "daskclusters")
+    assert left(eve, "jobs")
+    # A pod that asks for a year.
+    server = eve.space.get("pod", "notebook")
+    slow = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "slow"},
+        "spec": {
+            "terminationGracePeriodSeconds": 30_000_000,
+            "priorityClassName": names.pool_priority_class("cpu", facility.name),
+            "securityContext": server["spec"]["securityContext"] | {"runAsNonRoot": True},
+            "containers": [
+                {
+                    "name": "c",
+                    "image": server["spec"]["containers"][0]["image"],
+                    "command": ["sh", "-c", "trap : TERM; while :; do sleep 1; done"],
+                    "resources": {"limits": {"cpu": "10m", "memory": "32Mi"}},
+                    "securityContext": {
+                        "allowPrivilegeEscalation": False,
+                        "capabilities": {"drop": ["ALL"]},
+                        "runAsUser": 1000,
+                    },
+                }
+            ],
+        },
+    }
+    own.say("create", "-f", write(facility, slow))
+    said = facility.hub("facility", "tenants", "revoke", "eve")
+    assert "Left:" not in said
+    assert "Ended of eve: sessions and " in said
+    assert left(eve, "daskclusters,jobs,pods") == ""
+    assert not [each for each in left(eve, "secrets").split() if "eves" in each]
+    assert not eve.api("GET", "user").ok
+    assert not accepted(eve, eves)
+    assert "Unauthorized" in own.run("get", "pods", fail=True)
+    # The other user is as before.
+    assert bob.server() is not None
+    assert accepted(bob, bobs)
+    assert "notebook" in others.run("get", "pods")
+    # The hub makes the accounts again when the user may come back, and old tokens stay void.
+    back = facility.visitor("eve")
+    back.spawn()
+    assert back.python("print(6 * 7)").strip() == "42"
+    assert "Unauthorized" in own.run("get", "pods", fail=True)
+
+
+def write(facility: Facility, manifest: dict[str, Any]) -> str:
+    path = facility.folder / f"{manifest['metadata']['name']}.json"
+    path.write_text(json.dumps(manifest))
+    return str(path)
+
+
+def test_what_hangs_is_named_and_the_rest_ends(eve: User) -> None:
+    """The finalizer is put on by an administrator: users may be kept from it by a rule."""
+    held = eve.space.get("pod", "notebook")["metadata"]["name"]
+    patch = {"metadata": {"finalizers": ["example.org/hold"]}}
+    eve.space.run("patch", "pod", held, "--type=merge", "-p", json.dumps(patch))
+    try:
+        said = eve.facility.kube.say(
+            "exec", "deployment/hub", "--", "facility", "tenants", "revoke", "eve"
+        )
+        assert f"Left: Pod {eve.space.namespace}/{held} is there after" in said
+        assert "held by example.org/hold" in said
+        assert "exit code 1" in said
+    finally:
+        none = {"metadata": {"finalizers": None}}
+        eve.space.run("patch", "pod", held, "--type=merge", "-p", json.dumps(none))
+    until(lambda: left(eve, "pods") == "", 60)
+
+
+def test_nobody_of_that_name_is_told(facility: Facility) -> None:
+    said = facility.hub("facility", "tenants", "revoke", "evve", fail=True)
+    assert "'evve' has none (did you mean 'eve'?)" in said
+
+
+def test_the_trail_has_logins_starts_and_commands(facility: Facility, bob: User) -> None:
+    """On the hub's standard output, also what an administrator has done in its pod."""
+    facility.hub("facility", "tenants", "list")
+
+    def trail() -> list[dict[str, str]]:
+        said = facility.kube.run("logs", "deployment/hub").splitlines()
+        return [json.loads(line) for line in said if line.startswith('{"__timestamp__"')]
+
+    def has(**fields: str) -> bool:
+        return any(fields.items() <= line.items() for line in trail())
+
+    until(lambda: has(action="command", what="tenants list", actor_kind="administrator"))
+    assert has(action="command", what="tenants revoke", about="eve")
+    assert has(action="login", actor="bob", outcome="done")
+    assert has(action="start", actor="bob", about="bob")
+    assert has(action="start", username="bob")
+    assert has(action="take", actor="administration", about="eve", outcome="done")
