@@ -10,6 +10,8 @@ from typing import Any
 
 import psutil
 import pytest
+import requests
+import websocket
 
 from facility.hub.login_pauses import FREE
 from facility.system.logs import LIMIT
@@ -198,6 +200,16 @@ def test_the_panel_starts_a_dask_cluster_that_a_kernel_can_use(visitor: Visitor,
             "the dashboard",
         )
         assert "Dask Diagnostic UI" in page.text
+        # What the panel itself asks, and the websocket of a page in it.
+        root = visitor.base + link.removesuffix("status")
+        plots = visitor.http.get(f"{root}individual-plots.json", timeout=60)
+        assert "/individual-task-stream" in plots.json().values()
+        assert "ACK" in visitor.bokeh_says(link, page.text, visitor.base)
+        with pytest.raises(websocket.WebSocketBadStatusException, match="403"):
+            visitor.bokeh_says(link, page.text, "http://evil.example")
+        # Other users of the machine see nothing at the port.
+        port = link.split("/proxy/")[1].partition("/")[0]
+        assert requests.get(f"http://127.0.0.1:{port}/status", timeout=60).status_code == 401
         code = f"""
 from dask.distributed import Client
 client = Client("{started["scheduler_address"]}")
