@@ -7,7 +7,6 @@ last reference ends the Dask cluster.
 """
 
 import logging
-import os
 import sys
 import warnings
 import weakref
@@ -15,14 +14,12 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self
-from urllib.parse import urlsplit
 
 from dask.base import annotate
 from distributed.core import Status
 from distributed.utils import NoOpAwaitable, sync
 
 from facility import names
-from facility.dask_process.dashboard_access import with_token
 from facility.deploy import exits, explain
 from facility.deploy.controller import Controller
 from facility.deploy.pool_state import PoolState
@@ -139,14 +136,6 @@ class PooledCluster(DrawnCluster):
             for group in pool_state.groups.values()
             for member in group.members
         }
-
-    @property
-    def dashboard_link(self) -> str:
-        """Link to the dashboard, with all that a browser needs to open it."""
-        link: str = super().dashboard_link
-        if names.HUB_VARIABLE in os.environ and not urlsplit(link).netloc:
-            return link  # the hub asks who is there, and has the token
-        return with_token(link, self._controller.backend.dashboard_token)
 
     # Start and end.
 
