@@ -55,7 +55,7 @@ def with_token(link: str, token: str) -> str:
 
 def token_in(link: str) -> str:
     """Return the token that stands in a link, nothing where there is none."""
-    return dict(parse_qsl(urlsplit(link).query)).get(TOKEN_ARGUMENT, "")
+    return dict(parse_qsl(link.partition("?")[2].partition("#")[0])).get(TOKEN_ARGUMENT, "")
 
 
 def cookie_name(token: str) -> str:
@@ -80,7 +80,7 @@ def answer_instead(uri: str, headers: Mapping[str, str], token: str) -> Answer |
     if not _same(given, token) and not _same(_kept(headers.get("Cookie", ""), token), token):
         return Answer(401 if not given else 403, _page(REFUSED))
     origin = headers.get("Origin", "")
-    if origin and urlsplit(origin).netloc.lower() != headers.get("Host", "").lower():
+    if origin and origin.partition("://")[2].lower() != headers.get("Host", "").lower():
         return Answer(403, _page(FOREIGN))
     if given and headers.get("Sec-Fetch-Mode") == "navigate":
         # A page that goes on by itself: a strict cookie is not sent after a redirect of a link
@@ -110,9 +110,9 @@ def _kept(cookies: str, token: str) -> str:
 
 def _without_token(uri: str) -> str:
     """Write where to go on: relative, since a proxy may have taken away what stands before."""
-    parts = urlsplit(uri)
-    query = [each for each in parse_qsl(parts.query) if each[0] != TOKEN_ARGUMENT]
-    page = parts.path.rpartition("/")[2] or "."
+    path, _, given = uri.partition("?")
+    query = [each for each in parse_qsl(given) if each[0] != TOKEN_ARGUMENT]
+    page = path.rpartition("/")[2]
     return f"./{page}" + (f"?{urlencode(query)}" if query else "")
 
 

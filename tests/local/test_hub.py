@@ -1,5 +1,6 @@
 """The real hub, started as a user does and driven over HTTP."""
 
+import json
 import os
 import re
 import subprocess
@@ -12,6 +13,7 @@ import psutil
 import pytest
 import requests
 import websocket
+import zmq
 
 from facility.hub.login_pauses import FREE
 from facility.system.logs import LIMIT
@@ -175,6 +177,23 @@ def test_websockets_keep_their_subprotocol(visitor: Visitor, server: str):
 def test_large_outputs_get_through(visitor: Visitor, server: str):
     code = "display({'text/plain': 'x' * 20_000_000}, raw=True)\nprint('shown')"
     assert visitor.execute(server, visitor.start_kernel(server), code) == "shown\n"
+
+
+def test_other_users_of_the_machine_do_not_hear_what_a_kernel_prints(
+    hub: Hub, visitor: Visitor, server: str
+):
+    kernel = visitor.start_kernel(server)
+    (file,) = hub.data.rglob(f"kernel-{kernel}.json")
+    assert file.stat().st_mode & 0o077 == 0
+    # All that another user can find out: the ports.
+    told = json.loads(file.read_text())
+    with zmq.Context() as context, context.socket(zmq.SUB) as listening:
+        listening.linger = 0
+        listening.subscribe(b"")
+        listening.connect(f"tcp://127.0.0.1:{told['iopub_port']}")
+        time.sleep(1)
+        assert visitor.execute(server, kernel, "print('a secret')") == "a secret\n"
+        assert not listening.poll(2000)
 
 
 def test_the_panel_starts_a_dask_cluster_that_a_kernel_can_use(visitor: Visitor, server: str):

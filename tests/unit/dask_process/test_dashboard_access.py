@@ -61,6 +61,7 @@ def test_a_link_holds_the_token(link: str, expected: str) -> None:
         ({"Cookie": COOKIE, "Origin": "null", "Host": "127.0.0.1:1"}, 403),
         ({"Cookie": COOKIE, "Origin": "http://127.0.0.1:2", "Host": "127.0.0.1:1"}, 403),
         ({"Cookie": COOKIE, "Origin": "http://127.0.0.1:1", "Host": "127.0.0.1:1"}, None),
+        ({"Cookie": COOKIE, "Origin": "http://[", "Host": "127.0.0.1:1"}, 403),
         # A proxy that has asked who is there.
         ({TOKEN_HEADER.replace("-", "_"): TOKEN, "Origin": "https://hub.example.org"}, None),
     ],
@@ -72,10 +73,19 @@ def test_who_sees_a_page(headers: dict[str, str], expected: int | None) -> None:
 def test_a_link_opens_it_and_a_wrong_one_does_not() -> None:
     assert status(f"/status?token={TOKEN}") is None
     assert status(f"/status?token={TOKEN}x") == 403
+    assert status(f"//[?token={TOKEN}") is None
+    assert status("//[?&&=&token") == 401
     assert status(f"/status?token={TOKEN}", Sec_Fetch_Mode="navigate") == 200
 
 
+def go_on(uri: str) -> str:
+    answer = answer_instead(uri, {"Sec-Fetch-Mode": "navigate"}, TOKEN)
+    assert answer is not None
+    return answer.page.partition("url=")[2].partition('"')[0]
+
+
 def test_where_a_browser_goes_on_stays_here() -> None:
+    assert go_on(f"/?token={TOKEN}") == "./"
     for uri in (f"//evil.example/?token={TOKEN}", f"/a//evil.example/x?token={TOKEN}"):
         answer = answer_instead(uri, {"Sec-Fetch-Mode": "navigate"}, TOKEN)
         assert answer is not None
