@@ -104,6 +104,7 @@ def test_a_users_own_jupyter_configuration_stays(chosen: HubSettings):
     names = {str(path.relative_to(ours)) for path in Path(ours).rglob("*.js*")}
     assert names == {
         "jupyter_server_config.d/facility.json",
+        "jupyter_server_config.json",
         "labconfig/default_setting_overrides.json",
         "labconfig/page_config.json",
         "labextensions/@facility/documentation/package.json",
