@@ -78,6 +78,8 @@ class Backend(Protocol):
 
     shares_files: bool
     """Whether workers see the user's files."""
+    dashboard_token: str
+    """What the dashboard asks for, nothing where it does not."""
 
     @property
     def security(self) -> "Security":

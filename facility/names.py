@@ -96,6 +96,10 @@ SCRIPT_ANNOTATION = "facility/script"
 JOB_SETTINGS_VARIABLE = "FACILITY_JOB_SETTINGS"
 """Environment variable with what a job's container is to run, as JSON."""
 
+HUB_VARIABLE = "FACILITY_HUB"
+"""Set in every process of a hub on one machine to the folder of its state, which tells the
+processes of one hub from all others, whoever their parent is by now."""
+
 SCHEDULER_PORT = 8786
 DASHBOARD_PORT = 8787
 WORKER_DASHBOARD_PORT = 8790

@@ -1,8 +1,10 @@
 """A Dask cluster in a notebook: what it is, and fields to scale it."""
 
+import os
 from collections.abc import Callable
 from html import escape
 from typing import Any
+from urllib.parse import urlsplit
 
 import dask
 from dask.utils import parse_timedelta
@@ -10,6 +12,8 @@ from distributed.core import Status
 from distributed.deploy.cluster import Cluster
 from tornado.ioloop import PeriodicCallback
 
+from facility import names
+from facility.dask_process.dashboard_access import with_token
 from facility.deploy.controller import Controller
 from facility.errors import FacilityError, ProblemsError
 from facility.request.bounds import Bounds
@@ -108,6 +112,14 @@ class DrawnCluster(Cluster):
     def _over(self) -> bool:
         """Whether it ends or has ended; what it had is gone."""
         return self.status in (Status.closing, Status.closed, Status.failed)
+
+    @property
+    def dashboard_link(self) -> str:
+        """Link to the dashboard, with all that a browser needs to open it."""
+        link: str = super().dashboard_link
+        if names.HUB_VARIABLE in os.environ and not urlsplit(link).netloc:
+            return link  # the hub asks who is there, and has the token
+        return with_token(link, self._controller.backend.dashboard_token)
 
     def _repr_html_(self, cluster_status: object = None) -> str:
         """Draw it for a notebook, also in the widget; below stands what is missing, and why."""

@@ -11,6 +11,8 @@ in its source (version 0.4):
   and answers that take 20 s fail: Tornado's defaults.
 - It reports when a route was last used in local time without a zone, which
   JupyterHub reads as UTC: east of Greenwich an idle server looks busy for hours.
+
+It also tells the hub which user of this machine sends a form, such as a password.
 """
 
 import argparse
@@ -24,7 +26,7 @@ from typing import Any
 from configurable_http_proxy import log
 from configurable_http_proxy.configproxy import PythonProxy
 from configurable_http_proxy.handlers import ProxyHandler
-from tornado.httpclient import AsyncHTTPClient, HTTPClientError
+from tornado.httpclient import AsyncHTTPClient, HTTPClientError, HTTPRequest
 from tornado.httpserver import HTTPServer
 from tornado.web import Application
 from tornado.websocket import (
@@ -33,6 +35,10 @@ from tornado.websocket import (
     websocket_connect,
 )
 
+from facility.system.connections import user_of
+
+USER_HEADER = "X-Facility-Machine-User"
+"""Number of the machine's user who asks; whatever a browser says under this name is taken away."""
 MESSAGE_LIMIT = 1 << 30
 BODY_LIMIT = 2 << 30
 """Bytes; this proxy holds a whole message or body in memory."""
@@ -45,6 +51,14 @@ class NotebookTraffic(ProxyHandler):
     """Passes requests on, and WebSockets as both sides expect them."""
 
     ws_client: WebSocketClientConnection | None
+
+    def _get_proxy_request(self, url: str) -> HTTPRequest:
+        self.request.headers.pop(USER_HEADER, None)
+        if self.request.method == "POST":
+            user = user_of(self.request.connection.context.address)
+            self.request.headers[USER_HEADER] = str(user)
+        request: HTTPRequest = super()._get_proxy_request(url)
+        return request
 
     def select_subprotocol(self, subprotocols: list[str]) -> str | None:
         """Choose what the server chose."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from facility import names
 from facility.config import Config, Pool
+from facility.dask_process.dashboard_access import new_token
 from facility.errors import ClusterFailedError, KubernetesError, RequestError
 from facility.kubernetes import deletion, explain, manifests
 from facility.kubernetes.client import pod_logs
@@ -84,6 +85,7 @@ class KubernetesBackend:
         self._hurry = Hurry()
         self._tasks: list[asyncio.Task[None]] = []
         self._forwards: list[Forward] = []
+        self.dashboard_token = ""
 
     @property
     def security(self) -> "Security":
@@ -154,7 +156,11 @@ class KubernetesBackend:
         """Open ways from outside to the scheduler and its dashboard."""
         pod = next(iter(self._schedulers))
         both = (names.SCHEDULER_PORT, names.DASHBOARD_PORT)
-        self._forwards = [Forward(self.api, pod, port) for port in both]
+        self.dashboard_token = new_token()
+        tokens = ("", self.dashboard_token)
+        self._forwards = [
+            Forward(self.api, pod, port, token) for port, token in zip(both, tokens, strict=True)
+        ]
         port, dashboard = [await each.open() for each in self._forwards]
         return {"address": f"tls://{names.LOOPBACK}:{port}", "services": {"dashboard": dashboard}}
 

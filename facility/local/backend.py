@@ -15,6 +15,7 @@ from dask.utils import format_bytes
 from facility import names
 from facility.config import Pool
 from facility.dask_process import dask_settings
+from facility.dask_process.dashboard_access import new_token, with_token
 from facility.errors import ClusterFailedError
 from facility.local import process_tree, registry
 from facility.local.process import ChildProcess
@@ -66,6 +67,7 @@ class LocalBackend:
         self.folder = registry.create(name, dask_settings.temporary_directory())
         self.members: dict[str, Member] = {}
         self._leaving: set[ChildProcess] = set()
+        self.dashboard_token = new_token()
         self._scheduler: ChildProcess | None = None
         self._address: str | None = None
         self._untold: list[tuple[ChildProcess, dict[str, Any]]] = []
@@ -132,7 +134,10 @@ class LocalBackend:
             registry.Record(
                 name=self.name,
                 address=answer["address"],
-                dashboard=f"http://{names.LOOPBACK}:{answer['services']['dashboard']}/status",
+                dashboard=with_token(
+                    f"http://{names.LOOPBACK}:{answer['services']['dashboard']}/status",
+                    self.dashboard_token,
+                ),
                 pools=tuple(pools),
                 started=time.time(),
                 scheduler=scheduler.pid,
@@ -328,6 +333,7 @@ class LocalBackend:
 
     def _common(self) -> dict[str, Any]:
         return {
+            "dashboard_token": self.dashboard_token,
             "sys_path": [path or str(Path.cwd()) for path in sys.path],
             "security": {
                 "require_encryption": True,

@@ -12,10 +12,12 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import psutil
 
 from facility import names
+from facility.dask_process.dashboard_access import token_in
 from facility.errors import ClusterFailedError, FacilityError, RequestError, nearest
 from facility.system.private_files import (
     PRIVATE_FILE,
@@ -205,6 +207,14 @@ def find(name: str) -> Record:
             f"{nearest(name, running)}{listed}."
         )
     return running[name]
+
+
+def dashboard_token(port: int) -> str:
+    """Return the token of the user's dashboard at a port of this machine; nothing without one."""
+    for record in filter(None, map(read, _folders())):
+        if urlsplit(record.dashboard).port == port:
+            return token_in(record.dashboard)
+    return ""
 
 
 def started(record: Record) -> str:

@@ -9,6 +9,7 @@ import dask
 from distributed.security import Security
 
 from facility import names
+from facility.dask_process.dashboard_guard import Guarded
 from facility.dask_process.serving import leave_at_once, look_seldom, serve_scheduler
 from facility.local import registry
 from facility.local.process import read_settings, write_answer
@@ -21,11 +22,16 @@ WORKERS_CLOSE = 3.0
 """Seconds in which workers end after their scheduler, with what their tasks have started."""
 
 
+class LocalScheduler(Guarded, PooledScheduler):
+    """A scheduler whose dashboard asks for a token."""
+
+
 async def serve(settings: dict[str, Any]) -> None:
     """Run a scheduler until it closes by itself or is asked to."""
     own = {**settings["facility"], "folder": settings["folder"]}
-    scheduler = PooledScheduler(
+    scheduler = LocalScheduler(
         own,
+        dashboard_token=settings["dashboard_token"],
         protocol="tls",
         host=names.LOOPBACK,
         port=0,

@@ -9,6 +9,7 @@ import dask
 from distributed.security import Security
 
 from facility import names
+from facility.dask_process.dashboard_guard import Guarded
 from facility.dask_process.serving import (
     WORKER_DASHBOARD,
     asked_to_close,
@@ -24,13 +25,18 @@ from facility.system.private_files import private_umask
 from facility.worker.pool_worker import PoolWorker, leave
 
 
+class LocalWorker(Guarded, PoolWorker):
+    """A worker whose dashboard asks for a token, the one of its scheduler's."""
+
+
 async def serve(settings: dict[str, Any]) -> None:
     """Run a worker until its scheduler is gone or it is asked to close."""
     folder = Path(settings["folder"])
     # What tasks make is the user's own.
     with private_umask():
-        worker = PoolWorker(
+        worker = LocalWorker(
             settings["scheduler"],
+            dashboard_token=settings["dashboard_token"],
             name=settings["name"],
             nthreads=settings["threads"],
             memory_limit=settings["memory"],

@@ -14,6 +14,7 @@ import pytest
 import requests
 
 from facility import names
+from facility.hub.login_pauses import FREE
 from tests.kube import outside
 from tests.kube.bringup import site
 from tests.kube.charts import Facility, User, installed_chart
@@ -395,6 +396,44 @@ PATHS = (
     "proxy/8787/status",
     "dask/clusters",
 )
+
+
+GUESS = """
+import http.cookiejar, urllib.error, urllib.parse, urllib.request
+cookies = http.cookiejar.CookieJar()
+browser = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(cookies))
+login = "{hub}/hub/login"
+browser.open(login, timeout=30)
+for number in range(20):
+    xsrf = next(each.value for each in cookies if each.name == "_xsrf")
+    form = urllib.parse.urlencode({{"username": "vera", "password": "wrong", "_xsrf": xsrf}})
+    forged = {{"X-Forwarded-For": f"192.0.2.{{number}}", "X-Real-Ip": f"192.0.2.{{number}}"}}
+    try:
+        browser.open(urllib.request.Request(login, form.encode(), forged), timeout=30)
+    except urllib.error.HTTPError as error:
+        print(error.code)
+"""
+"""Run by a user's notebook: it says to be somewhere else each time."""
+
+
+def test_who_guesses_passwords_has_to_wait_wherever_they_say_to_be(
+    facility: Facility, alice: User
+) -> None:
+    guesser = User(facility, "victor")
+    codes = []
+    for number in range(30):
+        forged = {"X-Forwarded-For": f"192.0.2.{number}", "X-Real-Ip": f"192.0.2.{number}"}
+        guesser.http.headers.update(forged)
+        codes.append(guesser.log_in(password="wrong").status_code)
+    assert codes[: FREE + 1] == [403] * (FREE + 1)
+    assert codes.count(429) > 15
+    assert facility.visitor("newcomer").user == "newcomer"
+    assert facility.visitor("alice").user == "alice"
+    # Straight to the hub, which believes the proxy alone.
+    hub = f"http://hub.{facility.kube.namespace}.svc:{names.HUB_PORT}"
+    found = [int(code) for code in alice.python(GUESS.format(hub=hub)).split()]
+    assert found[: FREE + 1] == [403] * (FREE + 1)
+    assert found.count(429) > 5
 
 
 def test_the_hub_gives_a_user_nothing_of_another(alice: User, bob: User) -> None:

@@ -95,6 +95,7 @@ def test_it_computes_over_a_way_through_the_api_server(user: Space, tmp_path: Pa
         user,
         tmp_path,
         """
+        import urllib.error
         import urllib.request
         import cuts
         from distributed import Client
@@ -111,6 +112,10 @@ def test_it_computes_over_a_way_through_the_api_server(user: Space, tmp_path: Pa
             print(clusters())
             print(c.dashboard_link.startswith("http://127.0.0.1:"))
             print(urllib.request.urlopen(c.dashboard_link).status)
+            try:  # as another user of this machine, who does not have the link
+                urllib.request.urlopen(c.dashboard_link.partition("?")[0])
+            except urllib.error.HTTPError as error:
+                print(error.code)
             assert "The scheduler serves." in c.logs()
             c.scale(cpu=1)
             while len(c.scheduler_info["workers"]) != 1:
@@ -125,7 +130,7 @@ def test_it_computes_over_a_way_through_the_api_server(user: Space, tmp_path: Pa
     assert "away  2 cpu" in said
     # The holder of its Lease.
     assert f"{getpass.getuser()}@{platform.node()}" in said
-    assert lines[-2:] == ["True", "200"]
+    assert lines[-3:] == ["True", "200", "401"]
     until(lambda: not left(user, "away"))
 
 

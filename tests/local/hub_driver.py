@@ -234,6 +234,22 @@ class Visitor:
             subprotocols=subprotocols,
         )
 
+    def bokeh_says(self, path: str, page: str, origin: str) -> str:
+        """Open the websocket of a dashboard's page, and return what comes first."""
+        cookies = requests.utils.dict_from_cookiejar(self.http.cookies)
+        session = json.loads(re.findall(r'"token":("[^"]+")', page)[0])
+        connection = websocket.create_connection(
+            f"{self.base.replace('http', 'ws', 1)}{path}/ws",
+            cookie="; ".join(f"{key}={value}" for key, value in cookies.items()),
+            subprotocols=["bokeh", session],
+            origin=origin,
+            timeout=60,
+        )
+        try:
+            return "".join(str(connection.recv()) for _ in range(3))
+        finally:
+            connection.close()
+
     def execute(self, server: str, kernel: str, code: str, wait: bool = True) -> str:
         """Run code in a kernel and return what it printed."""
         connection = self.connect(server, kernel)

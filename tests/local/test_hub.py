@@ -1,17 +1,48 @@
 """The real hub, started as a user does and driven over HTTP."""
 
+import json
 import os
+import re
 import subprocess
+import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
+import requests
+import websocket
+import zmq
 
+from facility.hub.login_pauses import FREE
 from facility.system.logs import LIMIT
 from tests.local.hub_driver import COMMAND, ROOT, Hub, Visitor, wait_for
 
 pytestmark = pytest.mark.timeout(400)
+
+
+def guess_as_another_user(visitor: Visitor, times: int) -> list[int]:
+    """Try passwords in a process of another user of the machine, who says not to be that one."""
+    reading, writing = os.pipe()
+    if not (child := os.fork()):
+        # By a fork: what runs here may not be readable by others.
+        try:
+            os.close(reading)
+            os.setgroups([])
+            os.setuid(12345)
+            for number in range(times):
+                visitor.http.headers["X-Forwarded-For"] = f"192.0.2.{number}"
+                visitor.http.headers["X-Facility-Machine-User"] = "0"
+                answer = visitor.log_in(password="wrong")
+                os.write(writing, f"{answer.status_code} ".encode())
+        finally:
+            os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading) as answers:
+        found = [int(code) for code in answers.read().split()]
+    os.waitpid(child, 0)
+    return found
 
 
 def run_to_end(data: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
@@ -43,6 +74,34 @@ def test_wrong_name_or_password_is_refused(hub: Hub, user: str | None, password:
     answer = Visitor(hub).log_in(password=password, user=user)
     assert answer.status_code == 403
     assert "Invalid username or password" in answer.text
+
+
+def test_passwords_cannot_be_tried_often_and_who_guesses_holds_up_nobody_else(tmp_path: Path):
+    hub = Hub(tmp_path / "data", "--port", "18180").ready()
+    try:
+        guesser, seconds = Visitor(hub), 10.0
+        end, answers, said = time.monotonic() + seconds, Counter[int](), ""
+        while time.monotonic() < end:
+            answer = guesser.log_in(password="wrong")
+            answers[answer.status_code] += 1
+            said = answer.text if answer.status_code == 429 else said
+        # Four slips, then pauses of 1, 2, 4, 8 s: five more at most in these seconds.
+        assert FREE < answers[403] <= FREE + 5, answers
+        assert answers[429] > 10, answers
+        assert set(answers) == {403, 429}
+        assert re.search(r"Too many wrong passwords\. Wait \d+ seconds?, then log in again", said)
+
+        # The right password has to wait as well, or guesses would tell.
+        refused = Visitor(hub).log_in()
+        assert refused.status_code == 429
+        time.sleep(int(refused.headers["Retry-After"]) + 1)
+        if os.geteuid() == 0:  # another user of this machine guesses, and the owner logs in
+            found = guess_as_another_user(Visitor(hub), 20)
+            assert found[: FREE + 1] == [403] * (FREE + 1), found
+            assert found.count(429) > 10, found
+        assert Visitor(hub).log_in().url.endswith("/hub/home")
+    finally:
+        hub.clean_up()
 
 
 def test_password_is_kept_for_the_user_alone(hub: Hub):
@@ -120,6 +179,23 @@ def test_large_outputs_get_through(visitor: Visitor, server: str):
     assert visitor.execute(server, visitor.start_kernel(server), code) == "shown\n"
 
 
+def test_other_users_of_the_machine_do_not_hear_what_a_kernel_prints(
+    hub: Hub, visitor: Visitor, server: str
+):
+    kernel = visitor.start_kernel(server)
+    (file,) = hub.data.rglob(f"kernel-{kernel}.json")
+    assert file.stat().st_mode & 0o077 == 0
+    # All that another user can find out: the ports.
+    told = json.loads(file.read_text())
+    with zmq.Context() as context, context.socket(zmq.SUB) as listening:
+        listening.linger = 0
+        listening.subscribe(b"")
+        listening.connect(f"tcp://127.0.0.1:{told['iopub_port']}")
+        time.sleep(1)
+        assert visitor.execute(server, kernel, "print('a secret')") == "a secret\n"
+        assert not listening.poll(2000)
+
+
 def test_the_panel_starts_a_dask_cluster_that_a_kernel_can_use(visitor: Visitor, server: str):
     started = visitor.panel(server, "PUT", "/").json()
     try:
@@ -143,6 +219,16 @@ def test_the_panel_starts_a_dask_cluster_that_a_kernel_can_use(visitor: Visitor,
             "the dashboard",
         )
         assert "Dask Diagnostic UI" in page.text
+        # What the panel itself asks, and the websocket of a page in it.
+        root = visitor.base + link.removesuffix("status")
+        plots = visitor.http.get(f"{root}individual-plots.json", timeout=60)
+        assert "/individual-task-stream" in plots.json().values()
+        assert "ACK" in visitor.bokeh_says(link, page.text, visitor.base)
+        with pytest.raises(websocket.WebSocketBadStatusException, match="403"):
+            visitor.bokeh_says(link, page.text, "http://evil.example")
+        # Other users of the machine see nothing at the port.
+        port = link.split("/proxy/")[1].partition("/")[0]
+        assert requests.get(f"http://127.0.0.1:{port}/status", timeout=60).status_code == 401
         code = f"""
 from dask.distributed import Client
 client = Client("{started["scheduler_address"]}")

@@ -83,6 +83,15 @@ DISTRIBUTED = (
     PrivateApi("distributed.dashboard.scheduler:connect", "application, http_server, scheduler"),
     PrivateApi("distributed.dashboard.worker:connect", "application, http_server, worker, prefix="),
     PrivateApi("distributed.protocol.compression:compressions"),
+    PrivateApi(
+        "distributed.node:ServerNode.start_http_server",
+        "self, routes, dashboard_address, default_port, ssl_options",
+        overridden=True,
+    ),
+    PrivateApi("distributed.http.routing:RoutingApplication.find_handler", "self, request"),
+    PrivateApi(
+        "tornado.web:Application.get_handler_delegate", "self, request, target_class, target_kwargs"
+    ),
     # worker
     PrivateApi("distributed.threadpoolexecutor:ThreadPoolExecutor.submit", "self, fn"),
     PrivateApi("distributed.worker:Worker.close", "self, timeout, executor_wait="),
@@ -138,6 +147,16 @@ OTHERS = (
         overridden=True,
     ),
     # hub/user_server
+    PrivateApi(
+        "jupyter_server_proxy.handlers:ProxyHandler.proxy",
+        "self, host, port, proxied_path",
+        overridden=True,
+    ),
+    PrivateApi(
+        "jupyter_server_proxy.handlers:ProxyHandler.proxy_open",
+        "self, host, port, proxied_path",
+        overridden=True,
+    ),
     PrivateApi("dask_labextension.manager:manager._clusters"),
     PrivateApi(
         "dask_labextension.manager:make_cluster_model",

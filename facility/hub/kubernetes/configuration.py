@@ -5,6 +5,8 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
+from jupyterhub.authenticators.shared import SharedPasswordAuthenticator
+
 from facility import names
 from facility.hub import documentation
 from facility.hub.kubernetes import audit, pod_identity, revocation
@@ -13,11 +15,12 @@ from facility.hub.kubernetes.spawner import TenantSpawner
 from facility.hub.kubernetes.values.model import Values
 from facility.hub.kubernetes.values.servers import Profile
 from facility.hub.kubernetes.values.tenant_model import Installation
+from facility.hub.login_pauses import PausingAuthenticator
 from facility.kubernetes.tenant import slug
 from facility.kubernetes.volumes import claim_of
 from facility.quantity import format_memory
 
-HUB_SERVICE, PROXY_API = "hub", "proxy-api"
+HUB_SERVICE, PROXY_API, PROXY_PODS = "hub", "proxy-api", "proxy-pods"
 """Services of the release's namespace."""
 PROXY_PORT, PROXY_API_PORT = 8000, 8001
 POOLS_FOLDER = "/etc/facility/pools"
@@ -79,10 +82,12 @@ def configure(c: Any, installation: Installation, secrets: Mapping[str, str]) ->
     audit.configure(c)
     if "authenticator_class" not in installation.values.hub.config.get("JupyterHub", {}):
         # For trials: one password, which the notes of the installation tell how to read.
-        hub.authenticator_class = "shared-password"
+        hub.authenticator_class = SharedPassword
         c.SharedPasswordAuthenticator.user_password = secrets["password"]
         # Of this class alone: extraConfig may choose another, which lets in whom it is told to.
         c.SharedPasswordAuthenticator.allow_all = True
+    c.PausingAuthenticator.trusted_proxies = list(installation.values.hub.trusted_proxies)
+    c.PausingAuthenticator.proxy_host = f"{PROXY_PODS}.{installation.namespace}.svc"
     if installation.values.singleuser.identity is not None:
         c.Authenticator.enable_auth_state = True
     for class_name, settings in installation.values.hub.config.items():
@@ -90,7 +95,13 @@ def configure(c: Any, installation: Installation, secrets: Mapping[str, str]) ->
             c[class_name][key] = value
     for _, text in sorted(installation.values.hub.extra_config.items()):
         exec(compile(text, "hub.extraConfig", "exec"), {"c": c})
+    if hub.authenticator_class == "shared-password":  # whoever chose it
+        hub.authenticator_class = SharedPassword
     audit.watch_logins(c, list(c))
+
+
+class SharedPassword(PausingAuthenticator, SharedPasswordAuthenticator):
+    """JupyterHub's shared password, with pauses between wrong ones."""
 
 
 def _hub(c: Any, installation: Installation, secrets: Mapping[str, str]) -> None:

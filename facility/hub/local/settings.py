@@ -14,9 +14,7 @@ from facility import names
 from facility.errors import HubError
 from facility.system.private_files import check_room, make_private, refusal, write_private
 
-FOLDER_VARIABLE = "FACILITY_HUB"
-"""Set in every process of a hub to the folder of its state, which tells the processes of
-one hub from all others, whoever their parent is by now."""
+FOLDER_VARIABLE = names.HUB_VARIABLE
 DEFAULT_PORT = 8000
 INNER_PORTS = range(20000, 30000)
 """Where hub and proxy talk to each other: below the ports that systems give to clients."""

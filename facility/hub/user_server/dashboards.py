@@ -1,16 +1,21 @@
-"""Which hosts a user's server hands requests on to: itself, and Dask clusters of its namespace."""
+"""What a user's server hands requests on to: itself, and Dask clusters of its namespace.
+
+Dashboards on its machine ask for a token, which they get from here.
+"""
 
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from typing import Any
 
 from facility import names
+from facility.dask_process.dashboard_access import TOKEN_HEADER
 from facility.errors import FacilityError
 from facility.kubernetes.client.account import FOLDER, pod_account
 from facility.kubernetes.client.api import Api
 from facility.kubernetes.client.kinds import POD, SERVICE, Kind
+from facility.local import registry
 
 LOCAL = ("localhost", names.LOOPBACK)
 WORKERS_SECONDS = 5.0
@@ -47,6 +52,27 @@ def is_dashboard(handler: Any, host: str) -> bool:
     _numbers.clear()
     _numbers.update(scheduler_numbers())
     return host in _numbers
+
+
+def send_tokens() -> None:
+    """Have jupyter-server-proxy, and the Dask panel with it, show dashboards their tokens."""
+    from jupyter_server_proxy.handlers import ProxyHandler
+
+    ProxyHandler.proxy = with_token_sent(ProxyHandler.proxy)
+    ProxyHandler.proxy_open = with_token_sent(ProxyHandler.proxy_open)
+
+
+def with_token_sent(hand_on: Callable[..., Any]) -> Callable[..., Any]:
+    """Have a method of ``ProxyHandler`` send the token of the dashboard that it asks."""
+
+    def asking(self: Any, host: str, port: Any, *arguments: Any, **named: Any) -> Any:
+        headers = self.request.headers
+        headers.pop(TOKEN_HEADER, None)
+        if host in LOCAL and (token := registry.dashboard_token(int(port))):
+            headers[TOKEN_HEADER] = token
+        return hand_on(self, host, port, *arguments, **named)
+
+    return asking
 
 
 def scheduler_numbers() -> set[str]:

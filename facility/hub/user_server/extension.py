@@ -14,8 +14,7 @@ from tornado.ioloop import PeriodicCallback
 from traitlets.config import Config
 
 from facility import names
-from facility.hub.user_server import dask_panel, kernel_lists
-from facility.hub.user_server.dashboards import is_dashboard
+from facility.hub.user_server import dashboards, dask_panel, kernel_lists
 from facility.local import registry
 
 ACTIVITY_SETTING = "facility_busy_kernel_last_activity"
@@ -36,9 +35,10 @@ def _load_jupyter_server_extension(server: Any) -> None:
 
     PeriodicCallback(note, 1000 * seconds).start()
     # Extensions are loaded in the order of their names, jupyter_server_proxy after this one.
-    server.update_config(Config({"ServerProxy": {"host_allowlist": is_dashboard}}))
+    server.update_config(Config({"ServerProxy": {"host_allowlist": dashboards.is_dashboard}}))
     application = server.web_app
     application.add_handlers(".*$", kernel_lists.handlers(application.settings["base_url"]))
+    dashboards.send_tokens()
     dask_panel.improve()
     if address := os.environ.get(names.DOCUMENTATION_VARIABLE):
         page = application.settings.setdefault("page_config_data", {})

@@ -1,17 +1,20 @@
 """The way to a scheduler: inside of Kubernetes straight, from outside through the API server.
 
 From outside a port of this machine leads to one of its pod. What goes through is TLS already,
-with certificates on both sides.
+with certificates on both sides; or a dashboard, which the other users of this machine may not see.
 """
 
 import asyncio
 import logging
+from http import HTTPStatus
 from typing import Any
 
 from tornado.httpclient import HTTPClientError, HTTPRequest
+from tornado.httputil import HTTPHeaders, HTTPInputError, parse_request_start_line
 from tornado.websocket import WebSocketClientConnection, websocket_connect
 
 from facility import names
+from facility.dask_process.dashboard_access import answer_instead
 from facility.kubernetes.client.api import Api
 from facility.kubernetes.client.kinds import POD
 
@@ -27,12 +30,20 @@ logger = logging.getLogger("facility")
 
 
 class Forward:
-    """Listens on a port of this machine, and carries each connection to a pod."""
+    """Listens on a port of this machine, and carries each connection to a pod.
 
-    def __init__(self, api: Api, pod: str, port: int) -> None:
+    Parameters
+    ----------
+    token
+        What the first request of a connection has to have, where it is one of HTTP to a dashboard.
+        What follows on a connection is of the same program.
+    """
+
+    def __init__(self, api: Api, pod: str, port: int, token: str = "") -> None:
         self.api = api
         self.pod = pod
         self.port = port
+        self.token = token
         self._server: asyncio.Server | None = None
         self._carrying: set[asyncio.Task[Any]] = set()
 
@@ -57,7 +68,9 @@ class Forward:
         assert task is not None
         self._carrying.add(task)
         try:
-            await self._carry(reader, writer)
+            head = await admitted(reader, writer, self.token) if self.token else b""
+            if head is not None:
+                await self._carry(head, reader, writer)
         except (OSError, HTTPClientError, TimeoutError) as error:
             # Who connected sees the end of the connection, and asks again.
             logger.debug("no way to port %s of pod %s: %r", self.port, self.pod, error)
@@ -68,8 +81,12 @@ class Forward:
             self._carrying.discard(task)
             writer.close()
 
-    async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _carry(
+        self, head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
         socket = await self._connect()
+        if head:
+            await socket.write_message(DATA + head, binary=True)
         ways = [
             asyncio.ensure_future(self._there(reader, socket)),
             asyncio.ensure_future(self._back(socket, writer)),
@@ -114,3 +131,34 @@ class Forward:
                     "pod %s, port %s: %s", self.pod, self.port, data.decode(errors="replace")
                 )
                 return
+
+
+async def admitted(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, token: str
+) -> bytes | None:
+    """Read the head of a connection's first request, and refuse one without the token.
+
+    Returns
+    -------
+    bytes, optional
+        What was read; None where it has been answered.
+    """
+    try:
+        head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), CONNECT_SECONDS)
+        line, _, fields = head.decode("latin1").partition("\r\n")
+        uri = parse_request_start_line(line).path
+        answer = answer_instead(uri, HTTPHeaders.parse(fields), token)
+    except (asyncio.IncompleteReadError, asyncio.LimitOverrunError, HTTPInputError):
+        return None
+    if answer is None:
+        return head
+    said = [
+        f"HTTP/1.1 {answer.status} {HTTPStatus(answer.status).phrase}",
+        "Content-Type: text/html; charset=UTF-8",
+        f"Content-Length: {len(answer.page.encode())}",
+        "Connection: close",
+        *(f"{name}: {value}" for name, value in answer.headers.items()),
+    ]
+    writer.write("\r\n".join([*said, "", answer.page]).encode())
+    await writer.drain()
+    return None

@@ -197,6 +197,8 @@ def _hub_tenant() -> list[Manifest]:
         _rule("networking.k8s.io", ["networkpolicies"], write),
         _rule("cilium.io", ["ciliumnetworkpolicies"], write),
         _rule("apps", ["deployments"], ["delete", *READ]),
+        # Of a user whose rights are revoked.
+        _rule("batch", ["jobs"], ["delete", "get", "list"]),
         _rule("coordination.k8s.io", ["leases"], ["delete", *READ]),
         _rule("kubernetes.dask.org", DASK_KINDS, ["delete", "patch", *READ]),
     ]

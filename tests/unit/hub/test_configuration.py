@@ -19,7 +19,7 @@ from facility import names
 from facility.errors import HubError
 from facility.hub.local import hub_processes, launcher, settings
 from facility.hub.local import jupyterhub_config as hub_config
-from facility.hub.local.authenticator import OwnerAuthenticator
+from facility.hub.local.authenticator import OwnerPassword
 from facility.hub.local.lock import holder, only_one
 from facility.hub.local.settings import HubSettings
 from facility.hub.user_server import extension, notebooks
@@ -104,6 +104,7 @@ def test_a_users_own_jupyter_configuration_stays(chosen: HubSettings):
     names = {str(path.relative_to(ours)) for path in Path(ours).rglob("*.js*")}
     assert names == {
         "jupyter_server_config.d/facility.json",
+        "jupyter_server_config.json",
         "labconfig/default_setting_overrides.json",
         "labconfig/page_config.json",
         "labextensions/@facility/documentation/package.json",
@@ -156,13 +157,13 @@ def test_the_culler_may_only_cull(chosen: HubSettings):
     ],
 )
 async def test_login(name: str, password: str, answer: str | None):
-    authenticator = OwnerAuthenticator(owner="ada", password="grüße")
+    authenticator = OwnerPassword(owner="ada", password="grüße")
     data = {"username": name, "password": password}
     assert await authenticator.authenticate(None, data) == answer
 
 
 async def test_no_password_lets_nobody_in():
-    authenticator = OwnerAuthenticator(owner="ada")
+    authenticator = OwnerPassword(owner="ada")
     assert await authenticator.authenticate(None, {"username": "ada", "password": ""}) is None
 
 

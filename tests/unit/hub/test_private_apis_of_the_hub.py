@@ -19,6 +19,7 @@ from jupyterhub.log import log_request
 from jupyterhub.spawner import LocalProcessSpawner, Spawner
 from kubespawner import KubeSpawner
 from kubespawner.spawner import PodReflector
+from tornado.httpserver import _HTTPRequestContext
 from traitlets.config import Config
 
 from facility.errors import HubError
@@ -274,3 +275,17 @@ def test_jupyter_server_counts_settings_of_an_ending_as_activity() -> None:
         for each in code.co_consts
     ]
     assert ending in constants
+
+
+# Tornado: where a request comes from, before it believes what headers say.
+
+
+def test_tornado_httpserver_HTTPRequestContext_address() -> None:
+    stored = {each.argval for each in dis.get_instructions(_HTTPRequestContext.__init__)}
+    assert "address" in stored
+    assert not uses(_HTTPRequestContext._apply_xheaders, "address")
+
+
+def test_configurable_http_proxy_get_proxy_request() -> None:
+    assert takes(ProxyHandler._get_proxy_request, "self", "url", awaited=False)
+    assert uses(ProxyHandler.call_proxy, "_get_proxy_request")

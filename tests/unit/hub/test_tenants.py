@@ -13,7 +13,13 @@ from traitlets.config import Config as Traits
 from facility import names
 from facility.errors import ConfigError, ProblemsError
 from facility.hub.kubernetes import pod_identity, progress
-from facility.hub.kubernetes.configuration import configure, database, profiles, user_domain
+from facility.hub.kubernetes.configuration import (
+    SharedPassword,
+    configure,
+    database,
+    profiles,
+    user_domain,
+)
 from facility.hub.kubernetes.release import read_values
 from facility.hub.kubernetes.shortage import shortage
 from facility.hub.kubernetes.tenants import leftovers
@@ -436,7 +442,7 @@ def test_what_logins_say_is_kept_encrypted() -> None:
 
 def test_without_an_authenticator_one_password_lets_everybody_in() -> None:
     found = configured(site())
-    assert found.JupyterHub.authenticator_class == "shared-password"
+    assert found.JupyterHub.authenticator_class is SharedPassword
     assert found.SharedPasswordAuthenticator.user_password == SECRETS["password"]
     assert found.SharedPasswordAuthenticator.allow_all is True
 
@@ -448,6 +454,19 @@ def test_an_authenticator_of_extra_config_lets_in_nobody_whom_it_is_not_told_to(
     made = found.JupyterHub.authenticator_class(config=found)
     assert made.allow_all is False
     assert SharedPasswordAuthenticator(config=found).allow_all is True
+
+
+def test_the_shared_password_has_pauses_whoever_chooses_it() -> None:
+    chosen = {"login": "c.JupyterHub.authenticator_class = 'shared-password'"}
+    found = configured(site(hub={"extraConfig": chosen, "trustedProxies": ["192.0.2.16/28"]}))
+    assert found.JupyterHub.authenticator_class is SharedPassword
+    assert found.PausingAuthenticator.trusted_proxies == ["192.0.2.16/28"]
+    assert found.PausingAuthenticator.proxy_host.startswith("proxy-pods.")
+
+
+def test_a_trusted_proxy_is_an_address_range() -> None:
+    with pytest.raises(ValueError, match="ingress"):
+        site(hub={"trustedProxies": ["ingress"]})
 
 
 def test_a_sites_own_authenticator_and_settings_come_last() -> None:

@@ -1,8 +1,9 @@
 """Values about the hub itself: its image, settings, state, and who may log in how."""
 
+import ipaddress
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from facility.config.shapes import Strict
 from facility.hub.kubernetes.values.images import OwnImage
@@ -99,6 +100,15 @@ class Hub(NodePlacement):
         "from outside of Kubernetes: with an Ingress, a LoadBalancer or a NodePort, and without "
         "an authenticator in hub.config. For a trial among people who trust each other.",
     )
+    trusted_proxies: tuple[str, ...] = Field(
+        (),
+        strict=False,
+        description="Address ranges of the proxies before the facility's own, such as an Ingress "
+        "controller's pods: what they say in X-Forwarded-For is where a login comes from. Pauses "
+        "between wrong passwords are for a user at an address. Without it the address that "
+        "reaches the facility's proxy counts.",
+        examples=[["192.0.2.16/28"]],
+    )
     consecutive_failure_limit: int = Field(
         5,
         ge=0,
@@ -107,6 +117,13 @@ class Hub(NodePlacement):
     active_server_limit: int = Field(
         0, ge=0, description="Most servers that run at the same time; 0 for any number."
     )
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _address_ranges(cls, found: tuple[str, ...]) -> tuple[str, ...]:
+        for each in found:
+            ipaddress.ip_network(each)
+        return found
 
     @model_validator(mode="after")
     def _users_apart(self) -> "Hub":
