@@ -14,7 +14,8 @@ from facility.dask_process.dashboard_access import (
 )
 from facility.dask_process.dashboard_guard import Guarded
 
-TOKEN = new_token()
+TOKEN = "kPDeGC3UuuBTMxoStOTowaq3dD1h3abdrkHkmCIckfc"
+"""The same in each process of the tests, as parts of their names."""
 COOKIE = f"{cookie_name(TOKEN)}={TOKEN}"
 
 
