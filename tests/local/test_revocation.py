@@ -6,7 +6,6 @@ import secrets
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,7 +19,6 @@ from facility.hub.kubernetes import audit
 from facility.hub.kubernetes.revocation import Hub
 
 SECRET = secrets.token_hex(32)
-TRAIL = Path(tempfile.mkdtemp()) / "trail"
 CONFIG = """
 from jupyterhub.proxy import Proxy
 from traitlets import Bool
@@ -58,16 +56,22 @@ audit.watch_logins(c, list(c))
 
 
 @pytest.fixture(scope="module")
-def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+def trail(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the hub prints."""
+    return tmp_path_factory.mktemp("trail") / "trail"
+
+
+@pytest.fixture(scope="module")
+def port(tmp_path_factory: pytest.TempPathFactory, trail: Path) -> Iterator[int]:
     folder = tmp_path_factory.mktemp("hub")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         found = int(probe.getsockname()[1])
     config = folder / "config.py"
     config.write_text(CONFIG.replace("PORT", str(found)).replace("SECRET", SECRET))
-    with (folder / "log").open("w") as log, TRAIL.open("w") as trail:
+    with (folder / "log").open("w") as log, trail.open("w") as printed:
         words = [sys.executable, "-m", "jupyterhub", "-f", str(config)]
-        hub = subprocess.Popen(words, cwd=folder, stdout=trail, stderr=log, env=dict(os.environ))
+        hub = subprocess.Popen(words, cwd=folder, stdout=printed, stderr=log, env=dict(os.environ))
     try:
         _wait(found, hub, folder / "log")
         yield found
@@ -141,7 +145,7 @@ def test_sessions_and_tokens_of_one_user_end_at_once(port: int) -> None:
     assert holds(port, logged_in(port, "ada"))
 
 
-def test_nobody_else_may_do_it(port: int) -> None:
+def test_nobody_else_may_do_it(port: int, trail: Path) -> None:
     bob = logged_in(port, "bob")
     token = made_token(port, "bob", bob)
     assert with_token(port, token, "DELETE", "users/bob/held") == 403
@@ -154,16 +158,16 @@ def test_nobody_else_may_do_it(port: int) -> None:
 # The audit trail of the same hub.
 
 
-def told(port: int, **fields: str) -> list[dict[str, str]]:
+def told(port: int, trail: Path, **fields: str) -> list[dict[str, str]]:
     """Lines of the trail that say so; each obeys its schema."""
     # Any request is told after those before it, and each after its answer.
-    marks = TRAIL.read_text().count('"logout"')
+    marks = trail.read_text().count('"logout"')
     requests.get(f"http://127.0.0.1:{port}/hub/logout", timeout=20)
     deadline = time.monotonic() + 20
-    while TRAIL.read_text().count('"logout"') == marks:
+    while trail.read_text().count('"logout"') == marks:
         assert time.monotonic() < deadline
         time.sleep(0.05)
-    lines = [json.loads(line) for line in TRAIL.read_text().splitlines()]
+    lines = [json.loads(line) for line in trail.read_text().splitlines()]
     for line in lines:
         assert line["__schema__"] == audit.SCHEMA_ID
         said = {key: value for key, value in line.items() if not key.startswith("__")}
@@ -171,37 +175,39 @@ def told(port: int, **fields: str) -> list[dict[str, str]]:
     return [line for line in lines if fields.items() <= line.items()]
 
 
-def test_logins_are_told_and_refused_ones_too(port: int) -> None:
+def test_logins_are_told_and_refused_ones_too(port: int, trail: Path) -> None:
     logged_in(port, "carl")
-    (line,) = told(port, action="login", actor="carl")
+    (line,) = told(port, trail, action="login", actor="carl")
     assert (line["outcome"], line["actor_kind"], line["address"]) == ("done", "user", "127.0.0.1")
     refused = requests.Session()
     login = f"http://127.0.0.1:{port}/hub/login"
     refused.get(login, timeout=20)
     data = {"username": "mallory", "password": "", "_xsrf": refused.cookies.get("_xsrf")}
     assert refused.post(login, data=data, timeout=20).status_code == 403
-    (line,) = told(port, action="login", about="mallory")
+    (line,) = told(port, trail, action="login", about="mallory")
     assert (line["outcome"], line["actor"], line["actor_kind"]) == ("refused", "", "nobody")
 
 
-def test_what_an_administrator_does_of_others_is_told(port: int) -> None:
+def test_what_an_administrator_does_of_others_is_told(port: int, trail: Path) -> None:
     logged_in(port, "ada")
     boss = logged_in(port, "boss")
     token = made_token(port, "boss", boss)
-    (line,) = told(port, action="grant", actor="boss")
+    (line,) = told(port, trail, action="grant", actor="boss")
     assert line["what"] == "POST /hub/api/users/boss/tokens"
-    assert token not in TRAIL.read_text()
-    before = len(told(port, actor="boss"))
+    assert token not in trail.read_text()
+    before = len(told(port, trail, actor="boss"))
     assert with_token(port, token, path="users/ada") == 200
     assert with_token(port, token, path="users/boss") == 200
-    (line,) = told(port, action="read", actor="boss")
+    (line,) = told(port, trail, action="read", actor="boss")
     assert line["about"] == "ada"
-    assert len(told(port, actor="boss")) == before + 1
+    assert len(told(port, trail, actor="boss")) == before + 1
     assert with_token(port, token, "DELETE", "users/ada/held") == 403
-    (line,) = told(port, action="take", actor="boss")
+    (line,) = told(port, trail, action="take", actor="boss")
     assert (line["about"], line["outcome"]) == ("ada", "refused")
     Hub(SECRET, "/", port).take("ada")
-    (line,) = told(port, action="take", about="ada", outcome="done", actor="administration")[-1:]
+    (line,) = told(port, trail, action="take", about="ada", outcome="done", actor="administration")[
+        -1:
+    ]
     assert line["actor_kind"] == "service"
 
 

@@ -8,7 +8,6 @@ answers of an API server come. What fails here is told with the seed that fails 
 import datetime
 import json
 import random
-import time
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -211,20 +210,3 @@ def test_whatever_an_object_holds_is_read(kind: Kind, found: Object) -> None:
         except Exception as error:
             error.add_note(f"seed {kind.name}-{seed}")
             raise
-
-
-@pytest.mark.parametrize(("kind", "found"), RECORDED)
-def test_ten_thousand_of_them_take_ten_times_as_long_as_a_thousand(
-    kind: Kind, found: Object
-) -> None:
-    def seconds(count: int) -> float:
-        source = random.Random(1)
-        objects = [changed(source, found) for _ in range(20)] * (count // 20)
-        small = [each for each in objects if len(json.dumps(each)) < 5000] or [found] * count
-        began = time.process_time()
-        for each in listed(kind, small):
-            answered(kind, each)
-        return (time.process_time() - began) / len(small)
-
-    few, many = seconds(500), seconds(5000)
-    assert many < 3 * few + 0.001
