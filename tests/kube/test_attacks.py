@@ -4,6 +4,7 @@ What is refused is refused by the API server, with the reason that is part of ea
 lets through is held by a limit that the test then finds.
 """
 
+import asyncio
 import json
 import uuid
 from collections.abc import Iterator
@@ -16,7 +17,11 @@ import yaml
 
 from facility import names
 from facility.config import Config, Pool
-from facility.kubernetes.tenant import CsiVolume, Permitted, Quota, SharedVolume
+from facility.hub.kubernetes.tenants.ended_pods import quotas_with_room
+from facility.kubernetes.client.api import Api
+from facility.kubernetes.client.kubeconfig import kubeconfig_account
+from facility.kubernetes.quota import shares
+from facility.kubernetes.tenant import CsiVolume, Permitted, Quota, SharedVolume, is_counted
 from tests.kube import tenancy
 from tests.kube.bringup import site
 from tests.kube.conftest import until
@@ -431,7 +436,28 @@ def test_a_pod_that_has_ended_is_counted_too(mallory: Space) -> None:
     mallory.notebook.run("create", "-f", "-", text=yaml.safe_dump(mallory.pod(name, "true")))
     until(lambda: mallory.admin.get("pod", name)["status"].get("phase") == "Succeeded", 60)
     until(lambda: (used("pods"), used("count/pods")) == (0, 1), 60)
-    mallory.notebook.run("delete", "pod", name)
+    quota = {"metadata": {"name": "few"}, "spec": {"hard": {"count/pods": "1"}}}
+    mallory.admin.apply({"apiVersion": "v1", "kind": "ResourceQuota", **quota})
+    until(lambda: is_counted(mallory.admin.get("resourcequota", "few")), 60)
+    assert "exceeded quota: few" in refused(mallory.notebook, mallory.pod("next"))
+    # Before the hub says that there is no room for a server, it removes what has ended.
+    hub = mallory.account(mallory.release.hub_account, mallory.release.namespace)
+
+    async def room() -> bool:
+        api = Api(kubeconfig_account({"KUBECONFIG": hub.state["kubeconfig"]}))
+        try:
+            inside = api.within(mallory.namespace)
+            quotas = await quotas_with_room(inside, mallory.pod("next"))
+        finally:
+            await api.aclose()
+        return all(share.fits for share in shares(quotas, mallory.pod("next")))
+
+    try:
+        assert asyncio.run(room())
+        assert asks(mallory.notebook, mallory.pod("next"))
+    finally:
+        mallory.admin.run("delete", "resourcequota", "few")
+    assert "NotFound" in mallory.notebook.run("get", "pod", name, fail=True)
 
 
 def test_no_pod_keeps_another_user_from_a_node(pair: tuple[Space, Space]) -> None:

@@ -141,7 +141,7 @@ def test_the_panel_starts_one_and_its_dashboard_is_seen_through_the_hub(ada: Use
         label = f"{names.COMPONENT_LABEL}={names.SCHEDULER_COMPONENT}"
         (scheduler,) = json.loads(ada.space.run("get", "pods", "-l", label, "-o", "json"))["items"]
         asked = scheduler["spec"]["containers"][0]["resources"]["requests"]
-        assert asked == {"cpu": "100m", "memory": "512Mi"}
+        assert asked == {"cpu": "100m", "memory": "512Mi", "ephemeral-storage": "100Mi"}
         stranger = requests.get(f"{ada.base}{link}", timeout=60, allow_redirects=True)
         assert "/hub/login" in stranger.url
         client = ada.python(

@@ -112,7 +112,7 @@ def test_a_users_pod_keeps_the_rules(alice: Space, foreign: dict[str, str], atte
 
 @pytest.mark.parametrize("kind", ["notebook_class", "scheduler_class"])
 def test_a_user_makes_no_pods_that_count_as_other_than_workers(alice: Space, kind: str) -> None:
-    pod = alice.pod("bold", priorityClassName=getattr(alice.release, kind))
+    pod = alice.pod("bold", priorityClassName=getattr(alice.release, kind), nodeSelector=None)
     assert "are made by the hub and the operator alone" in refused(alice.notebook, pod)
     # For the hub itself it is a user server.
     assert asks(alice.account(alice.release.hub_account, alice.release.namespace), pod)

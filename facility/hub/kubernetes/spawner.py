@@ -15,8 +15,9 @@ from facility.hub.kubernetes import pod_identity, progress
 from facility.hub.kubernetes.reflector import LastingPods
 from facility.hub.kubernetes.server_pod import is_server
 from facility.hub.kubernetes.shortage import shortage
+from facility.hub.kubernetes.tenants.ended_pods import ENDED, quotas_with_room
 from facility.hub.kubernetes.tenants.tenants import Tenants
-from facility.kubernetes.client.kinds import EVENT, POD, QUOTA
+from facility.kubernetes.client.kinds import EVENT, POD
 from facility.kubernetes.explain import is_scheduled
 from facility.kubernetes.tenant import slug
 
@@ -25,8 +26,6 @@ LOOK_INTERVAL = 1.0
 FIRST_QUESTION, LONGEST_PAUSE = 3, 24
 """Looks until Kubernetes is asked, and at most until it is asked again: for a pod's events it reads
 all of the namespace, those of Dask workers too."""
-OVER = ("Failed", "Succeeded")
-"""Phases of pods in which nothing runs any more."""
 
 logger = logging.getLogger("facility")
 
@@ -89,7 +88,8 @@ class TenantSpawner(KubeSpawner):
             who = pod_identity.identity(servers, self.user.name, state)
             tenant = await self.tenants.ensure(self.user.name, groups, who)
             self.namespace = tenant.namespace
-            quotas = (await self.tenants.api.within(self.namespace).list(QUOTA))["items"]
+            inside = self.tenants.api.within(self.namespace)
+            quotas = await quotas_with_room(inside, self.wanted())
         except KubernetesError as error:
             if error.status in (None, 429) or error.status >= 500:
                 raise
@@ -170,7 +170,7 @@ class TenantSpawner(KubeSpawner):
         """
         status: int | None = await super().poll()
         pod = self._seen()
-        if status is not None and pod is not None and pod["status"].get("phase") in OVER:
+        if status is not None and pod is not None and pod["status"].get("phase") in ENDED:
             self.log.info("Removing the ended pod %s/%s", self.namespace, self.pod_name)
             await self.stop(now=True)
         return status
