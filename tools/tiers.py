@@ -50,15 +50,16 @@ class Tier:
 
 
 # They take what time other tiers leave, so that one test may last.
-UNIT = ("tests/unit", "tests/chart", "-n", "2", "--timeout=600")
+UNIT = ("-n", "2", "--timeout=600", "tests/unit")
 # Processes side by side only where tests are not in each other's way: two unit tests on two cores,
 # and three files of tests with Dask clusters, which wait a third of their time, in the order that
 # tests/local/conftest.py says; a browser and the hub behind it fill both.
 TIERS = {
-    "unit": Tier("no processes, no network", UNIT, beside=True),
+    "unit": Tier("no processes, no network", (*UNIT, "tests/chart"), beside=True),
     "unit-3.11": Tier(
-        "the unit tier on the oldest supported Python",
-        UNIT,
+        "what users run, on the oldest supported Python",
+        # Tools and chart run on the newest alone.
+        (*UNIT, "--ignore=tests/unit/tools"),
         environment=".venv-3.11",
     ),
     "local": Tier(
