@@ -74,6 +74,7 @@ def _pods(release: Release) -> Manifest:
                 "the hub and the operator alone'",
             },
             *cel_rules.pod_rules(POD),
+            cel_confinement.user_namespace_rule(POD),
             *cel_confinement.metadata_rules("object.?metadata", always=False),
             cel_rules.images_of(f"{POD}.?ephemeralContainers.orValue([])"),
             cel_rules.users_of(POD, f"{POD}.?ephemeralContainers.orValue([])"),
@@ -100,6 +101,7 @@ def _deployments(release: Release) -> Manifest:
         cel_rules.variables(release, TEMPLATE),
         [
             *cel_rules.pod_rules(TEMPLATE),
+            cel_confinement.user_namespace_rule(TEMPLATE),
             *cel_confinement.metadata_rules(f"{MADE}.?metadata"),
             *_alone(release.scheduler_class, TEMPLATE),
         ],
@@ -115,6 +117,7 @@ def _jobs(release: Release) -> Manifest:
         cel_rules.variables(release, TEMPLATE),
         [
             *cel_rules.pod_rules(TEMPLATE),
+            cel_confinement.user_namespace_rule(TEMPLATE),
             *cel_confinement.metadata_rules(f"{MADE}.?metadata"),
             *_alone(release.job_class, TEMPLATE),
         ],

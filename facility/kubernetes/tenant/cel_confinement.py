@@ -192,18 +192,24 @@ def spec_rules(spec: str) -> list[Manifest]:
             "call it, past the network policies",
         },
         {
-            # In a user namespace Pod Security allows root, who may write what others own.
-            "expression": f"{spec}.?hostUsers.orValue(true) || "
-            f"'{names.UID_ANNOTATION}' in variables.notes",
-            "message": "hostUsers: false is not permitted, since pods might run as root then",
-        },
-        {
             "expression": f"{spec}.?terminationGracePeriodSeconds.orValue(30) <= "
             f"variables.longestGrace && variables.containers.all(c, {graces})",
             "messageExpression": "'terminationGracePeriodSeconds must be at most ' + "
             "string(variables.longestGrace)",
         },
     ]
+
+
+def user_namespace_rule(spec: str) -> Manifest:
+    """Return the rule of user namespaces, of which dask-kubernetes' kinds know nothing.
+
+    In one, Pod Security allows root, who may write on a shared volume what others own.
+    """
+    return {
+        "expression": f"{spec}.?hostUsers.orValue(true) || "
+        f"'{names.UID_ANNOTATION}' in variables.notes",
+        "message": "hostUsers: false is not permitted, since pods might run as root then",
+    }
 
 
 def _own_namespace(spec: str) -> str:
