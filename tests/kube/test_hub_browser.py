@@ -75,7 +75,7 @@ def server(facility: Facility) -> str:
 def test_the_chosen_server_starts(facility: Facility, page: Page) -> None:
     pod = facility.space("ada").get("pod", "notebook")
     limits = pod["spec"]["containers"][0]["resources"]["limits"]
-    assert limits == {"cpu": "2", "memory": str(3 * 2**30)}
+    assert limits == {"cpu": "2", "memory": str(3 * 2**30), "ephemeral-storage": "10Gi"}
     assert page.url.startswith(f"{server(facility)}lab/tree/notebooks/01")
 
 
