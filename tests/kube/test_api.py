@@ -144,7 +144,7 @@ POD_BODY: dict[str, Any] = {}
 @pytest.fixture(autouse=True)
 def pod_body(tenant_space: Space) -> None:
     POD_BODY.clear()
-    POD_BODY.update(tenant_space.pod("any", nodeSelector={"facility.test/pool": "cpu", "no": "x"}))
+    POD_BODY.update(tenant_space.pod("any", schedulingGates=[{"name": "facility.test/never"}]))
 
 
 async def test_a_new_token_is_read_when_the_old_one_is_refused(
