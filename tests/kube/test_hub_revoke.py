@@ -1,6 +1,8 @@
-"""An administrator ends all that a user holds, though the user does what they can against it."""
+"""What a user writes stays out of the hub, and all that a user holds ends when it is revoked."""
 
 import json
+import re
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,12 +14,20 @@ from tests.kube.charts import Facility, User, installed_chart
 from tests.kube.conftest import Kubernetes, until
 
 pytestmark = [pytest.mark.kube, pytest.mark.timeout(600)]
+HOLD = "example.org/hold"
+PODS = 11
+VARIABLES, SIZE = 1000, 1000
+"""Of each pod: a megabyte, of which etcd takes one and a half."""
+SECONDS = 45
+"""In which the hub has followed a change several times, and its keeper has made its rounds."""
 JOB = "from facility import cluster; import time; time.sleep(600)"
 
 
 @pytest.fixture(scope="module")
 def facility(state: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Facility]:
-    with installed_chart(state, tmp_path_factory.mktemp("chart"), helm="4") as found:
+    tenants = {"permitted": {"finalizers": [HOLD]}}
+    folder = tmp_path_factory.mktemp("chart")
+    with installed_chart(state, folder, helm="4", tenants=tenants) as found:
         found.open_shortly()
         yield found
 
@@ -63,20 +73,104 @@ def accepted(user: User, token: str) -> bool:
     return requests.get(f"{user.base}/hub/api/user", headers=headers, timeout=20).ok
 
 
+def memory(facility: Facility) -> int:
+    """MiB that all processes in the hub's pod hold together."""
+    said = facility.hub("sh", "-c", "grep -h VmRSS /proc/[0-9]*/status")
+    return sum(map(int, re.findall(r"VmRSS:\s+([0-9]+) kB", said))) // 1024
+
+
+def huge(eve: User, name: str) -> dict[str, Any]:
+    """A worker pod of the user's, with an environment of a megabyte."""
+    server = eve.space.get("pod", "notebook")
+    container = {
+        "name": "notebook",
+        "image": server["spec"]["containers"][0]["image"],
+        "command": ["sleep", "600"],
+        "env": [{"name": f"V{n}", "value": "x" * SIZE} for n in range(VARIABLES)],
+        "resources": {"limits": {"cpu": "10m", "memory": "16Mi"}},
+        "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
+    }
+    of_server = server["spec"]["securityContext"]
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": name},
+        "spec": {
+            "containers": [container],
+            "nodeSelector": {"facility.test/pool": "cpu"},
+            "priorityClassName": names.pool_priority_class("cpu", eve.facility.name),
+            "restartPolicy": "Never",
+            "securityContext": {**of_server, "runAsUser": 1000, "runAsNonRoot": True},
+        },
+    }
+
+
+def test_huge_pods_stay_out_of_the_hub(eve: User) -> None:
+    own = token_of(eve)
+    labels = {"component": names.USER_SERVER_COMPONENT}
+    labelled = huge(eve, "labelled") | {"metadata": {"name": "labelled", "labels": labels}}
+    assert not make(own, labelled), "those that the hub would look at are refused"
+    before = memory(eve.facility)
+    made = [f"huge-{n}" for n in range(PODS)]
+    assert all(make(own, huge(eve, name)) for name in made)
+    time.sleep(SECONDS)
+    after = memory(eve.facility)
+    # Each is decoded alone, and nothing of it is kept.
+    assert after - before < 100, f"{before} MiB with none, {after} MiB with {len(made)}"
+    # The honest server of the same user is followed as ever.
+    assert eve.server() is not None
+    assert eve.python("print(6 * 7)").strip() == "42"
+    own.run("delete", "pod", *made, "--wait=false")
+
+
+def make(own: Kubernetes, made: dict[str, Any] | str) -> bool:
+    """Whether an object may be made with the user's own token."""
+    text = made if isinstance(made, str) else json.dumps(made)
+    try:
+        # Not by `apply`, which writes all of it into an annotation too.
+        own.run("create", "--validate=false", "-f", "-", text=text)
+    except AssertionError as error:
+        if "denied request" in str(error) or "forbidden" in str(error):
+            return False
+        raise
+    return True
+
+
+def test_a_nested_dask_cluster_holds_up_no_round_of_the_keeper(eve: User) -> None:
+    """Its levels are more than Python reads; an ended server elsewhere goes all the same."""
+    own = token_of(eve)
+    levels = 5000
+    nested = "[" * levels + "]" * levels
+    text = (
+        '{"apiVersion": "kubernetes.dask.org/v1", "kind": "DaskCluster", '
+        f'"metadata": {{"name": "deep"}}, "spec": {{"deep": {nested}}}}}'
+    )
+    made = make(own, text)
+    ada = eve.facility.visitor("ada")
+    ada.spawn()
+    ada.space.run("exec", "notebook", "--", "sh", "-c", "kill 1")
+    until(lambda: not ada.space.run("get", "pod", "notebook", "-o", "name", "--ignore-not-found"))
+    said = eve.facility.kube.run("logs", "deployment/hub", "--since=2m")
+    assert "This round ended early" not in said
+    if made:
+        own.run("delete", "daskcluster", "deep", "--wait=false")
+
+
 def test_all_that_a_user_holds_ends_and_nobody_elses(eve: User, bob: User) -> None:
     facility = eve.facility
     own, others = token_of(eve), token_of(bob)
     eves, bobs = api_token(eve), api_token(bob)
     assert left(eve, "daskclusters")
     assert left(eve, "jobs")
-    # A pod that asks for a year.
+    # A pod that takes as long as it may.
     server = eve.space.get("pod", "notebook")
     slow = {
         "apiVersion": "v1",
         "kind": "Pod",
         "metadata": {"name": "slow"},
         "spec": {
-            "terminationGracePeriodSeconds": 30_000_000,
+            "terminationGracePeriodSeconds": 600,
+            "nodeSelector": {"facility.test/pool": "cpu"},
             "priorityClassName": names.pool_priority_class("cpu", facility.name),
             "securityContext": server["spec"]["securityContext"] | {"runAsNonRoot": True},
             "containers": [
@@ -94,7 +188,7 @@ def test_all_that_a_user_holds_ends_and_nobody_elses(eve: User, bob: User) -> No
             ],
         },
     }
-    own.say("create", "-f", write(facility, slow))
+    assert make(own, slow)
     said = facility.hub("facility", "tenants", "revoke", "eve")
     assert "Left:" not in said
     assert "Ended of eve: sessions and " in said
@@ -114,23 +208,17 @@ def test_all_that_a_user_holds_ends_and_nobody_elses(eve: User, bob: User) -> No
     assert "Unauthorized" in own.run("get", "pods", fail=True)
 
 
-def write(facility: Facility, manifest: dict[str, Any]) -> str:
-    path = facility.folder / f"{manifest['metadata']['name']}.json"
-    path.write_text(json.dumps(manifest))
-    return str(path)
-
-
 def test_what_hangs_is_named_and_the_rest_ends(eve: User) -> None:
-    """The finalizer is put on by an administrator: users may be kept from it by a rule."""
+    """The finalizer is one that the values permit; others are refused."""
     held = eve.space.get("pod", "notebook")["metadata"]["name"]
-    patch = {"metadata": {"finalizers": ["example.org/hold"]}}
+    patch = {"metadata": {"finalizers": [HOLD]}}
     eve.space.run("patch", "pod", held, "--type=merge", "-p", json.dumps(patch))
     try:
         said = eve.facility.kube.say(
             "exec", "deployment/hub", "--", "facility", "tenants", "revoke", "eve"
         )
         assert f"Left: Pod {eve.space.namespace}/{held} is there after" in said
-        assert "held by example.org/hold" in said
+        assert f"held by {HOLD}" in said
         assert "exit code 1" in said
     finally:
         none = {"metadata": {"finalizers": None}}
