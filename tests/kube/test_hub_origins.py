@@ -12,7 +12,17 @@ import pytest
 import requests
 from playwright.sync_api import Page, expect
 
-from tests.browser import browser_page, log_in, look, see_dashboard, start_in_panel, wait_for_lab
+from tests.browser import (
+    browser_page,
+    log_in,
+    look,
+    open_notebook,
+    run_new_cell,
+    see_dashboard,
+    start_in_panel,
+    use_client_of_panel,
+    wait_for_lab,
+)
 from tests.kube.charts import Facility, installed_chart
 from tests.kube.tls_front import Front, front
 from tests.local import origins_mallory
@@ -119,11 +129,14 @@ def test_at_the_hubs_own_name_no_server_is_served(facility: Facility, before: Fr
 def test_the_visitors_own_panel_and_dashboards_are_at_the_visitors_name(
     page: Page, before: Front
 ) -> None:
-    page.goto(f"{address(before, VICTIM)}/user/{VICTIM}/lab?reset")
-    wait_for_lab(page)
-    _, link = start_in_panel(page)
+    server = f"{address(before, VICTIM)}/user/{VICTIM}/"
+    open_notebook(page, server, "notebooks/01_first_cluster.ipynb")
+    listed, link = start_in_panel(page)
+    assert link.startswith((f"/user/{VICTIM}/", server))
+    use_client_of_panel(page, listed)
+    # A worker stays as long as its result is held.
+    run_new_cell(page, 'kept = client.submit(sum, [1, 2]); print("sum", kept.result())', "sum 3")
     look(page, "kube-origins-panel")
-    assert link.startswith((f"/user/{VICTIM}/", f"{address(before, VICTIM)}/user/{VICTIM}/"))
     see_dashboard(
         page,
         f"{address(before, VICTIM)}{link.removeprefix(address(before, VICTIM))}",

@@ -136,26 +136,6 @@ def make(own: Kubernetes, made: dict[str, Any] | str) -> bool:
     return True
 
 
-def test_a_nested_dask_cluster_holds_up_no_round_of_the_keeper(eve: User) -> None:
-    """Its levels are more than Python reads; an ended server elsewhere goes all the same."""
-    own = token_of(eve)
-    levels = 5000
-    nested = "[" * levels + "]" * levels
-    text = (
-        '{"apiVersion": "kubernetes.dask.org/v1", "kind": "DaskCluster", '
-        f'"metadata": {{"name": "deep"}}, "spec": {{"deep": {nested}}}}}'
-    )
-    made = make(own, text)
-    ada = eve.facility.visitor("ada")
-    ada.spawn()
-    ada.space.run("exec", "notebook", "--", "sh", "-c", "kill 1")
-    until(lambda: not ada.space.run("get", "pod", "notebook", "-o", "name", "--ignore-not-found"))
-    said = eve.facility.kube.run("logs", "deployment/hub", "--since=2m")
-    assert "This round ended early" not in said
-    if made:
-        own.run("delete", "daskcluster", "deep", "--wait=false")
-
-
 def test_all_that_a_user_holds_ends_and_nobody_elses(eve: User, bob: User) -> None:
     facility = eve.facility
     own, others = token_of(eve), token_of(bob)
