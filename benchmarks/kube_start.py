@@ -94,7 +94,7 @@ async def pods():
     for index in range(2):
         body = worker_pod(bare, f"x{{index}}", ["x"], PoolRequest(pool, Bounds(1, 1), pool.memory))
         body["spec"]["containers"][0]["command"] = ["sleep", "100"]
-        body["spec"]["volumes"] = [{{"name": "scratch", "emptyDir": {{}}}}]
+        body["spec"]["volumes"] = [{{"name": "scratch", "emptyDir": {{"sizeLimit": "1Gi"}}}}]
         mounts = body["spec"]["containers"][0]["volumeMounts"]
         mounts[:] = [mount for mount in mounts if mount["name"] == "scratch"]
         await api.create(POD, body)

@@ -45,9 +45,10 @@ def beside_the_hub(space: Space, name: str, component: str) -> Kubernetes:
 
 
 def test_another_user_reaches_neither_scheduler_nor_server(alice: Space, bob: Space) -> None:
-    server = alice.pod("server", LISTEN)
+    # As the hub makes it, which alone may.
+    server = alice.pod("server", LISTEN, priorityClassName=alice.release.notebook_class)
     server["metadata"]["labels"][names.APP_COMPONENT_LABEL] = names.USER_SERVER_COMPONENT
-    alice.notebook.run("create", "-f", "-", text=yaml.safe_dump(server))
+    alice.admin.run("create", "-f", "-", text=yaml.safe_dump(server))
     alice.notebook.run("create", "-f", "-", text=yaml.safe_dump(alice.pod("friend")))
     bob.notebook.run("create", "-f", "-", text=yaml.safe_dump(bob.pod("stranger")))
     hub = beside_the_hub(alice, "hub", names.HUB_COMPONENT)
