@@ -403,16 +403,17 @@ import http.cookiejar, urllib.error, urllib.parse, urllib.request
 cookies = http.cookiejar.CookieJar()
 browser = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(cookies))
 login = "{hub}/hub/login"
-browser.open(login, timeout=30)
 for number in range(20):
+    forged = {{"X-Forwarded-For": f"192.0.2.{{number}}", "X-Real-Ip": f"192.0.2.{{number}}"}}
+    # JupyterHub's form is for who asked for it, which goes by that too.
+    browser.open(urllib.request.Request(login, headers=forged), timeout=30)
     xsrf = next(each.value for each in cookies if (each.name, each.path) == ("_xsrf", "/hub/"))
     form = urllib.parse.urlencode({{"username": "vera", "password": "wrong", "_xsrf": xsrf}})
-    forged = {{"X-Forwarded-For": f"192.0.2.{{number}}", "X-Real-Ip": f"192.0.2.{{number}}"}}
     try:
         browser.open(urllib.request.Request(login, form.encode(), forged), timeout=30)
     except urllib.error.HTTPError as error:
         said = error.read().decode()
-        assert "XSRF" not in said, (said[-2000:], list(cookies))
+        assert "Login form invalid" not in said
         print(error.code)
 """
 """Run by a user's notebook: it says to be somewhere else each time."""
