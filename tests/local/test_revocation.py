@@ -186,6 +186,18 @@ def test_logins_are_told_and_refused_ones_too(port: int, trail: Path) -> None:
     assert refused.post(login, data=data, timeout=20).status_code == 403
     (line,) = told(port, trail, action="login", about="mallory")
     assert (line["outcome"], line["actor"], line["actor_kind"]) == ("refused", "", "nobody")
+    assert line["address"] == "127.0.0.1"
+
+
+def test_an_address_that_is_only_told_is_told_with_who_told_it(port: int, trail: Path) -> None:
+    forged = requests.Session()
+    forged.headers["X-Real-Ip"] = "192.0.2.9"
+    login = f"http://127.0.0.1:{port}/hub/login"
+    forged.get(login, timeout=20)
+    data = {"username": "forger", "password": "", "_xsrf": forged.cookies.get("_xsrf")}
+    assert forged.post(login, data=data, timeout=20).status_code == 403
+    (line,) = told(port, trail, action="login", about="forger")
+    assert line["address"] == "192.0.2.9 by 127.0.0.1"
 
 
 def test_what_an_administrator_does_of_others_is_told(port: int, trail: Path) -> None:

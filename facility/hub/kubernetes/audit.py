@@ -59,7 +59,8 @@ FIELDS = {
     "actor_kind": "`user`, `service`, `administrator` (in the hub's pod) or `nobody`",
     "about": "User whom it concerns; empty for all, or for none",
     "what": "The request: method and path; of a command its words",
-    "address": "Where it came from, as told by the proxies that the hub trusts",
+    "address": "Where it came from, as its headers say, and after `by` the address that connected: "
+    "where that is not the proxy's, the headers are the sender's own words",
 }
 _CHOICES: Mapping[str, Iterable[str]] = {
     "action": ACTIONS,
@@ -166,6 +167,18 @@ def event(
     return None
 
 
+def whence(request: Any) -> str:
+    """Return where a request came from: what its headers say, and by whom they came.
+
+    Parameters
+    ----------
+    request
+        Of Tornado, which believes ``X-Real-Ip`` of anybody.
+    """
+    told, peer = str(request.remote_ip), str(request.connection.context.address[0])
+    return told if told == peer else f"{told} by {peer}"
+
+
 def _is_own(about: str, actor: str, *, client: bool) -> bool:
     return bool(actor) and (about == actor or (client and about.startswith(f"{actor}-")))
 
@@ -210,7 +223,7 @@ def _tell_of(handler: Any) -> None:
         status,
         actor,
         kind,
-        str(request.remote_ip),
+        whence(request),
     )
     if found is None or (found["action"] == "login" and status < 400):
         # A login that succeeds is told by the authenticator, whatever page it ends on.
@@ -246,7 +259,7 @@ def after_login(earlier: Callable[..., Any] | None = None) -> Callable[..., Any]
                 "actor_kind": "user",
                 "about": name,
                 "what": f"{handler.request.method} {handler.request.path}",
-                "address": str(handler.request.remote_ip),
+                "address": whence(handler.request),
             }
             tell(handler.settings["eventlog"], _short(found))
         return model
