@@ -84,11 +84,22 @@ def clear_network(before: traces.Snapshot) -> None:
     for name in names:
         if name not in earlier and Path("/run/netns", name).exists():
             subprocess.run(["ip", "netns", "del", name], capture_output=True, check=False)
-    for name in ("cilium_host", "cni0", site.VETH, site.BRIDGE):
+    bridges = ("cni0", site.BRIDGE)
+    # The kernel may keep a pod's namespace long after its last process, and its cable with it.
+    cables = [name for name in traces.children("/sys/class/net") if bridge_of(name) in bridges]
+    for name in (*cables, "cilium_host", site.VETH, *bridges):
         if Path("/sys/class/net", name).exists():
             subprocess.run(["ip", "link", "del", name], capture_output=True, check=False)
     if "/run/netns" not in before.get("mount", {"/run/netns": ""}):
         subprocess.run(["umount", "/run/netns"], capture_output=True, check=False)
+
+
+def bridge_of(interface: str) -> str:
+    """Name the bridge that an interface is plugged into; empty where it is in none."""
+    try:
+        return Path("/sys/class/net", interface, "master").readlink().name
+    except OSError:
+        return ""
 
 
 def clear_cgroups() -> None:
