@@ -60,6 +60,7 @@ COMPONENTS = (
                 " -X k8s.io/component-base/version.gitMinor={minor}"
                 " -X k8s.io/client-go/pkg/version.gitVersion={version}",
             ),
+            Program("csi-driver", "./csi"),
         ),
         minutes=9,
     ),
@@ -130,5 +131,5 @@ def link_flags(program: Program, version: str) -> str:
 
 def key(component: Component) -> str:
     """Hash of all that a component is built from but Go itself, of which any will do."""
-    files = [path for path in component.sources.iterdir() if path.is_file()]
+    files = [path for path in component.sources.rglob("*") if path.is_file()]
     return fingerprint([repr(component.programs)], files)
