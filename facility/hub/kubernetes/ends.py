@@ -8,7 +8,6 @@ from typing import Any
 
 from facility import names
 from facility.errors import FacilityError, KubernetesError, one_line
-from facility.hub.kubernetes.server_pod import is_server
 from facility.kubernetes import deletion
 from facility.kubernetes.client.api import Api
 from facility.kubernetes.client.kinds import (
@@ -32,8 +31,8 @@ FORCE_SECONDS = 60.0
 LOOK = 0.5
 AT_ONCE = 20
 """Objects of a namespace that are asked to end at once."""
-ACCOUNT_TOKENS = "type=kubernetes.io/service-account-token"
 SERVERS = f"{names.APP_COMPONENT_LABEL}={names.USER_SERVER_COMPONENT}"
+ACCOUNT_TOKENS = "type=kubernetes.io/service-account-token"
 Object = dict[str, Any]
 
 
@@ -47,8 +46,6 @@ class Part:
         Of the objects.
     selector, fields
         Which of them.
-    priority_class
-        Of pods that alone are meant; nothing for all.
     only
         Names that alone are meant; none for all.
     """
@@ -56,27 +53,20 @@ class Part:
     kind: Kind
     selector: str = ""
     fields: str = ""
-    priority_class: str = ""
     only: tuple[str, ...] = ()
 
     def keep(self, found: Object) -> Object | None:
         """Return what is looked at of an object; None where it is not meant."""
         name = found["metadata"]["name"]
-        other = self.priority_class and not is_server(found, self.priority_class)
-        if other or (self.only and name not in self.only):
+        if self.only and name not in self.only:
             return None
         kept = ("name", "uid", "finalizers", "ownerReferences", "deletionTimestamp")
         return {"metadata": {key: v for key, v in found["metadata"].items() if key in kept}}
 
 
 CLUSTERS = (Part(DASK_CLUSTER),)
-
-
-def with_servers(release: str) -> tuple[Part, ...]:
-    """Return Dask clusters and the servers that the hub has made."""
-    return (*CLUSTERS, Part(POD, SERVERS, priority_class=names.notebook_priority_class(release)))
-
-
+RUNNING = (Part(JOB), *CLUSTERS, Part(POD))
+"""All that runs, whoever made it: nobody watches over it when the facility is away."""
 EVERYTHING = (
     # Whoever has a token of theirs can do nothing any more, and no pod is made again.
     Part(ACCOUNT, only=(names.NOTEBOOK_ACCOUNT, names.SCHEDULER_ACCOUNT)),

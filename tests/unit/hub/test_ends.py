@@ -12,7 +12,7 @@ import pytest
 
 from facility import names
 from facility.hub.kubernetes import admin, ends
-from facility.hub.kubernetes.ends import CLUSTERS, EVERYTHING, Outcome, Part, with_servers
+from facility.hub.kubernetes.ends import CLUSTERS, EVERYTHING, Outcome, Part
 from facility.hub.kubernetes.hooks.end import end_all
 from facility.hub.kubernetes.revocation import Hub
 from facility.kubernetes.client.account import Account
@@ -150,24 +150,18 @@ async def test_the_facility_goes_though_one_user_holds_on(
         objects.objects += [(DASK_CLUSTER, named("mine", space))]
     objects.objects += [(POD, server("held", "af-eve"))]
     own = {**server("own", "af-eve"), "spec": {"priorityClassName": "af-pool-cpu"}}
-    objects.objects += [(POD, own)]
+    objects.objects += [(POD, own), (JOB, named("fit", "af-ada"))]
     objects.held = ("held",)
     async with serving(objects):
         api = Api(Account(objects.url, "hub", ssl.create_default_context()))
         left = await end_all(api, RELEASE, 3)
         await api.aclose()
     assert left == ["Pod af-eve/held is there after 3 s (nothing says why)"]
-    assert "2 Dask clusters of 2 users asked to end." in capsys.readouterr().out
-    # What a user made himself is no server.
-    kept = {each["metadata"]["name"] for kind, each in objects.objects if kind is POD}
-    assert kept == {"held", "own"}
-
-
-def test_servers_are_known_by_their_priority_class() -> None:
-    (_, servers) = with_servers(RELEASE)
-    assert servers.keep(server("notebook")) is not None
-    assert servers.keep(named("own")) is None
-    assert asyncio.iscoroutinefunction(ends.end)
+    said = "2 Dask clusters and 1 job of 2 users asked to end, and all other pods."
+    assert said in capsys.readouterr().out
+    # What users made themselves ends too: nobody is left to watch over it.
+    kept = {each["metadata"]["name"] for kind, each in objects.objects if kind in (POD, JOB)}
+    assert kept == {"held"}
 
 
 # What administrators ask in the hub's pod.

@@ -1,4 +1,4 @@
-"""Before the facility is taken away: all servers and Dask clusters of its users end.
+"""Before the facility is taken away: all that runs in its users' namespaces ends.
 
 A Job of the chart runs it with the hub's account. Namespaces and homes stay: they are the users'.
 What a user has made such that it does not end is told, and holds nothing up: Helm takes the rest
@@ -15,7 +15,7 @@ from facility.hub.kubernetes import ends
 from facility.hub.kubernetes.ends import Outcome
 from facility.kubernetes.client.account import pod_account
 from facility.kubernetes.client.api import Api
-from facility.kubernetes.client.kinds import DASK_CLUSTER, NAMESPACE
+from facility.kubernetes.client.kinds import DASK_CLUSTER, JOB, NAMESPACE
 from facility.wording import counted
 
 
@@ -34,13 +34,14 @@ async def end_all(api: Api, release: str, patience: float = ends.PATIENCE) -> li
         Seconds for each of them.
     """
     found = await user_namespaces(api, release)
-    parts = ends.with_servers(release)
     outcomes: list[Outcome] = await asyncio.gather(
-        *(ends.end(api.within(name), parts, patience) for name in found)
+        *(ends.end(api.within(name), ends.RUNNING, patience) for name in found)
     )
-    clusters = sum(each.asked.get(DASK_CLUSTER.name, 0) for each in outcomes)
-    ended = counted(clusters, "Dask cluster")
-    print(f"{ended} of {counted(len(found), 'user')} asked to end.")
+    clusters, jobs = (
+        sum(each.asked.get(kind.name, 0) for each in outcomes) for kind in (DASK_CLUSTER, JOB)
+    )
+    ended = f"{counted(clusters, 'Dask cluster')} and {counted(jobs, 'job')}"
+    print(f"{ended} of {counted(len(found), 'user')} asked to end, and all other pods.")
     return [said for each in outcomes for said in each.left]
 
 
