@@ -14,6 +14,7 @@ another operator's for example, is left alone: kopf would try to write to it for
 
 import json
 import logging
+import ssl
 import time
 from typing import Any
 
@@ -32,6 +33,21 @@ RETRY_SECONDS = 1.0
 BELIEVED = {True: 600.0, False: 10.0}
 """Seconds for which an answer holds to whether this operator may work in a namespace."""
 
+_strict = ssl.create_default_context
+
+
+def trusting(*args: Any, **kwargs: Any) -> ssl.SSLContext:
+    """Trust an authority as kubectl does, on every Python.
+
+    From 3.13 on Python holds certificates to all of RFC 5280, which the authorities of many a
+    Kubernetes do not keep to. kopf takes no context of ours.
+    """
+    context = _strict(*args, **kwargs)
+    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+    return context
+
+
+ssl.create_default_context = trusting
 kopf.set_default_registry(kopf.OperatorRegistry())
 answers: dict[str | None, tuple[bool, float]] = {}
 """By namespace, and until when they hold."""

@@ -1,5 +1,7 @@
 """Run in a container of the image: the operator watches what it is to watch, and no more."""
 
+import inspect
+import ssl
 from importlib.metadata import version
 
 import daskcluster_operator
@@ -7,6 +9,8 @@ import kopf
 
 assert tuple(map(int, version("kopf").split(".")[:2])) < (1, 42), version("kopf")
 assert daskcluster_operator.adopt
+assert not ssl.create_default_context().verify_flags & ssl.VERIFY_X509_STRICT
+assert "ssl.create_default_context(" in inspect.getsource(kopf._cogs.clients.auth), "kopf's own"
 
 registry = kopf.get_default_registry()
 assert not registry._spawning.get_all_handlers(), "a timer connects to schedulers"

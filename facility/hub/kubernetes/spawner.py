@@ -7,8 +7,9 @@ from collections.abc import AsyncIterator, Mapping
 from typing import Any, ClassVar
 
 from jupyterhub.spawner import SpawnException
-from kubernetes_asyncio.client import ApiException
+from kubernetes_asyncio.client import ApiException, Configuration
 from kubespawner import KubeSpawner
+from kubespawner.clients import load_config
 
 from facility.errors import FacilityError, KubernetesError
 from facility.hub.kubernetes import pod_identity, progress
@@ -28,6 +29,18 @@ FIRST_QUESTION, LONGEST_PAUSE = 3, 24
 all of the namespace, those of Dask workers too."""
 
 logger = logging.getLogger("facility")
+
+
+def trust_the_authority() -> None:
+    """Have KubeSpawner trust what signed the API server's certificate, on every Python.
+
+    It loads these settings once, and only if nobody has before; why Python's own are too strict is
+    told in `facility.system.tls`.
+    """
+    load_config(host="", ssl_ca_cert="", verify_ssl=None)
+    settings = Configuration.get_default_copy()
+    settings.disable_strict_ssl_verification = True
+    Configuration.set_default(settings)
 
 
 class TenantSpawner(KubeSpawner):
