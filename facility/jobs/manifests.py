@@ -21,8 +21,8 @@ KEEP_SECONDS = 7 * 86_400
 SERVER_VARIABLES = ("JUPYTER", "JPY_", "CPU_", "MEM_")
 """Beginnings of the names of variables that are about the server in the notebook's pod."""
 SIZES = ("cpu", "memory", "ephemeral-storage")
-LARGEST = 900_000
-"""Bytes that fit into a Secret, with room for what Kubernetes adds."""
+LARGEST = names.SECRET_BYTES - 1024
+"""Bytes of files that fit into a Secret, beside their names."""
 
 
 def is_kept(submission: Submission, template: PodTemplate) -> bool:

@@ -5,6 +5,7 @@ lets through is held by a limit that the test then finds.
 """
 
 import asyncio
+import copy
 import json
 import uuid
 from collections.abc import Iterator
@@ -30,6 +31,7 @@ from tests.kube.tenants import GPU_LIMITS, asks, refused
 
 pytestmark = [pytest.mark.kube, pytest.mark.timeout(300)]
 LARGE = 200_000
+LARGEST = names.SECRET_BYTES - 10
 ETCD_GROWTH = 64 * 2**20
 """Bytes by which one user's objects may make etcd's data grow."""
 REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
@@ -95,6 +97,13 @@ def near(kind: str, strength: str, **where: Any) -> dict[str, Any]:
     term = {"topologyKey": "kubernetes.io/hostname", "labelSelector": {}, **where}
     terms = [term] if strength == REQUIRED else [{"weight": 1, "podAffinityTerm": term}]
     return {"affinity": {kind: {strength: terms}}}
+
+
+RIGHTS = {
+    "runAsNonRoot": True,
+    "runAsUser": 1000,
+    "seccompProfile": {"type": "RuntimeDefault"},
+}
 
 
 def nodes(strength: str, term: dict[str, Any]) -> dict[str, Any]:
@@ -182,6 +191,44 @@ ATTACKS: dict[str, tuple[dict[str, Any], str]] = {
         container(lifecycle={"preStop": ELSEWHERE}),
         "lifecycle",
     ),
+    "large-by-variables": (
+        container(env=[{"name": f"V{n}", "value": "x" * 1000} for n in range(100)]),
+        "have at most 65536 characters",
+    ),
+    "large-by-a-command": (container(args=["x" * LARGE]), "have at most 65536 characters"),
+    "large-by-a-hook": (
+        container(lifecycle={"preStop": {"exec": {"command": ["x" * LARGE]}}}),
+        "have at most 65536 characters",
+    ),
+    "large-by-a-name": (volume(configMap={"name": "x" * LARGE}), "have at most 65536 characters"),
+    "large-by-a-pull-secret": (
+        {"imagePullSecrets": [{"name": "x" * LARGE}]},
+        "have at most 65536 characters",
+    ),
+    "large-by-hosts": (
+        {"hostAliases": [{"ip": "192.0.2.1", "hostnames": ["a.example.org"]}] * 1000},
+        "a list of the pod is too long",
+    ),
+    "large-by-tolerations": (
+        {"tolerations": [{"key": "node.kubernetes.io/not-ready", "operator": "Exists"}] * 1000},
+        "a list of the pod is too long",
+    ),
+    "large-by-a-selector": (
+        near(
+            "podAffinity",
+            PREFERRED,
+            labelSelector={"matchLabels": {f"k{n}": "x" for n in range(1000)}},
+        ),
+        "a list of the pod is too long",
+    ),
+    "large-by-a-label-of-selinux": (
+        {"securityContext": {**RIGHTS, "seLinuxOptions": {"level": "x" * LARGE}}},
+        "a list of the pod is too long",
+    ),
+    "large-by-windows": (
+        {"securityContext": {**RIGHTS, "windowsOptions": {"gmsaCredentialSpec": "x" * 60_000}}},
+        "windowsOptions",
+    ),
     "root-in-a-user-namespace": ({"hostUsers": False}, "hostUsers: false is not permitted"),
     "end-after-a-year": (
         {"terminationGracePeriodSeconds": 31_536_000},
@@ -212,6 +259,8 @@ NEIGHBOURS: dict[str, dict[str, Any]] = {
     "variable": container(env=[{"name": "OMP_NUM_THREADS", "value": "1"}]),
     "probe": container(livenessProbe=HERE),
     "grace": {"terminationGracePeriodSeconds": 600},
+    "many-variables": container(env=[{"name": f"V{n}", "value": "x" * 100} for n in range(200)]),
+    "a-long-command": container(args=["x" * 30_000]),
 }
 
 
@@ -394,6 +443,30 @@ def test_a_lease_is_small(mallory: Space) -> None:
     assert asks(mallory.notebook, lease(holderIdentity="me", leaseDurationSeconds=300))
 
 
+def test_a_secret_is_no_store_of_data(mallory: Space) -> None:
+    for changes in (
+        {"stringData": {"data": "x" * (LARGEST + 100)}},
+        {"stringData": {"a": "x" * LARGEST, "b": "x" * 100}},
+        {"metadata": {"annotations": {"one": "x" * LARGE}}},
+        {"metadata": {"labels": {f"k{n}": "x" for n in range(1000)}}},
+    ):
+        assert "a Secret holds at most" in refused(mallory.notebook, secret(**changes))
+    assert asks(mallory.notebook, secret(stringData={"data": "x" * LARGEST}))
+
+
+def test_a_pod_has_few_labels_and_owners(mallory: Space) -> None:
+    owner = {"apiVersion": "v1", "kind": "Pod", "uid": "1", "name": "x" * LARGE}
+    for changes in (
+        {"labels": {f"k{n}": "x" for n in range(1000)}},
+        {"annotations": {"sidecar.example.org/one": "x" * LARGE}},
+        {"ownerReferences": [owner]},
+        {"ownerReferences": [{**owner, "name": "x"}] * 100},
+    ):
+        pod = mallory.pod("bold")
+        pod["metadata"] |= changes
+        assert "a pod is made with at most" in refused(mallory.notebook, pod)
+
+
 def etcd_bytes(state: dict[str, Any]) -> int:
     folder = Path(state["kubeconfig"]).parent / "etcd"
     return sum(each.stat().st_size for each in folder.rglob("db"))
@@ -402,11 +475,13 @@ def etcd_bytes(state: dict[str, Any]) -> int:
 def test_what_one_user_stores_has_an_end(mallory: Space, here: None) -> None:
     """All kinds that a user may make, as many and as large as they go."""
     waits = mallory.pod("x", pool="racks", nodeSelector={}, **nodes(REQUIRED, RACK))
-    base = {"apiVersion": "v1", "kind": "Secret", "stringData": {"data": "x" * LARGE}}
+    large = copy.deepcopy(waits)
+    large["spec"]["containers"][0]["args"] = ["x" * 60_000]
+    base = {"apiVersion": "v1", "kind": "Secret", "stringData": {"data": "x" * LARGEST}}
     kinds: dict[str, list[dict[str, Any]]] = {
         "count/leases": [lease(f"fill-{n}", holderIdentity="x" * 1000) for n in range(60)],
         "count/secrets": [{**base, "metadata": {"name": f"fill-{n}"}} for n in range(110)],
-        "pods": [{**waits, "metadata": {"name": f"fill-{n}"}} for n in range(70)],
+        "pods": [{**large, "metadata": {"name": f"fill-{n}"}} for n in range(70)],
     }
 
     def fill(objects: list[dict[str, Any]]) -> str:

@@ -10,7 +10,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from facility import names
-from facility.kubernetes.tenant import cel_confinement, cel_objects, cel_rules, volumes
+from facility.kubernetes.tenant import (
+    cel_confinement,
+    cel_objects,
+    cel_rules,
+    cel_sizes,
+    volumes,
+)
 from facility.kubernetes.tenant.accounts import BOUND, RBAC
 from facility.kubernetes.tenant.model import Release
 
@@ -63,6 +69,7 @@ def _pods(release: Release) -> Manifest:
         _resources("", ["pods", "pods/ephemeralcontainers"]),
         [
             *cel_rules.variables(release, POD),
+            *cel_sizes.variables(POD),
             {"name": "reserved", "expression": json.dumps(reserved)},
         ],
         [
@@ -74,6 +81,7 @@ def _pods(release: Release) -> Manifest:
                 "the hub and the operator alone'",
             },
             *cel_rules.pod_rules(POD),
+            *cel_sizes.rules(POD, "object.metadata"),
             cel_confinement.user_namespace_rule(POD),
             *cel_confinement.metadata_rules("object.?metadata", always=False),
             cel_rules.images_of(f"{POD}.?ephemeralContainers.orValue([])"),
@@ -98,9 +106,10 @@ def _deployments(release: Release) -> Manifest:
         release,
         "deployments",
         _resources("apps", ["deployments"]),
-        cel_rules.variables(release, TEMPLATE),
+        [*cel_rules.variables(release, TEMPLATE), *cel_sizes.variables(TEMPLATE)],
         [
             *cel_rules.pod_rules(TEMPLATE),
+            *cel_sizes.rules(TEMPLATE, f"{MADE}.?metadata"),
             cel_confinement.user_namespace_rule(TEMPLATE),
             *cel_confinement.metadata_rules(f"{MADE}.?metadata"),
             *_alone(release.scheduler_class, TEMPLATE),
@@ -114,9 +123,10 @@ def _jobs(release: Release) -> Manifest:
         release,
         "jobs",
         _resources("batch", ["jobs"]),
-        cel_rules.variables(release, TEMPLATE),
+        [*cel_rules.variables(release, TEMPLATE), *cel_sizes.variables(TEMPLATE)],
         [
             *cel_rules.pod_rules(TEMPLATE),
+            *cel_sizes.rules(TEMPLATE, f"{MADE}.?metadata"),
             cel_confinement.user_namespace_rule(TEMPLATE),
             *cel_confinement.metadata_rules(f"{MADE}.?metadata"),
             *_alone(release.job_class, TEMPLATE),
@@ -181,7 +191,14 @@ def _objects(release: Release) -> Manifest:
 
 def _secrets(release: Release) -> Manifest:
     resources = _resources("", ["secrets"])
-    return _policy(release, "secrets", resources, [], cel_objects.secret_rules(), ())
+    return _policy(
+        release,
+        "secrets",
+        resources,
+        [],
+        [*cel_objects.secret_rules(), cel_sizes.secret_rule()],
+        (),
+    )
 
 
 def _leases(release: Release) -> Manifest:
