@@ -116,13 +116,30 @@ def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def test_a_registry_without_tls(
-    address: str, small: None, capsys: pytest.CaptureFixture[str]
+    address: str,
+    small: None,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
+    monkeypatch.setattr(program, "SBOM", "/file")
     assert program.main(["push", "--registry", f"http://{address}/team/"]) == 0
     path = f"/v2/team/small/manifests/{catalog.version()}"
     pushed = Registry.manifests[path]
     (inside,) = json.loads(pushed)["manifests"]
     assert inside["platform"]["architecture"] == "amd64"
+    # The list of its packages lies beside it, and is found from the image.
+    found = Registry.manifests[f"/v2/team/small/manifests/{inside['digest'].replace(':', '-')}"]
+    (artifact,) = json.loads(found)["manifests"]
+    beside = json.loads(Registry.manifests[f"/v2/team/small/manifests/{artifact['digest']}"])
+    assert beside["artifactType"] == artifact["artifactType"] == "application/vnd.cyclonedx+json"
+    assert beside["subject"]["digest"] == inside["digest"]
+    assert beside["subject"]["size"] == inside["size"]
+    assert Registry.blobs[beside["layers"][0]["digest"]] == b"content"
+    assert Registry.blobs[beside["config"]["digest"]] == b"{}"
+    # Pushed again, it is the same artifact, and is named once.
+    assert program.main(["push", "--registry", f"http://{address}/team/"]) == 0
+    named = Registry.manifests[f"/v2/team/small/manifests/{inside['digest'].replace(':', '-')}"]
+    assert json.loads(named) == json.loads(found)
     digest = hashlib.sha256(pushed).hexdigest()
     assert capsys.readouterr().out.splitlines()[-3:] == [
         "images:",
