@@ -24,6 +24,8 @@ class Objects:
         Method, path and body of each call that changes something.
     lists
         The text of each list that was asked for, by its path.
+    changes
+        What a watch tells next; bytes as they are.
     refuses
         Called with method and path; returns a status to refuse with, or how many seconds to hang.
     """
@@ -32,7 +34,7 @@ class Objects:
         self.objects = list(objects)
         self.asked: list[Asked] = []
         self.refuses: Callable[[str, str], int | float | None] = lambda method, path: None
-        self.changes: asyncio.Queue[Object] = asyncio.Queue()
+        self.changes: asyncio.Queue[Object | bytes] = asyncio.Queue()
         self.url = ""
         self.lists: dict[str, bytes] = {}
 
@@ -97,7 +99,9 @@ class Objects:
         await response.prepare(request)
         while True:
             change = await self.changes.get()
-            await response.write(json.dumps(change).encode() + b"\n")
+            if not isinstance(change, bytes):
+                change = json.dumps(change).encode() + b"\n"
+            await response.write(change)
 
 
 def _of(found: Object, key: str) -> Any:
@@ -116,7 +120,7 @@ async def serving(objects: Objects) -> AsyncIterator[Objects]:
     """Serve objects on a port of this machine."""
     app = web.Application(client_max_size=2**26)
     app.router.add_route("*", "/{path:.*}", objects.answer)
-    runner = web.AppRunner(app, shutdown_timeout=0.1)
+    runner = web.AppRunner(app, shutdown_timeout=0.1, handler_cancellation=True)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()

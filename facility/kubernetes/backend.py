@@ -19,6 +19,7 @@ from facility.kubernetes.client.calls import Call, Object
 from facility.kubernetes.client.interruptible import LOOK, Hurry
 from facility.kubernetes.client.kinds import DASK_CLUSTER, EVENT, POD, SECRET, SERVICE
 from facility.kubernetes.client.port_forward import Forward
+from facility.kubernetes.client.watch import follow
 from facility.kubernetes.lease import Lease
 from facility.kubernetes.pod_template import PodTemplate
 from facility.kubernetes.readiness import until_it_listens
@@ -274,7 +275,7 @@ class KubernetesBackend:
     # What is seen.
 
     async def _follow(self) -> None:
-        async for change, body in self.api.follow(POD, self.cluster.selector):
+        async for change, body in follow(self.api, POD, self.cluster.selector):
             if change == "LISTED":
                 pods = {pod["metadata"]["name"]: pod for pod in body["items"]}
                 self.pods.listed(pods, body["asked"])

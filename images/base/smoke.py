@@ -7,6 +7,7 @@ import re
 import shutil
 import sqlite3
 import ssl
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -44,4 +45,16 @@ assert {"libc6", "python3"} <= found, sorted(found)
 names = {re.sub(r"[-_.]+", "-", name).lower() for name in found}
 missing = set(expected["packages"]) - names
 assert not missing, f"the list of packages lacks {sorted(missing)}"
+
+# Each package is of the version that a lock or Debian names, and the list says so.
+listed = {each["purl"].partition("?")[0] for each in components}
+locked = {f"pkg:pypi/{name}@{version}" for name, version in expected["versions"].items()}
+assert locked <= listed, f"of another version than locked: {sorted(locked - listed)}"
+asked = ["dpkg-query", "--show", "--showformat=${db:Status-Abbrev}${Package}@${Version}\n"]
+said = subprocess.run(asked, capture_output=True, text=True, check=True).stdout
+installed = {f"pkg:deb/debian/{line[2:].strip()}" for line in said.splitlines() if line[:2] == "ii"}
+of_debian = {each for each in listed if each.startswith("pkg:deb/")}
+assert installed == of_debian, sorted(installed ^ of_debian)
+npm = {f"pkg:npm/{name.replace('@', '%40')}@{version}" for name, version in expected["npm"]}
+assert npm <= listed, f"of another version than locked: {sorted(npm - listed)}"
 print(f"{image['name']}: {len(components)} packages")

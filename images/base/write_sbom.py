@@ -4,6 +4,9 @@ Runs at the end of each Containerfile, with nothing but the standard library.
 """
 
 import json
+import os
+import sys
+from collections.abc import Iterator
 from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
@@ -49,10 +52,43 @@ def debian_packages() -> list[dict[str, Any]]:
     return found
 
 
+def npm_packages(prefix: Path) -> list[dict[str, Any]]:
+    """Components for the packages of npm: in folders of their own, and bundled into pages.
+
+    What is bundled is told by the list of licences that JupyterLab's builder puts beside a bundle.
+    """
+    found = {}
+    for name, version, licence in _npm(prefix):
+        purl = f"pkg:npm/{name.replace('@', '%40')}@{version}"
+        component = {"type": "library", "name": name, "version": version, "purl": purl}
+        if licence and "\n" not in licence and len(licence) < 80:
+            component["licenses"] = [{"license": {"name": licence}}]
+        found[purl] = component
+    return list(found.values())
+
+
+def _npm(prefix: Path) -> Iterator[tuple[str, str, str]]:
+    """Name, version and licence of each."""
+    for folder, _, files in os.walk(prefix):
+        place = Path(folder)
+        if "third-party-licenses.json" in files:
+            bundled = json.loads((place / "third-party-licenses.json").read_text())["packages"]
+            for each in bundled:
+                yield each["name"], each["versionInfo"], each.get("licenseId") or ""
+        # One of a scope, such as @jupyterlab, lies one level deeper.
+        holder = place.parent.parent if place.parent.name.startswith("@") else place.parent
+        if "package.json" in files and holder.name in ("node_modules", "labextensions"):
+            own = json.loads((place / "package.json").read_text())
+            if "name" in own and "version" in own:
+                licence = own.get("license")
+                yield own["name"], own["version"], licence if isinstance(licence, str) else ""
+
+
 def main() -> None:
     """Write the file."""
     image = json.loads(IMAGE.read_text())
-    components = sorted(python_packages() + debian_packages(), key=lambda each: each["purl"])
+    found = python_packages() + debian_packages() + npm_packages(Path(sys.prefix))
+    components = sorted(found, key=lambda each: each["purl"])
     bom = {
         "bomFormat": "CycloneDX",
         "specVersion": "1.5",

@@ -21,5 +21,9 @@ assert len(changing) == 4, changing
 assert all(handler.when for handler in changing), "it would write to what is not its users'"
 names = {str(handler.selector) for handler in changing}
 assert all("pod" not in name and "job" not in name and "autoscaler" not in name for name in names)
+assert all(handler.timeout for handler in changing), "it would be tried for ever"
+assert all(handler.fn.__code__.co_name == "guard" for handler in changing), (
+    "it is tried every second"
+)
 assert not any(handler.requires_finalizer for handler in changing), "deletion would wait for it"
 print(f"operator: watches {', '.join(sorted(names))}")

@@ -37,6 +37,28 @@ def packages_of(image: Image) -> list[str]:
     return sorted(found)
 
 
+def versions_of(image: Image) -> dict[str, str]:
+    """What locks say of packages that are the same on every platform."""
+    found = {}
+    for each in reversed((image, *catalog.ancestors(image, IMAGES))):
+        text = each.lock.read_text() if each.lock.exists() else ""
+        found |= dict(re.findall(r"^([\w.-]+)(?:\[[\w,]+\])?==([^ ;]+) \\$", text, re.M))
+    return {name.lower().replace("_", "-"): version for name, version in found.items()}
+
+
+def npm_of(image: Image) -> list[tuple[str, str]]:
+    """Name and version of each package of npm that its lock and its parents' name."""
+    found = []
+    for each in (image, *catalog.ancestors(image, IMAGES)):
+        lock = each.folder / "package-lock.json"
+        packages = json.loads(lock.read_text())["packages"] if lock.exists() else {}
+        for place, package in packages.items():
+            if place:
+                name = place.rpartition("node_modules/")[2]
+                found.append((package.get("name", name), package["version"]))
+    return found
+
+
 def smoke(image: Image, architecture: str, uid: int) -> str:
     """What the smoke tests of an image and its parents say in a container of the image."""
     expected = {
@@ -44,6 +66,8 @@ def smoke(image: Image, architecture: str, uid: int) -> str:
         "machine": catalog.ARCHITECTURES[architecture],
         "uid": uid,
         "packages": packages_of(image),
+        "versions": versions_of(image),
+        "npm": npm_of(image),
     }
     said = []
     for each in reversed([image, *catalog.ancestors(image, IMAGES)]):

@@ -1,5 +1,6 @@
 """Images and the chart put into a registry, which is a small one of our own without TLS."""
 
+import base64
 import hashlib
 import json
 import re
@@ -13,10 +14,12 @@ from types import SimpleNamespace
 import pytest
 
 from tools import release
+from tools.building import BuildError
 from tools.images import __main__ as program
-from tools.images import catalog, engine
+from tools.images import catalog, engine, referrers
 
 pytestmark = pytest.mark.images
+ADA = base64.b64encode(b"ada:secret").decode()
 REFERENCE = "localhost/facility-test/small:1"
 
 
@@ -26,6 +29,26 @@ class Registry(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     blobs: dict[str, bytes]
     manifests: dict[str, bytes]
+    refers = False
+    """Whether it keeps itself which artifacts there are of an image."""
+    token = ""
+    """With which all has to be asked for."""
+
+    def parse_request(self) -> bool:
+        if not super().parse_request():
+            return False
+        if self.path.startswith("/token?"):
+            known = self.headers.get("Authorization") == f"Basic {ADA}"
+            body = json.dumps({"token": self.token}).encode()
+            self.answer(200 if known else 401, size=len(body))
+            self.wfile.write(body)
+            return False
+        if self.token and self.headers.get("Authorization") != f"Bearer {self.token}":
+            self.body()
+            realm = f"http://{self.headers['Host']}/token"
+            self.answer(401, **{"WWW-Authenticate": f'Bearer realm="{realm}",service="x"'})
+            return False
+        return True
 
     def do_GET(self) -> None:
         if self.path == "/v2/":
@@ -59,7 +82,8 @@ class Registry(BaseHTTPRequestHandler):
         else:
             digest = re.findall("digest=(.*)", self.path)[0].replace("%3A", ":")
             self.blobs[digest] = self.blobs.pop("upload", b"") + self.body()
-        self.answer(201, **{"Docker-Content-Digest": digest})
+        kept = {"OCI-Subject": digest} if self.refers else {}
+        self.answer(201, **{"Docker-Content-Digest": digest}, **kept)
 
     def body(self) -> bytes:
         if self.headers.get("Transfer-Encoding") != "chunked":
@@ -116,13 +140,30 @@ def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def test_a_registry_without_tls(
-    address: str, small: None, capsys: pytest.CaptureFixture[str]
+    address: str,
+    small: None,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
+    monkeypatch.setattr(program, "SBOM", "/file")
     assert program.main(["push", "--registry", f"http://{address}/team/"]) == 0
     path = f"/v2/team/small/manifests/{catalog.version()}"
     pushed = Registry.manifests[path]
     (inside,) = json.loads(pushed)["manifests"]
     assert inside["platform"]["architecture"] == "amd64"
+    # The list of its packages lies beside it, and is found from the image.
+    found = Registry.manifests[f"/v2/team/small/manifests/{inside['digest'].replace(':', '-')}"]
+    (artifact,) = json.loads(found)["manifests"]
+    beside = json.loads(Registry.manifests[f"/v2/team/small/manifests/{artifact['digest']}"])
+    assert beside["artifactType"] == artifact["artifactType"] == "application/vnd.cyclonedx+json"
+    assert beside["subject"]["digest"] == inside["digest"]
+    assert beside["subject"]["size"] == inside["size"]
+    assert Registry.blobs[beside["layers"][0]["digest"]] == b"content"
+    assert Registry.blobs[beside["config"]["digest"]] == b"{}"
+    # Pushed again, it is the same artifact, and is named once.
+    assert program.main(["push", "--registry", f"http://{address}/team/"]) == 0
+    named = Registry.manifests[f"/v2/team/small/manifests/{inside['digest'].replace(':', '-')}"]
+    assert json.loads(named) == json.loads(found)
     digest = hashlib.sha256(pushed).hexdigest()
     assert capsys.readouterr().out.splitlines()[-3:] == [
         "images:",
@@ -138,6 +179,43 @@ def test_one_that_is_thought_to_have_tls(
     said = capsys.readouterr().err
     assert f"The registry {address} speaks no TLS: write http://{address} if it may be" in said
     assert not Registry.manifests
+
+
+def test_a_registry_that_keeps_referrers_itself(
+    address: str, small: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(program, "SBOM", "/file")
+    monkeypatch.setattr(Registry, "refers", True)
+    assert program.main(["push", "--registry", f"http://{address}/team/"]) == 0
+    assert not [path for path in Registry.manifests if "/sha256-" in path]
+    kinds = [json.loads(each).get("artifactType") for each in Registry.manifests.values()]
+    assert kinds.count("application/vnd.cyclonedx+json") == 1
+
+
+def test_an_image_that_is_not_there_is_named(address: str, small: None) -> None:
+    index = json.dumps({"manifests": []}).encode()
+    digest = referrers.digest_of(index)
+    Registry.blobs[digest] = index
+    repository = referrers.Repository(f"{address}/team/small", plain=True)
+    with pytest.raises(BuildError, match="team/small has no image for amd64, arm64"):
+        referrers.attach(repository, digest, {"amd64": b"", "arm64": b""})
+    with pytest.raises(BuildError, match="refuses GET: HTTP 404"):
+        referrers.attach(repository, referrers.digest_of(b"x"), {})
+
+
+def test_credentials_are_those_that_podman_wrote(
+    address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The registry names where a token is granted to them."""
+    (tmp_path / "auth.json").write_text(json.dumps({"auths": {address: {"auth": ADA}}}))
+    monkeypatch.setattr(Registry, "token", "granted")
+    repository = referrers.Repository(f"{address}/team/small", plain=True)
+    monkeypatch.setenv("REGISTRY_AUTH_FILE", str(tmp_path / "none.json"))
+    with pytest.raises(BuildError, match="podman login"):
+        repository.put_blob(b"content")
+    monkeypatch.setenv("REGISTRY_AUTH_FILE", str(tmp_path / "auth.json"))
+    found = repository.put_blob(b"content")
+    assert Registry.blobs[found["digest"]] == b"content"
 
 
 def test_the_chart(address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import copy
 import json
 import ssl
 from collections.abc import AsyncIterator
@@ -13,10 +14,12 @@ import pytest
 
 from facility.errors import KubernetesError
 from facility.kubernetes.client import api as asking
+from facility.kubernetes.client import watch
 from facility.kubernetes.client.account import Account
 from facility.kubernetes.client.api import Api
 from facility.kubernetes.client.calls import deletion
 from facility.kubernetes.client.kinds import DEPLOYMENT, POD, SECRET
+from facility.kubernetes.client.watch import follow
 from facility.kubernetes.explain import refused
 from tests.kube.tenancy import Space, tenant_space
 
@@ -114,15 +117,15 @@ async def test_changes_are_followed_also_after_a_break(
     api: Api, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Watches of one second, so that several follow each other."""
-    monkeypatch.setattr(asking, "WATCH_SECONDS", 1)
+    monkeypatch.setattr(watch, "WATCH_SECONDS", 1)
     seen: list[tuple[str, str]] = []
 
-    async def follow() -> None:
-        async with aclosing(api.follow(POD, "own=yes")) as changes:  # type: ignore[type-var]
+    async def changes_of_pods() -> None:
+        async with aclosing(follow(api, POD, "own=yes")) as changes:
             async for change, body in changes:
                 seen.append((change, body["metadata"].get("name", "")))
 
-    following = asyncio.ensure_future(follow())
+    following = asyncio.ensure_future(changes_of_pods())
     for index in range(3):
         metadata = {"name": f"p{index}", "labels": {"own": "yes"}}
         await api.create(POD, {**POD_BODY, "metadata": metadata})
@@ -136,6 +139,37 @@ async def test_changes_are_followed_also_after_a_break(
         assert ("DELETED", f"p{index}") in seen
         assert ("ADDED", f"p{index}") in seen or index == 0
     assert kinds.count("LISTED") == 1, "watches go on where the last one ended"
+
+
+async def test_a_change_of_megabytes_ends_nothing(api: Api, caplog: Any) -> None:
+    """Of 9 MB on the wire, each ``<`` as six letters; Kubernetes takes it, and others follow."""
+    seen: list[tuple[str, str]] = []
+
+    async def changes_of_pods() -> None:
+        async with aclosing(follow(api, POD, "own=yes")) as changes:
+            async for change, body in changes:
+                seen.append((change, body["metadata"].get("name", "")))
+
+    async def until(change: str, name: str) -> None:
+        async with asyncio.timeout(60):
+            while (change, name) not in seen:
+                await asyncio.sleep(0.05)
+
+    following = asyncio.ensure_future(changes_of_pods())
+    await until("LISTED", "")
+    metadata = {"name": "huge", "labels": {"own": "yes"}}
+    body = copy.deepcopy({**POD_BODY, "metadata": metadata})
+    body["spec"]["containers"][0]["args"] = ["<" * 1_400_000]
+    await api.create(POD, body)
+    small = {**POD_BODY, "metadata": {**metadata, "name": "small"}}
+    await api.create(POD, small)
+    await until("ADDED", "small")
+    await api.delete(POD, "huge", 0)
+    await until("DELETED", "huge")
+    following.cancel()
+    assert ("ADDED", "huge") not in seen
+    assert [change for change, _ in seen].count("LISTED") == 1
+    assert sum("is left out" in each.message for each in caplog.records) == 1
 
 
 POD_BODY: dict[str, Any] = {}

@@ -2,6 +2,8 @@
 
 import json
 import time
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -68,6 +70,45 @@ def test_an_idle_timeout_of_the_operators_is_refused(notebook: Notebook) -> None
     body = dask_cluster(DaskCluster("asks", template, {}), {})
     body["spec"]["idleTimeout"] = 60
     assert "idleTimeout" in notebook.space.notebook.apply(body, fail=True)
+
+
+def test_odd_dask_clusters_hold_up_nobody(notebook: Notebook, tmp_path: Path) -> None:
+    """What the API server lets a user write; then one as it should be starts, beside them all."""
+    image = notebook.space.state["images"]["analysis"]
+    template = PodTemplate(notebook.space.namespace, image, release=notebook.space.release.name)
+    user = notebook.space.notebook
+    notes = {f"kopf.zalando.org/{each}": "{" for each in ("daskcluster_create", "touch-dummy")}
+    notes["kopf.zalando.org/last-handled-configuration"] = "no JSON"
+    changes: dict[str, dict[str, object]] = {
+        "noted": {"metadata": {"annotations": notes}},
+        "large": {"metadata": {"annotations": {"x": "\N{SNOWMAN}" * 60_000}}},
+        "no-ports": {"spec": {"scheduler": {"service": {"ports": []}}}},
+        "labelled": {"spec": {"scheduler": {"metadata": {"labels": {"x": "no label / at all"}}}}},
+        "called-" + "x" * 50: {},
+        "by-hand": {"status": {"phase": "Created"}},
+    }
+    made = []
+    for name, change in changes.items():
+        odd = merged(dask_cluster(DaskCluster(name, template, {}), {}), change)
+        file = tmp_path / f"{name}.json"
+        file.write_text(json.dumps(odd))
+        said = user.say("create", "--validate=false", "-f", str(file))
+        made += [name] if said.strip().endswith(" created") else []
+    assert len(made) > 2, made
+    notebook.python("from facility import cluster; cluster(1, name='own', timeout=90).close()")
+    notebook.gone("own")
+    said = notebook.operator.run("logs", "deployment/operator", "--tail=2000")
+    for name in made:
+        # Each is told once or twice, and not every second.
+        assert said.count(f"/{name}] Handler") < 10, name
+    user.run("delete", "daskcluster", *made)
+
+
+def merged(found: Any, change: Any) -> Any:
+    """Return an object with some of its fields changed."""
+    if not isinstance(change, dict) or not isinstance(found, dict):
+        return change
+    return {**found, **{key: merged(found.get(key), each) for key, each in change.items()}}
 
 
 def test_what_it_has_no_right_to_is_left_alone(notebook: Notebook, kube: Kubernetes) -> None:

@@ -296,7 +296,7 @@ def test_no_module_shadows_a_public_name() -> None:
 
 def test_unit_tests_stand_where_what_they_test_stands() -> None:
     places = {folder.relative_to(ROOT / "facility") for folder in house.folders()}
-    places |= {Path("tools")}
+    places |= {Path("tools"), Path("images")}
     unit = ROOT / "tests" / "unit"
     folders = {path.parent.relative_to(unit) for path in unit.rglob("test_*.py")}
     assert not {str(folder) for folder in folders - places}

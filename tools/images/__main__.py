@@ -18,6 +18,7 @@ from tools import emulation
 from tools.building import CACHE, BuildError, install, missing, say
 from tools.images import catalog, debian, engine, packages, pages
 from tools.images.catalog import ROOT, Image
+from tools.images.referrers import Repository, attach
 from tools.images.registry import Registry
 
 KEY = "org.facility.key"
@@ -252,6 +253,11 @@ def push(registry: Registry, names: list[str]) -> dict[str, str]:
         target = f"{name}:{catalog.version()}"
         say(f"pushing {target}")
         digest = engine.push(image.reference, target, plain=registry.plain)
+        lists = {
+            each: engine.file_of(image.built(each), each, SBOM) for each in image.architectures
+        }
+        attached = attach(Repository(name, plain=registry.plain), digest, lists)
+        say(f"attached the list of packages for {', '.join(attached)}")
         found[image.name] = f"{name}@{digest}"
     return found
 

@@ -1,9 +1,11 @@
 """Users' servers as Kubernetes has them, followed for as long as the hub runs."""
 
 import asyncio
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from aiohttp import ClientError, ClientResponse
 from kubernetes_asyncio.client import ApiException
 from kubespawner.spawner import PodReflector
 from traitlets import Unicode, validate
@@ -11,9 +13,12 @@ from traitlets import Unicode, validate
 from facility.hub.kubernetes.server_pod import is_server, kept
 from facility.kubernetes.client.answers import ListReader
 from facility.kubernetes.client.calls import Call
+from facility.kubernetes.client.changes import ChangeReader
 from facility.kubernetes.client.kinds import POD
 from facility.kubernetes.client.shapes import shaped
 
+FIRST_PAUSE, LONGEST_PAUSE = 0.1, 30.0
+"""Seconds until the next try, after the first failure and after many in a row."""
 Object = dict[str, Any]
 
 
@@ -50,8 +55,9 @@ class LastingPods(PodReflector):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.on_failure = None
         self.resources: dict[str, Object] = {}
+        self._told: set[str] = set()
+        """Namespaces of which it is told that a pod of theirs is too large."""
 
     @validate("resources")
     def _as_kept(self, proposal: Mapping[str, Any]) -> Kept:
@@ -69,8 +75,70 @@ class LastingPods(PodReflector):
         self.watch_task = asyncio.create_task(self._watch_and_update())
 
     async def _watch_and_update(self) -> None:
+        """List and watch in turn until it is stopped.
+
+        KubeSpawner's own ends when it has failed for some seconds, and fails at a change of more
+        than 4 MiB, which a user can make.
+        """
+        version: str | None = "0"
+        pause = FIRST_PAUSE
         while not self._stopping:
-            await super()._watch_and_update()
+            try:
+                version = await self._list_and_update(version)
+                version = await self._follow(version)
+                pause = FIRST_PAUSE
+            except asyncio.CancelledError:
+                if self._stopping:
+                    return
+                raise
+            except TimeoutError:
+                self.log.warning("Kubernetes says nothing of users' servers, and is asked again")
+            except Exception as error:  # of whatever kind: servers run on all that time
+                version = "0"
+                # The traceback only where the error is none of Kubernetes and of the network.
+                expected = isinstance(error, ApiException | ClientError | OSError)
+                self.log.warning(
+                    "Following users' servers failed, and is tried again in %.1f s: %s",
+                    pause,
+                    error,
+                    exc_info=not expected,
+                )
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, LONGEST_PAUSE)
+
+    async def _follow(self, version: str) -> str:
+        """Take in changes until the watch ends; return the version of the last.
+
+        Raises
+        ------
+        ApiException
+            Where Kubernetes refuses, or the pods have to be listed again.
+        """
+        begin = time.monotonic()
+        answer = await self.api.list_pod_for_all_namespaces(
+            watch=True,
+            label_selector=self.label_selector,
+            field_selector=self.field_selector,
+            resource_version=version,
+            timeout_seconds=self.timeout_seconds,
+            _request_timeout=self.request_timeout,
+            _preload_content=False,
+        )
+        reader = ChangeReader(POD, self._told)
+        async with answer:
+            await _accepted(answer)
+            async for part in answer.content.iter_any():
+                for change, pod in reader.feed(part):
+                    if change == "ERROR":
+                        raise ApiException(status=pod.get("code"), reason=pod.get("message"))
+                    version = str(pod["metadata"]["resourceVersion"])
+                    if change == "DELETED":
+                        self.resources.pop(_key(pod), None)
+                    elif change != "BOOKMARK":
+                        self.resources[_key(pod)] = pod
+                if time.monotonic() - begin >= self.restart_seconds:
+                    break
+        return version
 
     async def _list_and_update(self, resource_version: str | None = None) -> str:
         """Look at all pods, one at a time; return the list's version.
@@ -94,17 +162,22 @@ class LastingPods(PodReflector):
             **asked,
         )
         async with answer:
-            if not answer.ok:
-                said = await answer.text(errors="replace")
-                raise ApiException(status=answer.status, reason=f"{answer.reason}: {said[:2000]}")
+            await _accepted(answer)
             reader = ListReader(Call("list", "GET", POD, ""), self._keep)
             async for part in answer.content.iter_any():
                 reader.feed(part)
         listed = reader.end()
-        self.resources = {
-            f"{each['metadata']['namespace']}/{each['metadata']['name']}": each
-            for each in listed["items"]
-        }
+        self.resources = {_key(each): each for each in listed["items"]}
         if not self.first_load_future.done():
             self.first_load_future.set_result(None)
         return str(listed["metadata"]["resourceVersion"])
+
+
+def _key(pod: Object) -> str:
+    return f"{pod['metadata']['namespace']}/{pod['metadata']['name']}"
+
+
+async def _accepted(answer: ClientResponse) -> None:
+    if not answer.ok:
+        said = await answer.text(errors="replace")
+        raise ApiException(status=answer.status, reason=f"{answer.reason}: {said[:2000]}")

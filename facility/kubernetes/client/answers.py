@@ -47,6 +47,38 @@ def decoded(text: str) -> Any:
         return json.loads(_shallow(text, 0)[0])
 
 
+def outer_fields(text: str, within: tuple[str, ...]) -> Object:
+    """Return the fields of an object whose text is cut off, as far as they are there as a whole.
+
+    Parameters
+    ----------
+    within
+        A field that is looked into though it is cut off, one of that, and so on.
+    """
+    return _outer_fields(text, 0, within)[0]
+
+
+def _outer_fields(text: str, at: int, within: tuple[str, ...]) -> tuple[Object, int]:
+    found: Object = {}
+    at = _BETWEEN.match(text, at).end()  # type: ignore[union-attr]
+    if text[at : at + 1] != "{":
+        return found, len(text)
+    at += 1
+    while True:
+        at = _BETWEEN.match(text, at).end()  # type: ignore[union-attr]
+        if text[at : at + 1] == "}":
+            return found, at + 1
+        try:
+            key, at = _value(text, at)
+            at = _BETWEEN.match(text, at).end()  # type: ignore[union-attr]
+            if within and key == within[0]:
+                found[key], at = _outer_fields(text, at, within[1:])
+            else:
+                found[str(key)], at = _value(text, at)
+        except ValueError:
+            return found, len(text)
+
+
 def _value(text: str, at: int) -> tuple[Any, int]:
     """Read the value that begins somewhere in a text, and say where it ends.
 

@@ -15,7 +15,6 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing
 from typing import Any
 
 import aiohttp
@@ -26,23 +25,15 @@ from facility.kubernetes.client.account import Account
 from facility.kubernetes.client.answers import Keep, ListReader
 from facility.kubernetes.client.calls import Call, Object, deletion, worth_repeating
 from facility.kubernetes.client.kinds import Kind, kind_of
-from facility.kubernetes.client.shapes import shaped
 
 IN_FLIGHT = 50
 """Calls at once; more wait here instead of in the API server."""
 PATIENCE = 60.0
 """Seconds for which a call is repeated while the API server is away or overloaded."""
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 5.0
-WATCH_SECONDS = 290
-"""Seconds after which a watch is asked for again."""
-
-QUIET_SECONDS = 90.0
-"""Seconds without a word after which a watch is taken for dead: there is a bookmark a minute."""
 CONNECT_SECONDS, ANSWER_SECONDS = 5.0, 20.0
 PART = 2**16
 """Bytes of an answer that are read at once."""
-LONGEST_LINE = 4 * 2**20
-"""Bytes of one change in a watch: etcd holds objects of up to 1.5 MiB."""
 UNANSWERED = (aiohttp.ClientError, TimeoutError, OSError)
 
 
@@ -185,68 +176,6 @@ class Api:
         """Make a call, again where that is of use."""
         return await self._repeat(call)
 
-    async def follow(self, kind: Kind, selector: str) -> AsyncIterator[tuple[str, Object]]:
-        """Follow what happens to the objects that fit a selector, for ever.
-
-        Yields
-        ------
-        tuple
-            ``("LISTED", list object)`` at first and whenever changes may have been missed, else
-            ``("ADDED" | "MODIFIED" | "DELETED", object)``. The list object has one more key,
-            ``asked``: when it was asked for (monotonic, in seconds).
-        """
-        version = ""
-        failures = 0
-        while True:
-            try:
-                if not version:
-                    asked = time.monotonic()
-                    listed = await self.list(kind, selector)
-                    version = listed["metadata"]["resourceVersion"]
-                    yield "LISTED", {**listed, "asked": asked}
-                async with aclosing(self._watch(kind, selector, version)) as changes:
-                    async for change, body in changes:
-                        self.silent_since = None
-                        failures = 0
-                        if change == "ERROR":
-                            version = ""
-                            break
-                        version = body["metadata"]["resourceVersion"]
-                        if change != "BOOKMARK":
-                            yield change, body
-            except KubernetesError as error:
-                if error.status == 410:
-                    version = ""
-                elif not worth_repeating(error):
-                    raise
-                failures += 1
-            except UNANSWERED:
-                self._silent()
-                failures += 1
-            if failures:
-                await asyncio.sleep(_pause(failures))
-
-    async def _watch(
-        self, kind: Kind, selector: str, version: str
-    ) -> AsyncGenerator[tuple[str, Object]]:
-        params: dict[str, str | int] = {
-            "watch": "1",
-            "labelSelector": selector,
-            "resourceVersion": version,
-            "allowWatchBookmarks": "true",
-            "timeoutSeconds": WATCH_SECONDS,
-        }
-        call = self._call("watch", "GET", kind, params=params)
-        self.calls += 1
-        times = aiohttp.ClientTimeout(sock_connect=CONNECT_SECONDS, sock_read=QUIET_SECONDS)
-        async with self._session().request(**self._request(call), timeout=times) as response:
-            if not response.ok:
-                raise call.failed(response.status, await response.text(errors="replace"))
-            async for line in response.content:
-                change = answers.decoded(line.decode(errors="replace"))
-                failed = change["type"] == "ERROR"
-                yield change["type"], change["object"] if failed else shaped(kind, change["object"])
-
     # Calls.
 
     def now(self, call: Call, keep: Keep | None = None) -> Any:
@@ -289,8 +218,30 @@ class Api:
                     raise failed from None
             except (OSError, ValueError, http.client.HTTPException) as error:
                 failed = call.failed(None, _cause(error))
-            time.sleep(_pause(count))
+            time.sleep(pause(count))
         raise failed
+
+    async def parts(self, call: Call, quiet: float) -> AsyncGenerator[bytes]:
+        """Yield an answer that goes on, as it comes and never as a whole.
+
+        Parameters
+        ----------
+        quiet
+            Seconds without a word after which there will be none.
+
+        Raises
+        ------
+        KubernetesError
+            Where it is refused.
+        """
+        self.calls += 1
+        times = aiohttp.ClientTimeout(sock_connect=CONNECT_SECONDS, sock_read=quiet)
+        async with self._session().request(**self._request(call), timeout=times) as response:
+            if not response.ok:
+                raise call.failed(response.status, await response.text(errors="replace"))
+            async for part in response.content.iter_any():
+                self.silent_since = None
+                yield part
 
     def reading(self, kind: Kind, name: str = "", part: str = "", **params: str | int) -> Call:
         """Return the call that reads an object or a list, for `now`."""
@@ -317,13 +268,12 @@ class Api:
             times = aiohttp.ClientTimeout(sock_connect=CONNECT_SECONDS, sock_read=ANSWER_SECONDS)
             # Proxies of the environment are for the world outside.
             self._sessions.append(
-                aiohttp.ClientSession(
-                    connector=connector, timeout=times, trust_env=False, read_bufsize=LONGEST_LINE
-                )
+                aiohttp.ClientSession(connector=connector, timeout=times, trust_env=False)
             )
         return self._sessions[0]
 
-    def _silent(self) -> None:
+    def silent(self) -> None:
+        """Note that there was no answer."""
         if self.silent_since is None:
             self.silent_since = time.monotonic()
 
@@ -343,7 +293,7 @@ class Api:
                             return reader.end()
                         body = await response.read()
                 except (*UNANSWERED, ValueError) as error:
-                    self._silent()
+                    self.silent()
                     raise call.failed(None, _cause(error)) from error
                 self.silent_since = None
                 if response.status != 401:
@@ -375,7 +325,7 @@ class Api:
 
             yield attempt
             count += 1
-            await asyncio.sleep(_pause(count))
+            await asyncio.sleep(pause(count))
         raise last
 
     async def _repeat(self, call: Call, keep: Keep | None = None) -> Any:
@@ -394,7 +344,7 @@ def _cause(error: BaseException) -> str:
     return str(found) or type(found).__name__
 
 
-def _pause(count: int) -> float:
+def pause(count: int) -> float:
     """Seconds to wait after so many failures in a row; not all callers come back at once."""
     pause = min(LONGEST_PAUSE, FIRST_PAUSE * float(2 ** min(count, 10)))
     return pause * random.uniform(0.5, 1.0)

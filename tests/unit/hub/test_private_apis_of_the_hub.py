@@ -169,17 +169,14 @@ def test_kubespawner_reflector_resources() -> None:
 def test_kubespawner_reflector_api() -> None:
     selectors = {"label_selector", "field_selector", "request_timeout", "api"}
     assert all(uses(PodReflector._list_and_update, each) for each in selectors)
+    times = {"timeout_seconds", "restart_seconds"}
+    assert all(uses(PodReflector._watch_and_update, each) for each in times)
 
 
 def test_kubespawner_reflector_stopping() -> None:
     assert "_stopping" in PodReflector.class_trait_names()
     assert uses(PodReflector.stop, "_stopping")
     assert uses(PodReflector.stop, "watch_task")
-
-
-def test_kubespawner_reflector_on_failure() -> None:
-    assert "on_failure" in PodReflector.class_trait_names()
-    assert uses(PodReflector._watch_and_update, "on_failure")
 
 
 def test_kubespawner_reflector_first_load_future() -> None:

@@ -21,11 +21,13 @@ from facility.hub.kubernetes.progress import stage
 from facility.hub.kubernetes.reflector import LastingPods
 from facility.hub.kubernetes.server_pod import kept
 from facility.hub.kubernetes.spawner import TenantSpawner, refused
+from facility.kubernetes.client.changes import LONGEST_LINE
 from facility.kubernetes.client.kinds import POD
 from facility.kubernetes.client.shapes import shaped
 from facility.kubernetes.quota import takes
 from tests import api_objects
 from tests.api_server import Objects, serving
+from tests.unit.kubernetes.client.test_changes import huge
 
 sleep = asyncio.sleep
 SERVER = api_objects.SERVER_CLASS
@@ -142,6 +144,63 @@ async def test_what_comes_later_is_kept_as_little(monkeypatch: pytest.MonkeyPatc
                 await sleep(0.05)
         assert list(found.pods) == ["af-ada/notebook"]
         assert len(json.dumps(found.pods["af-ada/notebook"])) < 3000
+
+
+async def watching(objects: Objects, found: PodReflector) -> None:
+    """Wait until changes are seen."""
+    objects.changes.put_nowait({"type": "ADDED", "object": server_pod("af-seen")})
+    async with asyncio.timeout(10):
+        while "af-seen/notebook" not in found.pods:
+            await sleep(0.01)
+
+
+async def test_a_pod_too_large_to_be_read_holds_up_no_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Of 12 MB each; others change in between, and the hub sees them all without a new list."""
+    objects = Objects([(POD, server_pod("af-eve"))])
+    async with following(LastingPods, objects, monkeypatch) as (found, _):
+        await found.start()
+        await watching(objects, found)
+        objects.refuses = lambda method, path: 500
+        for n in range(5):
+            objects.changes.put_nowait(huge(3 * LONGEST_LINE, namespace="af-mallory"))
+            objects.changes.put_nowait({"type": "ADDED", "object": server_pod(f"af-{n}")})
+        objects.changes.put_nowait(huge(3 * LONGEST_LINE, "DELETED", namespace="af-eve"))
+        async with asyncio.timeout(30):
+            while "af-4/notebook" not in found.pods or "af-eve/notebook" in found.pods:
+                await sleep(0.05)
+        assert sorted(found.pods) == [*(f"af-{n}/notebook" for n in range(5)), "af-seen/notebook"]
+
+
+async def test_kubespawners_own_stands_still_at_a_large_pod(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Why ours watches by itself: this one sees no change any more, and lists again and again."""
+    objects = Objects()
+    async with following(PodReflector, objects, monkeypatch) as (found, ended):
+        await found.start()
+        await watching(objects, found)
+        objects.refuses = lambda method, path: 500
+        objects.changes.put_nowait(huge(2 * LONGEST_LINE))
+        await found.watch_task
+        assert list(found.pods) == ["af-seen/notebook"]
+        assert ended == [""]
+
+
+async def test_after_a_line_that_says_nothing_pods_are_listed_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    objects = Objects()
+    async with following(LastingPods, objects, monkeypatch) as (found, _):
+        await found.start()
+        await found.first_load_future
+        objects.objects.append((POD, server_pod("af-eve")))
+        objects.lists.clear()
+        objects.changes.put_nowait(b"no change\n")
+        async with asyncio.timeout(10):
+            while not found.pods:
+                await sleep(0.05)
 
 
 async def test_pods_that_a_user_has_made_are_no_servers(monkeypatch: pytest.MonkeyPatch) -> None:
