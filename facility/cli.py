@@ -140,6 +140,10 @@ def build_parser(words: Sequence[str]) -> argparse.ArgumentParser:
     )
     revoke.add_argument("user", metavar="USER", help="the user, as the hub knows them")
 
+    from facility.hub.kubernetes.rotation import command as rotation
+
+    rotation.add(commands, within, _command, _administration)
+
     config = _command(commands, "config", None, "check a pools.yaml, or print its schema")
     within = config.add_subparsers(title="commands", metavar="COMMAND")
     check = _command(within, "check", _check, "tell every mistake in a pools.yaml")
@@ -321,11 +325,9 @@ def _prune(arguments: argparse.Namespace) -> int:
 
 def _revoke(arguments: argparse.Namespace) -> int:
     administration = _administration()
-    from facility.hub.kubernetes.release import read_secrets, read_site
-    from facility.hub.kubernetes.revocation import Hub
+    from facility.hub.kubernetes.rotation.command import hub_of_this_pod
 
-    hub = Hub(read_secrets()["cookie-secret"], read_site().values.hub.base_url)
-    revoked = administration.revoke(arguments.user, hub)
+    revoked = administration.revoke(arguments.user, hub_of_this_pod())
     print(f"Ended of {arguments.user}: {', '.join(revoked.done) or 'nothing'}.")
     for said in revoked.left:
         print(f"Left: {said}")

@@ -136,8 +136,14 @@ def server_files(folder: Path) -> dict[str, str]:
     }
 
 
-def authority(folder: Path | None = None) -> Authority:
+def authority(folder: Path | None = None, after: datetime.datetime | None = None) -> Authority:
     """Return the user's certificate authority, made at the first call.
+
+    Parameters
+    ----------
+    after
+        One that was made earlier is made anew. Dask clusters with certificates of the old one
+        cannot be reached any more.
 
     Raises
     ------
@@ -148,9 +154,15 @@ def authority(folder: Path | None = None) -> Authority:
     found = Authority(folder)
     try:
         with _locked(folder):
+            made = found.ca_key.stat().st_mtime if found.ca_key.exists() else 0.0
+            if after is not None and made < after.timestamp():
+                found.ca_file.unlink(missing_ok=True)
             if not (found.ca_file.exists() and found.ca_key.exists()):
                 certificate, key = _certificate("facility user CA", AUTHORITY_DAYS, None)
                 write_private(found.ca_key, _key_pem(key))
+                if after is not None and time.time() < after.timestamp():
+                    # The clock of who asks is ahead of this machine's.
+                    os.utime(found.ca_key, (after.timestamp(), after.timestamp()))
                 write_private(found.ca_file, _certificate_pem(certificate))
                 found.client_cert.unlink(missing_ok=True)
             if _days_left(found.client_cert) < RENEW_DAYS:

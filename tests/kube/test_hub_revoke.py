@@ -1,5 +1,6 @@
-"""What a user writes stays out of the hub, and all that a user holds ends when it is revoked."""
+"""What a user writes stays out of the hub; what is held ends when revoked, and keys are rotated."""
 
+import base64
 import json
 import re
 import time
@@ -209,6 +210,95 @@ def test_what_hangs_is_named_and_the_rest_ends(eve: User) -> None:
 def test_nobody_of_that_name_is_told(facility: Facility) -> None:
     said = facility.hub("facility", "tenants", "revoke", "evve", fail=True)
     assert "'evve' has none (did you mean 'eve'?)" in said
+
+
+def started(user: User) -> tuple[str, int]:
+    """Which pod the user's server is, and how often it has begun anew."""
+    pod = user.space.get("pod", "notebook")
+    (status,) = pod["status"]["containerStatuses"]
+    return pod["metadata"]["uid"], status["restartCount"]
+
+
+def test_keys_of_the_hub_are_rotated_while_servers_go_on(facility: Facility, bob: User) -> None:
+    server, token = started(bob), api_token(bob)
+    keys = ("proxy-token", "cookie-secret", "crypt-key", "password")
+    before = facility.kube.get("secret", "hub-secrets")["data"]
+    hub = facility.kube.run("get", "pods", "-l", "app.kubernetes.io/component=hub", "-o", "name")
+    said = facility.hub("facility", "keys", "rotate", "cookie", "crypt", "proxy")
+    assert "Left:" not in said, said
+    after = facility.kube.get("secret", "hub-secrets")["data"]
+    assert {key for key in keys if before[key] != after[key]} == {*keys} - {"password"}
+    assert ";" not in base64.b64decode(after["crypt-key"]).decode()
+    # Neither the hub nor the server has begun anew.
+    assert hub == facility.kube.run(
+        "get", "pods", "-l", "app.kubernetes.io/component=hub", "-o", "name"
+    )
+    assert started(bob) == server
+    facility.open_shortly()
+    assert not bob.api("GET", "user").ok, "everybody is logged out"
+    assert accepted(bob, token)
+    again = facility.visitor("bob")
+    assert again.python("print(6 * 7)").strip() == "42"
+    assert started(bob) == server
+    # An upgrade keeps them, and a hub that starts anew lives with them.
+    facility.upgrade(debug=True)
+    assert facility.kube.get("secret", "hub-secrets")["data"] == after
+    facility.open_shortly()
+    assert facility.visitor("bob").python("print(6 * 7)").strip() == "42"
+
+
+def test_words_that_are_no_keys_are_told_together(facility: Facility) -> None:
+    said = facility.hub("facility", "keys", "rotate", "cooki", "x", fail=True)
+    assert "'cooki' is no key of the hub (did you mean 'cookie'?)" in said
+    assert "'x' is no key of the hub" in said
+
+
+def test_the_hub_ends_no_pod_beside_it_but_the_proxy(facility: Facility) -> None:
+    own = facility.account("hub")
+    label = "app.kubernetes.io/component="
+    pods = {
+        each: facility.kube.run("get", "pods", "-l", f"{label}{each}", "-o", "name").strip()
+        for each in ("hub", "proxy")
+    }
+    assert "the hub ends the proxy's pods alone" in own.run(
+        "delete", pods["hub"], "--dry-run=server", fail=True
+    )
+    own.run("delete", pods["proxy"], "--dry-run=server")
+    assert "forbidden" in own.run("get", "secret", "hub-values", fail=True)
+
+
+def test_a_users_authority_is_made_anew_and_the_server_goes_on(
+    facility: Facility, bob: User
+) -> None:
+    visitor = facility.visitor("bob")
+    server = started(bob)
+    read = (
+        "from facility.security.certificates import authority\n"
+        "print(authority().ca_file.read_text())"
+    )
+    before = visitor.python(read)
+    start = 'from facility import cluster\nc = cluster(cpu=1, name="bobs", wait=1, timeout=240)\n'
+    visitor.python(start, keep=True)
+    assert left(bob, "daskclusters")
+    said = facility.hub("facility", "tenants", "new-authority", "bob")
+    assert "Left:" not in said, said
+    assert "a new authority is made in 1 server, which goes on" in said
+    assert "1 Dask cluster ended" in said
+    assert left(bob, "daskclusters") == ""
+    assert started(bob) == server
+    after = visitor.python(read)
+    assert after != before
+    # A new Dask cluster works, with the new one.
+    work = f"{start}print(c.get_client().submit(lambda: 6 * 7).result())\nc.close()"
+    assert visitor.python(work).strip().endswith("42")
+    # It stays with the next server, too.
+    visitor.api("DELETE", "users/bob/server")
+    until(lambda: left(bob, "pods") == "", 120)
+    visitor.spawn()
+    assert visitor.python(read) == after
+    assert "'bbo' has none (did you mean 'bob'?)" in facility.hub(
+        "facility", "tenants", "new-authority", "bbo", fail=True
+    )
 
 
 def test_the_trail_has_logins_starts_and_commands(facility: Facility, bob: User) -> None:

@@ -101,7 +101,8 @@ REQUESTS: list[tuple[str, str, str]] = [
     ("(POST|PUT|PATCH)", r"api/(groups|shares|share-codes)(/.*)?", "grant"),
     ("DELETE", r"api/users(/(?P<about>[^/]+)(/(tokens|shared|held)(/.*)?)?)?", "take"),
     ("DELETE", r"api/(groups|shares|share-codes)(/.*)?", "take"),
-    ("POST", r"api/(shutdown|proxy)", "command"),
+    ("POST", r"api/users/(?P<about>[^/]+)/authority", "take"),
+    ("POST", r"api/(shutdown|proxy|keys/[^/]+)", "command"),
 ]
 """Method and path below the hub's prefix, and the action that they are."""
 _COMPILED = [(re.compile(m), re.compile(p), action) for m, p, action in REQUESTS]

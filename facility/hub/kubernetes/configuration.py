@@ -11,6 +11,8 @@ from facility import names
 from facility.hub import documentation
 from facility.hub.kubernetes import audit, pod_identity, revocation
 from facility.hub.kubernetes.kubespawner_check import check_kubespawner
+from facility.hub.kubernetes.release import crypt_keys
+from facility.hub.kubernetes.rotation import in_use
 from facility.hub.kubernetes.spawner import TenantSpawner
 from facility.hub.kubernetes.values.model import Values
 from facility.hub.kubernetes.values.servers import Profile
@@ -32,6 +34,7 @@ LABEL_LENGTH = 63
 ENCODED, NOT_ENCODED = "xn--", "u-"
 """How parts of host names begin that stand for other letters, and what no such part begins with."""
 HTTP_TIMEOUT = 120
+DAY = 86400
 DISK_REQUEST = {"ephemeral-storage": names.DISK_REQUEST}
 CALL_SECONDS, CALLS_SECONDS = 20, 120
 """Seconds of a call of Kubernetes by KubeSpawner, and of all attempts. Its own 3 and 30 are too few
@@ -78,7 +81,7 @@ def configure(c: Any, installation: Installation, secrets: Mapping[str, str]) ->
         revocation.ROLE,
     ]
     hub.custom_scopes = revocation.SCOPES
-    hub.extra_handlers.extend(revocation.HANDLERS)
+    hub.extra_handlers.extend([*revocation.HANDLERS, *in_use.HANDLERS])
     audit.configure(c)
     if "authenticator_class" not in installation.values.hub.config.get("JupyterHub", {}):
         # For trials: one password, which the notes of the installation tell how to read.
@@ -121,9 +124,11 @@ def _hub(c: Any, installation: Installation, secrets: Mapping[str, str]) -> None
     c.ConfigurableHTTPProxy.api_url = f"http://{PROXY_API}.{inside}:{PROXY_API_PORT}"
     c.ConfigurableHTTPProxy.auth_token = secrets["proxy-token"]
     hub.cookie_secret = bytes.fromhex(secrets["cookie-secret"])
-    c.CryptKeeper.keys = [secrets["crypt-key"]]
+    c.CryptKeeper.keys = crypt_keys(secrets["crypt-key"])
     hub.db_url = database(installation.values, secrets)
     hub.upgrade_db = True
+    hub.cookie_max_age_days = values.lifetimes.session_days
+    hub.token_expires_in_max_seconds = int(values.lifetimes.token_days * DAY)
     hub.allow_named_servers = values.allow_named_servers
     hub.named_server_limit_per_user = values.named_server_limit_per_user
     hub.concurrent_spawn_limit = values.concurrent_spawn_limit

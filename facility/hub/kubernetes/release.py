@@ -61,3 +61,8 @@ def read_secrets(folder: Path = FOLDER) -> dict[str, str]:
         for path in (folder / SECRETS).iterdir()
         if path.is_file() and not path.name.startswith(".")
     }
+
+
+def crypt_keys(text: str) -> list[str]:
+    """Return the keys for what authenticators keep: the first encrypts, all decrypt."""
+    return [key.strip() for key in text.split(";") if key.strip()]

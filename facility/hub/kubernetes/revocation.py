@@ -21,11 +21,14 @@ from facility import names
 from facility.errors import HubError
 
 SERVICE = "administration"
-SCOPE = "custom:facility:revoke"
-SCOPES = {SCOPE: {"description": "Take sessions and tokens of a user away"}}
+SCOPE, ROTATE = "custom:facility:revoke", "custom:facility:rotate"
+SCOPES = {
+    SCOPE: {"description": "Take sessions and tokens of a user away"},
+    ROTATE: {"description": "Take new keys into use"},
+}
 ROLE = {
     "name": SERVICE,
-    "scopes": [SCOPE, "delete:servers", "list:users", "read:servers"],
+    "scopes": [SCOPE, ROTATE, "delete:servers", "list:users", "read:servers"],
     "services": [SERVICE],
 }
 ANSWER_SECONDS = 30.0
@@ -66,6 +69,11 @@ def token(secret: str) -> str:
     return hmac.new(secret.encode(), b"facility: administration", hashlib.sha256).hexdigest()
 
 
+def quoted(name: str) -> str:
+    """Write a user's or a server's name as a part of a path."""
+    return urllib.parse.quote(name, safe="")
+
+
 class Hub:
     """The hub of this pod, asked as its administration.
 
@@ -94,7 +102,7 @@ class Hub:
         HubError
             Where the hub does not do it.
         """
-        return self._ask(f"users/{urllib.parse.quote(user, safe='')}/held")
+        return self.ask("DELETE", f"users/{quoted(user)}/held")
 
     def stop(self, user: str, server: str) -> None:
         """Ask for the end of a server.
@@ -104,14 +112,32 @@ class Hub:
         HubError
             Where the hub does not do it.
         """
-        who, name = (urllib.parse.quote(each, safe="") for each in (user, server))
-        self._ask(f"users/{who}/servers/{name}" if server else f"users/{who}/server")
+        who, name = quoted(user), quoted(server)
+        self.ask("DELETE", f"users/{who}/servers/{name}" if server else f"users/{who}/server")
 
-    def _ask(self, path: str) -> dict[str, Any] | None:
+    def ask(
+        self, method: str, path: str, body: dict[str, Any] | None = None
+    ) -> dict[str, Any] | None:
+        """Ask the hub's API.
+
+        Returns
+        -------
+        dict or None
+            None where the hub knows nothing of that path.
+
+        Raises
+        ------
+        HubError
+            Where the hub does not do it.
+        """
         request = urllib.request.Request(
             f"{self._address}/{path}",
-            method="DELETE",
-            headers={"Authorization": f"token {self._token}"},
+            method=method,
+            data=None if method == "DELETE" else json.dumps(body or {}).encode(),
+            headers={
+                "Authorization": f"token {self._token}",
+                "Content-Type": "application/json",
+            },
         )
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         try:
@@ -122,6 +148,6 @@ class Hub:
                 if error.code == 404:
                     return None
                 said = error.read().decode(errors="replace")[:300]
-            raise HubError(f"The hub answers {error.code} to DELETE {path}: {said}") from None
+            raise HubError(f"The hub answers {error.code} to {method} {path}: {said}") from None
         except (OSError, ValueError) as error:
-            raise HubError(f"The hub does not answer to DELETE {path}: {error}") from None
+            raise HubError(f"The hub does not answer to {method} {path}: {error}") from None

@@ -11,6 +11,7 @@ from kubernetes_asyncio.client import ApiException, Configuration
 from kubespawner import KubeSpawner
 from kubespawner.clients import load_config
 
+from facility import names
 from facility.errors import FacilityError, KubernetesError
 from facility.hub.kubernetes import pod_identity, progress
 from facility.hub.kubernetes.reflector import LastingPods
@@ -18,7 +19,7 @@ from facility.hub.kubernetes.server_pod import is_server
 from facility.hub.kubernetes.shortage import shortage
 from facility.hub.kubernetes.tenants.ended_pods import ENDED, quotas_with_room
 from facility.hub.kubernetes.tenants.tenants import Tenants
-from facility.kubernetes.client.kinds import EVENT, POD
+from facility.kubernetes.client.kinds import EVENT, NAMESPACE, POD
 from facility.kubernetes.explain import is_scheduled
 from facility.kubernetes.tenant import slug
 
@@ -101,6 +102,7 @@ class TenantSpawner(KubeSpawner):
             who = pod_identity.identity(servers, self.user.name, state)
             tenant = await self.tenants.ensure(self.user.name, groups, who)
             self.namespace = tenant.namespace
+            self.environment = await self._environment()
             inside = self.tenants.api.within(self.namespace)
             quotas = await quotas_with_room(inside, self.wanted())
         except KubernetesError as error:
@@ -115,6 +117,13 @@ class TenantSpawner(KubeSpawner):
         problem = shortage(quotas, self.wanted())
         if problem:
             raise SpawnException(problem, reason="quota")
+
+    async def _environment(self) -> dict[str, Any]:
+        """Return the environment, with what an administrator has asked about certificates."""
+        found = await self.tenants.api.get(NAMESPACE, self.namespace)
+        notes = (found or {}).get("metadata", {}).get("annotations") or {}
+        after = notes.get(names.AUTHORITY_ANNOTATION)
+        return {**self.environment, **({names.AUTHORITY_VARIABLE: after} if after else {})}
 
     def wanted(self) -> dict[str, Any]:
         """Return what quotas look at of the server's pod."""

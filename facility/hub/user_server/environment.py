@@ -1,9 +1,11 @@
 """Variables of users' servers that are the same on one machine and on Kubernetes."""
 
+import datetime
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from facility import names
 from facility.errors import FacilityError
 from facility.security import certificates
 from facility.system.private_files import is_full
@@ -29,12 +31,20 @@ def certificates_environment(say: Callable[[str], object]) -> dict[str, str]:
         Where they cannot be kept for another reason.
     """
     try:
-        return certificates.authority().environment()
+        return certificates.authority(after=asked_after(os.environ)).environment()
     except FacilityError as error:
         if not is_full(error):
             raise
         say(str(error))
         return {}
+
+
+def asked_after(environ: Mapping[str, str]) -> datetime.datetime | None:
+    """Return the time before which no authority is used, where an administrator has said one."""
+    try:
+        return datetime.datetime.fromisoformat(environ.get(names.AUTHORITY_VARIABLE, ""))
+    except ValueError:
+        return None
 
 
 def panel(dashboard_link: str) -> dict[str, str]:

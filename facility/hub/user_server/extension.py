@@ -14,7 +14,7 @@ from tornado.ioloop import PeriodicCallback
 from traitlets.config import Config
 
 from facility import names
-from facility.hub.user_server import dashboards, dask_panel, kernel_lists
+from facility.hub.user_server import authority, dashboards, dask_panel, kernel_lists
 from facility.local import registry
 
 ACTIVITY_SETTING = "facility_busy_kernel_last_activity"
@@ -37,6 +37,7 @@ def _load_jupyter_server_extension(server: Any) -> None:
     # Extensions are loaded in the order of their names, jupyter_server_proxy after this one.
     server.update_config(Config({"ServerProxy": {"host_allowlist": dashboards.is_dashboard}}))
     application = server.web_app
+    application.add_handlers(".*$", authority.handlers(application.settings["base_url"]))
     application.add_handlers(".*$", kernel_lists.handlers(application.settings["base_url"]))
     dashboards.send_tokens()
     dask_panel.improve()

@@ -297,6 +297,17 @@ def _hub(release: Release) -> list[Manifest]:
         ("", "namespaces", variables, namespaces),
         (RBAC, "rolebindings", variables, bindings),
     ]
+    pods = [
+        {
+            # In users' namespaces it ends what it likes; beside itself the proxy alone.
+            "expression": "request.operation != 'DELETE' || request.namespace != variables.own || "
+            "oldObject.metadata.?labels.orValue({})"
+            f"[?'{names.APP_COMPONENT_LABEL}'].orValue('') == '{names.PROXY_COMPONENT}'",
+            "message": f"in the namespace {release.namespace} the hub ends the proxy's pods alone",
+        }
+    ]
+    of_pods = [{"name": "own", "expression": json.dumps(release.namespace)}]
+    parts.append(("", "pods", of_pods, pods))
     if release.makes_volumes:
         more = [*variables, *volumes.variables(release)]
         parts.append(("", "persistentvolumes", more, volumes.rules(release, ours)))

@@ -1,5 +1,6 @@
 """The user's certificate authority, as files."""
 
+import datetime
 import os
 import stat
 from pathlib import Path
@@ -51,3 +52,19 @@ def test_no_write_access(tmp_path: Path):
     (tmp_path / "file").touch()
     with pytest.raises(FacilityError, match=r"cannot be kept in .*set XDG_DATA_HOME"):
         authority(tmp_path / "file" / "tls")
+
+
+def test_an_authority_from_before_a_time_is_made_anew_once(tmp_path: Path):
+    made = authority(tmp_path / "tls")
+    before = made.ca_file.read_bytes(), made.client_cert.read_bytes()
+    authority(tmp_path / "tls", after=datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC))
+    assert (made.ca_file.read_bytes(), made.client_cert.read_bytes()) == before
+    # The clock of who asks may be ahead.
+    after = datetime.datetime.now(datetime.UTC) + datetime.timedelta(minutes=5)
+    authority(tmp_path / "tls", after=after)
+    new = made.ca_file.read_bytes(), made.client_cert.read_bytes()
+    assert new[0] != before[0]
+    ca = x509.load_pem_x509_certificate(new[0])
+    x509.load_pem_x509_certificate(new[1]).verify_directly_issued_by(ca)
+    authority(tmp_path / "tls", after=after)
+    assert (made.ca_file.read_bytes(), made.client_cert.read_bytes()) == new

@@ -43,6 +43,22 @@ ONE_ORIGIN = (
 )
 
 
+class Lifetimes(Strict):
+    """How long logins and tokens hold. The token of a user's server ends with the server."""
+
+    session_days: float = Field(
+        14,
+        gt=0,
+        description="Days after which a browser has to log in again, at the hub and at servers.",
+    )
+    token_days: float = Field(
+        90,
+        ge=0,
+        description="Most days for which an API token that a user makes holds, and for which it "
+        "holds where they say nothing; 0 for any time, also for ever.",
+    )
+
+
 class Hub(NodePlacement):
     """The hub."""
 
@@ -72,6 +88,9 @@ class Hub(NodePlacement):
         description="Name of a Secret in the release's namespace with the keys proxy-token, "
         "cookie-secret, crypt-key and password; by default one is made at the installation, and "
         "kept.",
+    )
+    lifetimes: Lifetimes = Field(
+        default_factory=Lifetimes, description="How long logins and tokens hold."
     )
     domain: str | None = Field(
         None,
