@@ -15,7 +15,7 @@ from tests.kubernetes_server import KubernetesServer, kubernetes_server
 
 FOLDER = Path(__file__).parents[2] / "images/operator"
 COMMAND = [sys.executable, "-m", "kopf", "run", "--module=daskcluster_operator", "--all-namespaces"]
-CASES = 150
+CASES = 50
 QUIET_SECONDS = 3.0
 """Without a call: longer than the pause before the first two tries."""
 Object = dict[str, Any]
