@@ -40,6 +40,9 @@ PROBE = "`--probe` tries."
 ENFORCED = "NetworkPolicies are enforced"
 ADDRESSES = "Addresses of the API server in NetworkPolicies"
 ENCRYPTION = "Encryption between nodes"
+DNS = "Cluster DNS"
+CACHES = ("nodelocaldns", "node-local-dns")
+"""DaemonSets that answer for cluster DNS at an address of each node."""
 
 
 @dataclass(frozen=True)
@@ -102,6 +105,7 @@ def judge(snapshot: Snapshot, values: Values | None) -> Iterator[Finding]:
     flavor = values.network_policy.flavor if values is not None else "standard"
     yield from _addresses(snapshot, found, flavor)
     yield _encryption(snapshot, found)
+    yield from _dns(snapshot)
 
 
 def _enforced(found: Enforcer) -> Finding:
@@ -144,6 +148,21 @@ def _addresses(snapshot: Snapshot, found: Enforcer, flavor: str) -> Iterator[Fin
         )
         todo = "Say networkPolicy.flavor: cilium, or set policy-cidr-match-mode: nodes in Cilium."
         yield missing(ADDRESSES, asked, told, todo)
+
+
+def _dns(snapshot: Snapshot) -> Iterator[Finding]:
+    """Look whether pods ask the pods of cluster DNS, which is what the policies open."""
+    caches = (snapshot.names("DaemonSet") or frozenset()).intersection(CACHES)
+    for name in caches:
+        told = (
+            f"the DaemonSet {name} is there, so that pods may ask an address of their node, which "
+            "no policy of the chart opens"
+        )
+        todo = (
+            "Look at `nameserver` in /etc/resolv.conf of a pod. Where it is no Service's address, "
+            "turn the cache off; kubespray does with enable_nodelocaldns: false."
+        )
+        yield unknown(DNS, "networkPolicy.dns", told, todo)
 
 
 def _encryption(snapshot: Snapshot, found: Enforcer) -> Finding:

@@ -192,6 +192,14 @@ def test_encryption_is_told_and_not_required(site: Any) -> None:
     assert "Antrea" in named(judge(site(antrea), None), network.ENCRYPTION).told
 
 
+def test_a_cache_of_names_on_each_node_is_told(site: Any) -> None:
+    def change(content: dict[str, Any]) -> None:
+        content["lists"]["DaemonSet"].append({"metadata": {"name": "nodelocaldns"}})
+
+    assert "enable_nodelocaldns: false" in named(judge(site(change), None), network.DNS).todo
+    assert network.DNS not in {each.name for each in judge(site(), None)}
+
+
 # Nodes.
 
 
