@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 import yaml
 
 from tests.kube.bringup import site
-from tests.kube.conftest import Kubernetes
+from tests.kube.conftest import Kubernetes, until
 from tests.kube.tenancy import with_token
 
 pytestmark = [pytest.mark.kube, pytest.mark.timeout(420)]
@@ -150,3 +151,63 @@ def test_a_try_tells_what_nothing_else_tells(
     }
     kube = Kubernetes(state)
     kube.wait_until_gone("namespace", "-l", "app.kubernetes.io/managed-by=facility-site-check")
+
+
+# The site's three tests.
+
+
+@pytest.fixture
+def batch(state: dict[str, Any]) -> Iterator[Kubernetes]:
+    """A namespace for jobs."""
+    space = f"test-batch-{uuid.uuid4().hex[:8]}"
+    kube = Kubernetes(state)
+    kube.run("create", "namespace", space)
+    kube.run("label", "namespace", space, "pod-security.kubernetes.io/enforce=restricted")
+    yield Kubernetes(state, space)
+    kube.run("delete", "namespace", space, "--wait=false")
+
+
+def trial(batch: Kubernetes, page: Path, *words: str) -> list[str]:
+    # Small jobs that are more than the node can take at once.
+    sizes = ("--size=100m:3", "--size=200m:1", "--seed=3", f"--out={page}")
+    image = f"--image={batch.images['hub']}"
+    return ["test", f"--namespace={batch.namespace}", image, *sizes, *words]
+
+
+def test_jobs_with_faults_end_as_they_should(
+    state: dict[str, Any], batch: Kubernetes, tmp_path: Path
+) -> None:
+    page = tmp_path / "page.html"
+    words = trial(batch, page, "--count=24", "--seconds=8", "--faults=2", "--least=0")
+    said = facility(state["kubeconfig"], *words).stdout
+    assert "none lost, none twice" in said
+    rows = {line.split("  ")[0]: line.split() for line in said.splitlines()}
+    for fault in ("exit 1", "out of memory", "deleted pod", "image that is not there"):
+        # Jobs, right, lost, twice, without an end.
+        assert rows[fault][-5:] == ["2", "2", "0", "0", "0"]
+    assert "requests a job" in said
+    assert page.read_text().count("<polyline") >= 5
+    batch.wait_until_gone("jobs,pods")
+
+
+def test_a_job_that_somebody_deletes_is_told_as_lost(
+    state: dict[str, Any], batch: Kubernetes, tmp_path: Path
+) -> None:
+    words = trial(batch, tmp_path / "page.html", "--count=3", "--seconds=30", "--faults=0")
+    command = [sys.executable, "-m", "facility", "site", *words, "--timeout=45"]
+    with subprocess.Popen(
+        command,
+        env={**os.environ, "KUBECONFIG": state["kubeconfig"]},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as process:
+        until(lambda: len(batch.run("get", "jobs", "-o", "name").split()) == 3, 60)
+        lost = batch.run("get", "jobs", "-o", "name").split()[0]
+        batch.run("delete", lost)
+        assert process.stdout is not None
+        said = process.stdout.read()
+    assert process.returncode == 1, said
+    name = lost.rpartition("/")[2]
+    assert f"{name} (none) should be done and is lost" in said
+    batch.wait_until_gone("jobs,pods")

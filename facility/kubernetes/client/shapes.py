@@ -211,6 +211,7 @@ _CONTAINER = fields(
         "imagePullPolicy": text,
         "command": each(text),
         "args": each(text),
+        "resources": fields({"requests": named(quantity), "limits": named(quantity)}),
         "securityContext": fields({}),
         "ports": each(fields({"name": text, "containerPort": whole}, containerPort=MISSING)),
         "volumeMounts": each(

@@ -10,7 +10,7 @@ from facility.config.strict_yaml import MalformedYamlError, read_yaml
 from facility.errors import ConfigError
 from facility.hub.kubernetes.release import read_values
 from facility.hub.kubernetes.values.model import Values
-from facility.kubernetes.client.account import pod_account
+from facility.kubernetes.client.account import Account, pod_account
 from facility.kubernetes.client.api import Api
 from facility.kubernetes.client.kubeconfig import kubeconfig_account
 from facility.site.check import cluster, images, network, nodes, storage
@@ -18,6 +18,17 @@ from facility.site.check.finding import Finding, Report
 from facility.site.check.probe import Probe
 from facility.site.check.reading import needed_rights, read
 from facility.site.check.snapshot import Snapshot
+
+
+def account() -> Account:
+    """Return the account of this pod, or that of the kubeconfig.
+
+    Raises
+    ------
+    FacilityError
+        Where there is neither.
+    """
+    return pod_account() if runs_in_pod() else kubeconfig_account()
 
 
 def values_of(paths: Sequence[Path]) -> Values | None:
@@ -110,7 +121,7 @@ def examine(
             "Nothing can be tried without an image",
             ["give the chart's values with --values, or an image that has Python: --probe-image"],
         )
-    api = Api(pod_account() if runs_in_pod() else kubeconfig_account())
+    api = Api(account())
     cilium = values is not None and values.network_policy.flavor == "cilium"
     rights = needed_rights(ingress=values is not None and values.ingress.enabled, cilium=cilium)
     findings = judge(read(api, namespace, rights, tell), values)
