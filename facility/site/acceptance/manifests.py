@@ -10,11 +10,14 @@ LABEL = "facility/site-test"
 NAME = "facility/site-test-job"
 MEMORY = "128Mi"
 TRIES = 3
-"""Pods after which a job is given up, where what ends them is none of the faults below."""
+"""Pods after the first one which a job may have, where what ended them is no fault of its own."""
+ONCE = (Fault.MEMORY, Fault.IMAGE)
+"""Faults of its own that no exit code tells: the kernel ends with 137 what takes too much memory,
+and so does the kubelet what does not end by itself."""
 IMAGE_SECONDS = 20
 """For which a pod waits for an image that is not there."""
-BY_PAYLOAD = [1, 137]
-"""Exit codes of a payload's own fault: that of an error, and of too much memory."""
+OWN_FAULT = [1]
+"""Exit codes after which a job is not tried again."""
 WORK = """
 import os, signal, sys, time
 # Linux ends the first process of a container at a signal only where it has asked for that.
@@ -103,7 +106,7 @@ def job(
         "kind": "Job",
         "metadata": {"name": planned.name, "labels": labels},
         "spec": {
-            "backoffLimit": 0 if without else TRIES,
+            "backoffLimit": 0 if planned.fault in ONCE else TRIES,
             "podFailurePolicy": {
                 "rules": [
                     {
@@ -112,7 +115,7 @@ def job(
                     },
                     {
                         "action": "FailJob",
-                        "onExitCodes": {"operator": "In", "values": BY_PAYLOAD},
+                        "onExitCodes": {"operator": "In", "values": OWN_FAULT},
                     },
                 ]
             },

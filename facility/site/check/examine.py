@@ -113,7 +113,7 @@ def examine(
     FacilityError
         Where Kubernetes does not answer, or a try has no image.
     """
-    tried = {"--probe-image": image} if image else {}
+    tried = {"--probe-image": images.NamedImage(image)} if image else {}
     if values is not None:
         tried |= images.named(values, __version__)
     if probe and not tried:

@@ -13,11 +13,11 @@ from facility.kubernetes.client import kinds
 from facility.kubernetes.manifests import pod_resources
 from facility.quantity import format_cores, format_memory, parse_quantity
 from facility.site.check.finding import Finding, advice, good, missing, unknown
+from facility.site.check.images import ARCHITECTURE
 from facility.site.check.snapshot import Object, Snapshot
 from facility.wording import counted
 
 KIND = kinds.NODE.name
-ARCHITECTURE = "kubernetes.io/arch"
 MOST_REASONS = 5
 """Reasons that are told; large sites have many kinds of nodes."""
 KEEPS_AWAY = ("NoSchedule", "NoExecute")
@@ -30,7 +30,7 @@ PLUGINS = {
 
 
 @dataclass(frozen=True)
-class Kind:
+class PodKind:
     """A kind of pod that the values make.
 
     Parameters
@@ -54,7 +54,7 @@ class Kind:
     terms: tuple[Mapping[str, Any], ...] = ()
 
 
-def of_pool(name: str, pool: Pool) -> Kind:
+def of_pool(name: str, pool: Pool) -> PodKind:
     """Return the pods of a pool."""
     requests = pod_resources(pool, pool.memory, pool.processes)["requests"]
     selector = dict(pool.node_selector)
@@ -62,7 +62,7 @@ def of_pool(name: str, pool: Pool) -> Kind:
         selector[ARCHITECTURE] = pool.architecture
     rules = (pool.affinity.node_affinity if pool.affinity else None) or {}
     required = rules.get("requiredDuringSchedulingIgnoredDuringExecution") or {}
-    return Kind(
+    return PodKind(
         f"pools.{name}",
         {key: parse_quantity(value) for key, value in requests.items()},
         selector,
@@ -71,7 +71,7 @@ def of_pool(name: str, pool: Pool) -> Kind:
     )
 
 
-def kinds_of(values: Values) -> Iterator[Kind]:
+def kinds_of(values: Values) -> Iterator[PodKind]:
     """Return each kind of pod that the values make."""
     for part, of in (
         ("hub", values.hub),
@@ -82,7 +82,7 @@ def kinds_of(values: Values) -> Iterator[Kind]:
             amounts = of.resources.requests
             given = {"cpu": amounts.cpu, "memory": amounts.memory}
             requests = {key: parse_quantity(value) for key, value in given.items() if value}
-            yield Kind(part, requests, of.node_selector, of.tolerations)
+            yield PodKind(part, requests, of.node_selector, of.tolerations)
     yield _server("scheduler", values.scheduler, values.scheduler)
     servers = values.singleuser
     if not servers.profiles:
@@ -90,7 +90,7 @@ def kinds_of(values: Values) -> Iterator[Kind]:
     device = next((each.gpu_resource for each in values.config.pools.values() if each.gpus), "")
     for name, profile in servers.profiles.items():
         gpus = {device: Decimal(profile.gpus)} if profile.gpus and device else {}
-        yield Kind(
+        yield PodKind(
             f"singleuser.profiles.{name}",
             {**_server("", servers, servers).requests, **gpus},
             {**servers.node_selector, **profile.node_selector},
@@ -100,12 +100,12 @@ def kinds_of(values: Values) -> Iterator[Kind]:
         yield of_pool(name, pool)
 
 
-def _server(asked: str, size: Any, where: Any) -> Kind:
+def _server(asked: str, size: Any, where: Any) -> PodKind:
     requests = {
         "cpu": Decimal(str(size.cpu_guarantee)),
         "memory": Decimal(size.memory_guarantee),
     }
-    return Kind(asked, requests, where.node_selector, where.tolerations)
+    return PodKind(asked, requests, where.node_selector, where.tolerations)
 
 
 def judge(snapshot: Snapshot, values: Values | None) -> Iterator[Finding]:
@@ -135,7 +135,7 @@ def _ready(nodes: Sequence[Object], usable: Sequence[Object]) -> Finding:
     return good("Nodes", "pods", told)
 
 
-def _placed(snapshot: Snapshot, nodes: Sequence[Object], kind: Kind) -> Iterator[Finding]:
+def _placed(snapshot: Snapshot, nodes: Sequence[Object], kind: PodKind) -> Iterator[Finding]:
     """Say how many nodes may run pods of a kind, or why none does."""
     reasons = [why_not(node, kind) for node in nodes]
     fit = reasons.count("")
@@ -162,7 +162,7 @@ def _placed(snapshot: Snapshot, nodes: Sequence[Object], kind: Kind) -> Iterator
         yield missing("Nodes", kind.asked, told, "Label, untaint or add nodes, or ask for less.")
 
 
-def why_not(node: Object, kind: Kind) -> str:
+def why_not(node: Object, kind: PodKind) -> str:
     """Say why a node cannot run pods of a kind; nothing where it can."""
     labels = node["metadata"]["labels"]
     for key, value in kind.selector.items():

@@ -18,6 +18,7 @@ from facility.kubernetes.client.calls import Call, Object, deletion
 from facility.kubernetes.client.kinds import kind_of
 from facility.site.check import network, probe_manifests
 from facility.site.check.finding import Finding, good, missing, unknown
+from facility.site.check.images import NamedImage
 from facility.wording import counted
 
 SERVERS_LABEL = "kubernetes.io/service-name=kubernetes"
@@ -50,7 +51,7 @@ class Probe:
     """
 
     api: Api
-    images: Mapping[str, str]
+    images: Mapping[str, NamedImage]
     release_namespace: str
     pull_secrets: tuple[str, ...]
     tell: Callable[[str], None]
@@ -66,6 +67,7 @@ class Probe:
         """
         self._create(probe_manifests.namespace(self.name))
         try:
+            self._create(probe_manifests.account())
             self._copy_secrets()
             found = [self._pod_security()]
             found += self._fetched()
@@ -125,7 +127,7 @@ class Probe:
             waits = {pod for pod in waits if pod not in last or verdict(last[pod]) is None}
             time.sleep(PAUSE)
         for pod, path in pods.items():
-            asked = f"{path}, {self.images[path]}"
+            asked = f"{path}, {self.images[path].name}"
             said = verdict(last[pod]) if pod in last else None
             if said == "":
                 yield good("Registry", asked, "a node has fetched it")
@@ -146,8 +148,10 @@ class Probe:
         self._create(probe_manifests.server(image, self.pull_secrets))
         address = self._address(probe_manifests.SERVER)
         servers = self._api_servers()
-        if not address:
+        if not address or not servers:
             told = "the pod that is to be asked did not start"
+            if address:
+                told = "the API server's addresses are not told by the EndpointSlice of default"
             yield unknown(network.ENFORCED, network.ASKED, told, "Look at the nodes.")
             return
         targets = {"server": (address, probe_manifests.PORT), "api": servers[0]}

@@ -5,8 +5,11 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from facility.site.check.images import NamedImage
+
 Manifest = dict[str, Any]
 SERVER, CLIENT = "server", "client"
+ACCOUNT = "probe"
 PORT = 8080
 LABELS = {"app.kubernetes.io/managed-by": "facility-site-check"}
 APP = "app.kubernetes.io/name"
@@ -53,7 +56,13 @@ def pull_secret(found: Manifest, name: str) -> Manifest:
     }
 
 
-def server(image: str, pull_secrets: Iterable[str]) -> Manifest:
+def account() -> Manifest:
+    """Return the account of a try's pods: that of a new namespace may not be there yet."""
+    metadata = {"name": ACCOUNT, "labels": LABELS}
+    return {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata}
+
+
+def server(image: NamedImage, pull_secrets: Iterable[str]) -> Manifest:
     """Return the pod that is asked."""
     environment: list[Manifest] = [
         {"name": "ADDRESS", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}},
@@ -63,7 +72,7 @@ def server(image: str, pull_secrets: Iterable[str]) -> Manifest:
 
 
 def client(
-    image: str, pull_secrets: Iterable[str], targets: Mapping[str, tuple[str, int]]
+    image: NamedImage, pull_secrets: Iterable[str], targets: Mapping[str, tuple[str, int]]
 ) -> Manifest:
     """Return the pod that asks again and again, and prints who has answered.
 
@@ -76,12 +85,12 @@ def client(
     return _pod(CLIENT, image, ASKING, pull_secrets, environment)
 
 
-def fetching(name: str, image: str, pull_secrets: Iterable[str]) -> Manifest:
+def fetching(name: str, image: NamedImage, pull_secrets: Iterable[str]) -> Manifest:
     """Return a pod whose node has to fetch an image."""
     return _pod(name, image, FETCHED, pull_secrets, [])
 
 
-def unconfined(image: str) -> Manifest:
+def unconfined(image: NamedImage) -> Manifest:
     """Return a pod that Pod Security has to refuse."""
     pod = fetching("unconfined", image, ())
     pod["spec"]["hostPID"] = True
@@ -115,11 +124,15 @@ def _policy(name: str, of: str, rules: Manifest) -> Manifest:
 
 
 def _pod(
-    name: str, image: str, code: str, pull_secrets: Iterable[str], environment: list[Manifest]
+    name: str,
+    image: NamedImage,
+    code: str,
+    pull_secrets: Iterable[str],
+    environment: list[Manifest],
 ) -> Manifest:
     container = {
         "name": "main",
-        "image": image,
+        "image": image.name,
         "command": ["python", "-c", code],
         "env": environment,
         "resources": {
@@ -147,8 +160,8 @@ def _pod(
                 "runAsUser": 1000,
                 "seccompProfile": {"type": "RuntimeDefault"},
             },
-            # An image is to be seen on whatever node has room.
-            "tolerations": [{"operator": "Exists", "effect": "NoSchedule"}],
+            "serviceAccountName": ACCOUNT,
+            **image.placement,
             "imagePullSecrets": [{"name": each} for each in pull_secrets],
             "containers": [container],
         },

@@ -8,6 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import kubernetes_validate
 import pytest
 import yaml
 
@@ -18,9 +19,10 @@ from facility.kubernetes.client.api import Api
 from facility.site.check import probe_manifests
 from facility.site.check.examine import values_of
 from facility.site.check.finding import State
+from facility.site.check.images import NamedImage, named
 from facility.site.check.probe import Probe, enforced, matched, settled, verdict
 from facility.site.check.reading import MADE, MADE_FOR_ALL, needed_rights, read
-from tests.unit.site.check.conftest import ROOT
+from tests.unit.site.check.conftest import ROOT, values
 
 Answers = dict[str, tuple[int, Any]]
 NODE = {"metadata": {"name": "n1"}, "spec": {}, "status": {}}
@@ -211,7 +213,8 @@ def test_answers_are_believed_once_they_agree() -> None:
 
 
 def test_pods_of_a_try_are_what_restricted_takes() -> None:
-    image = "registry.example/hub:1"
+    tolerations = [{"operator": "Exists"}]
+    image = NamedImage("registry.example/hub:1", {"tolerations": tolerations})
     for pod in (
         probe_manifests.server(image, ("pull",)),
         probe_manifests.client(image, (), {"api": ("192.0.2.1", 6443)}),
@@ -222,16 +225,30 @@ def test_pods_of_a_try_are_what_restricted_takes() -> None:
         assert spec["securityContext"]["runAsNonRoot"] is True
         assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
         assert spec["activeDeadlineSeconds"] > 0
+        assert spec["tolerations"] == tolerations
+        kubernetes_validate.validate(pod, "1.30", strict=True)
         compile(container["command"][-1], "pod", "exec")
     policy = probe_manifests.only([("192.0.2.1", 6443), ("2001:db8::1", 6443)])
     blocks = [rule["to"][0]["ipBlock"]["cidr"] for rule in policy["spec"]["egress"]]
     assert blocks == ["192.0.2.1/32", "2001:db8::1/128"]
 
 
+def test_images_are_fetched_where_they_are_to_run() -> None:
+    found = named(values(name="gpu-arm"), "0.2.0")
+    assert found["image hub"].name == "registry.example/facility/hub:0.2.0"
+    gpu = found["pools.gpu.image"]
+    assert gpu.name == "ghcr.io/example/analysis-gpu:0.2.0"
+    toleration = {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}
+    assert gpu.placement == {"nodeSelector": {}, "tolerations": [toleration]}
+    assert "singleuser.profiles.gpu.image" in found
+
+
 def test_a_try_ends_with_its_namespace_whatever_happens(server: Server) -> None:
-    probe = Probe(server.api, {"hub": "registry.example/hub:1"}, "af", ("pull",), lambda text: None)
+    images = {"hub": NamedImage("registry.example/hub:1")}
+    probe = Probe(server.api, images, "af", ("pull",), lambda text: None)
     space = f"/api/v1/namespaces/{probe.name}"
     server.answers["/api/v1/namespaces"] = (201, {"metadata": {"name": probe.name}})
+    server.answers[f"{space}/serviceaccounts"] = (201, {"metadata": {"name": "probe"}})
     server.answers[space] = (200, {"kind": "Status", "status": "Success"})
     with pytest.raises(FacilityError, match="images.pullSecrets names pull, which cannot be read"):
         probe.run()
