@@ -176,6 +176,10 @@ def build_parser(words: Sequence[str]) -> argparse.ArgumentParser:
 
     command.add(commands, _command)
 
+    from facility.site import command as site
+
+    site.add(commands, _command, _extra)
+
     hub = _command(commands, "hub", _hub, "run the hub on this machine")
     if "hub" in words[:1]:
         with _extra("hub"):

@@ -46,6 +46,30 @@ DEFINITION = Kind(
     "/apis/apiextensions.k8s.io/v1",
     namespaced=False,
 )
+NODE = Kind("Node", "nodes", namespaced=False)
+DAEMON_SET = Kind("DaemonSet", "daemonsets", "/apis/apps/v1")
+STORAGE_CLASS = Kind("StorageClass", "storageclasses", "/apis/storage.k8s.io/v1", namespaced=False)
+CSI_DRIVER = Kind("CSIDriver", "csidrivers", "/apis/storage.k8s.io/v1", namespaced=False)
+INGRESS_CLASS = Kind(
+    "IngressClass", "ingressclasses", "/apis/networking.k8s.io/v1", namespaced=False
+)
+PRIORITY_CLASS = Kind(
+    "PriorityClass", "priorityclasses", "/apis/scheduling.k8s.io/v1", namespaced=False
+)
+RUNTIME_CLASS = Kind("RuntimeClass", "runtimeclasses", "/apis/node.k8s.io/v1", namespaced=False)
+ACCESS_REVIEW = Kind(
+    "SelfSubjectAccessReview",
+    "selfsubjectaccessreviews",
+    "/apis/authorization.k8s.io/v1",
+    namespaced=False,
+)
+FELIX = Kind(
+    "FelixConfiguration",
+    "felixconfigurations",
+    "/apis/crd.projectcalico.org/v1",
+    namespaced=False,
+)
+"""Settings of Calico."""
 _ALL = {
     (kind.version, kind.name): kind for kind in tuple(globals().values()) if isinstance(kind, Kind)
 }

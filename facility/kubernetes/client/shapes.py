@@ -209,6 +209,9 @@ _CONTAINER = fields(
         "name": text,
         "image": text,
         "imagePullPolicy": text,
+        "command": each(text),
+        "args": each(text),
+        "resources": fields({"requests": named(quantity), "limits": named(quantity)}),
         "securityContext": fields({}),
         "ports": each(fields({"name": text, "containerPort": whole}, containerPort=MISSING)),
         "volumeMounts": each(
@@ -237,6 +240,17 @@ _POD_SPEC = fields(
         ),
     },
     containers=[],
+)
+_TAINT = fields({"key": text, "value": text, "effect": text}, key=MISSING, effect="")
+_NODE_STATUS = fields(
+    {
+        "allocatable": named(quantity),
+        "conditions": _CONDITIONS,
+        "images": each(fields({"names": each(text)}, names=[])),
+    },
+    allocatable={},
+    conditions=[],
+    images=[],
 )
 _SCOPE = fields(
     {"scopeName": text, "operator": operator, "values": each(text)},
@@ -309,6 +323,18 @@ SHAPES: dict[Kind, Shape] = {
     kinds.DASK_CLUSTER: _kind(spec=fields({}), status=fields({"phase": text})),
     kinds.NAMESPACE: _kind(status=fields({"conditions": _CONDITIONS})),
     kinds.DEFINITION: _kind(status=fields({"conditions": _CONDITIONS})),
+    kinds.NODE: _kind(
+        spec=fields({"taints": each(_TAINT), "unschedulable": yes_or_no}, taints=[]),
+        status=_NODE_STATUS,
+    ),
+    kinds.DAEMON_SET: _kind(
+        spec=fields({"template": fields({"spec": _POD_SPEC}, spec={})}, template={})
+    ),
+    kinds.STORAGE_CLASS: fields(
+        {"metadata": METADATA, "provisioner": text}, metadata={}, provisioner=""
+    ),
+    kinds.ACCESS_REVIEW: _kind(status=fields({"allowed": yes_or_no}, allowed=False)),
+    kinds.FELIX: _kind(spec=fields({"wireguardEnabled": yes_or_no}, wireguardEnabled=False)),
     kinds.CONFIG_MAP: _DATA,
     kinds.SECRET: _DATA,
 }
