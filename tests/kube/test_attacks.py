@@ -121,6 +121,11 @@ def csi(driver: str = "store.example.org", read_only: bool = True, **more: Any) 
 CLAIM = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Mi"}}}
 NODE = {"matchFields": [{"key": "metadata.name", "operator": "In", "values": ["amd64"]}]}
 HOST = {"matchExpressions": [{"key": "kubernetes.io/hostname", "operator": "Exists"}]}
+TOLERATED = {
+    "key": "node.kubernetes.io/not-ready",
+    "operator": "Exists",
+    "effect": "NoExecute",
+}
 ELSEWHERE = {"httpGet": {"host": "192.0.2.1", "port": 80}}
 HERE = {"httpGet": {"path": "/", "port": 80}}
 DEVICES = "NVIDIA_VISIBLE_DEVICES"
@@ -210,7 +215,7 @@ ATTACKS: dict[str, tuple[dict[str, Any], str]] = {
         "a list of the pod is too long",
     ),
     "large-by-tolerations": (
-        {"tolerations": [{"key": "node.kubernetes.io/not-ready", "operator": "Exists"}] * 1000},
+        {"tolerations": [TOLERATED] * 1000},
         "a list of the pod is too long",
     ),
     "large-by-a-selector": (
@@ -460,7 +465,7 @@ def test_a_pod_has_few_labels_and_owners(mallory: Space) -> None:
         {"labels": {f"k{n}": "x" for n in range(1000)}},
         {"annotations": {"sidecar.example.org/one": "x" * LARGE}},
         {"ownerReferences": [owner]},
-        {"ownerReferences": [{**owner, "name": "x"}] * 100},
+        {"ownerReferences": [{**owner, "name": "x", "uid": str(n)} for n in range(100)]},
     ):
         pod = mallory.pod("bold")
         pod["metadata"] |= changes

@@ -147,7 +147,7 @@ def shared(state: dict[str, Any], tmp_path: Path, driver: Driver) -> Iterator[Sp
             name,
             GIB,
             ("ReadOnlyMany",) if read_only else ("ReadWriteMany",),
-            source=source(name, **({"readOnly": True} if read_only else {})),
+            source=source(name + "-{namespace}", **({"readOnly": True} if read_only else {})),
             read_only=read_only,
         )
         for name, read_only in {"data": True, "scratch": False}.items()
@@ -197,7 +197,8 @@ def test_the_kubelet_does_not_go_by_the_volume(kube: Kubernetes, driver: Driver)
 def test_nobody_writes_a_shared_volume_that_is_read_only(
     shared: Space, kube: Kubernetes, driver: Driver
 ) -> None:
-    data, scratch = driver.volume("data"), driver.volume("scratch")
+    handles = {name: f"{name}-{shared.namespace}" for name in ("data", "scratch")}
+    data, scratch = (driver.volume(handle) for handle in handles.values())
     crafted = shared.pod("crafted", TRY, **mounting("data", read_only=False))
     assert "nobody may write these claims: data" in refused(shared.notebook, crafted)
 
@@ -223,7 +224,7 @@ def test_nobody_writes_a_shared_volume_that_is_read_only(
         said = result(kube, kube.pod("past", TRY, **mounting("data", read_only=False)))
         assert said.startswith("read\n")
         assert DENIED in said
-        asked = [(each["readonly"], each["options"]) for each in driver.asked("data")]
+        asked = [(each["readonly"], each["options"]) for each in driver.asked(handles["data"])]
         assert asked == [(True, ["ro"]), (False, ["ro"])]
         assert sorted(path.name for path in data.iterdir()) == ["there"]
     finally:

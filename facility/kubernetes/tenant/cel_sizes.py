@@ -161,10 +161,8 @@ def rules(spec: str, metadata: str) -> list[Manifest]:
 
 def secret_rule() -> Manifest:
     """Return the rule of Secrets."""
-    size = " + ".join(
-        f"object.?{key}.orValue({{}}).map(k, size(k) + size(object.{key}[k])).sum()"
-        for key in ("data", "stringData")
-    )
+    # Written in base64; `stringData` has become `data` before the rules are asked.
+    size = "object.?data.orValue({}).map(k, size(k) + size(object.data[k]) * 3 / 4).sum()"
     return {
         "expression": f"{size} <= {names.SECRET_BYTES} && {_metadata('object.metadata')}",
         "message": f"a Secret holds at most {names.SECRET_BYTES} bytes, and {METADATA}: all users "
