@@ -219,7 +219,27 @@ def started(user: User) -> tuple[str, int]:
     return pod["metadata"]["uid"], status["restartCount"]
 
 
+def test_the_trail_has_logins_starts_and_commands(facility: Facility, bob: User) -> None:
+    """On the hub's standard output, also what an administrator has done in its pod."""
+    facility.hub("facility", "tenants", "list")
+
+    def trail() -> list[dict[str, str]]:
+        said = facility.kube.run("logs", "deployment/hub").splitlines()
+        return [json.loads(line) for line in said if line.startswith('{"__timestamp__"')]
+
+    def has(**fields: str) -> bool:
+        return any(fields.items() <= line.items() for line in trail())
+
+    until(lambda: has(action="command", what="tenants list", actor_kind="administrator"))
+    assert has(action="command", what="tenants revoke", about="eve")
+    assert has(action="login", actor="bob", outcome="done")
+    assert has(action="start", actor="bob", about="bob")
+    assert has(action="start", username="bob")
+    assert has(action="take", actor="administration", about="eve", outcome="done")
+
+
 def test_keys_of_the_hub_are_rotated_while_servers_go_on(facility: Facility, bob: User) -> None:
+    """After the trail: the upgrade in it replaces the hub's pod, and with it what it has said."""
     server, token = started(bob), api_token(bob)
     keys = ("proxy-token", "cookie-secret", "crypt-key", "password")
     before = facility.kube.get("secret", "hub-secrets")["data"]
@@ -299,22 +319,3 @@ def test_a_users_authority_is_made_anew_and_the_server_goes_on(
     assert "'bbo' has none (did you mean 'bob'?)" in facility.hub(
         "facility", "tenants", "new-authority", "bbo", fail=True
     )
-
-
-def test_the_trail_has_logins_starts_and_commands(facility: Facility, bob: User) -> None:
-    """On the hub's standard output, also what an administrator has done in its pod."""
-    facility.hub("facility", "tenants", "list")
-
-    def trail() -> list[dict[str, str]]:
-        said = facility.kube.run("logs", "deployment/hub").splitlines()
-        return [json.loads(line) for line in said if line.startswith('{"__timestamp__"')]
-
-    def has(**fields: str) -> bool:
-        return any(fields.items() <= line.items() for line in trail())
-
-    until(lambda: has(action="command", what="tenants list", actor_kind="administrator"))
-    assert has(action="command", what="tenants revoke", about="eve")
-    assert has(action="login", actor="bob", outcome="done")
-    assert has(action="start", actor="bob", about="bob")
-    assert has(action="start", username="bob")
-    assert has(action="take", actor="administration", about="eve", outcome="done")

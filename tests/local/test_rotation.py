@@ -31,6 +31,7 @@ from facility.kubernetes.client.kinds import NAMESPACE, POD, SECRET
 from tests.api_server import Objects, serving
 from tests.local.test_revocation import holds, logged_in, made_token, with_token
 
+pytestmark = pytest.mark.timeout(300)
 CONFIG = """
 from pathlib import Path
 from jupyterhub.auth import DummyAuthenticator
@@ -159,7 +160,11 @@ class Started:
             self.process = subprocess.Popen(
                 words, cwd=base, stdout=log, stderr=log, env=dict(os.environ)
             )
-        self._wait()
+        try:
+            self._wait()
+        except BaseException:
+            self.end()
+            raise
 
     def _wait(self) -> None:
         deadline = time.monotonic() + 90
