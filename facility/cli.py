@@ -172,9 +172,11 @@ def build_parser(words: Sequence[str]) -> argparse.ArgumentParser:
         help="level of compression, 0 to 9 (%(default)s)",
     )
 
+    from facility.analysis.validation import command as validation
     from facility.jobs import command
 
     command.add(commands, _command)
+    validation.add(commands, _command)
 
     from facility.site import command as site
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from facility.analysis.samples.physlite_files import bring_examples, example_files
     from facility.analysis.samples.search_files import bring_search_files, search_files
     from facility.analysis.samples.zpeak import ZPeak
+    from facility.analysis.validation.validate import validate
 
 __all__ = [
     "fileset",
@@ -26,6 +27,7 @@ __all__ = [
     "start",
     "Skim",
     "compare",
+    "validate",
     "PhysliteSchema",
     "pair_mass",
     "fit_peak",
@@ -43,6 +45,7 @@ _LATER = {
     "start": "facility.analysis.background",
     "Skim": "facility.analysis.results.skim",
     "compare": "facility.analysis.results.comparison",
+    "validate": "facility.analysis.validation.validate",
     "PhysliteSchema": "facility.analysis.reading.physlite",
     "pair_mass": "facility.analysis.samples.kinematics",
     "fit_peak": "facility.analysis.samples.peak_fit",

@@ -111,6 +111,27 @@ def plan(files: Fileset, chunksize: int, maxchunks: int | None = None) -> Plan:
     return Plan(tuple(chunks), metadata, files.skipped, tuple(beyond))
 
 
+def first_events(work: Plan, events: int) -> Plan:
+    """Keep the first events of each dataset; the others are not asked for.
+
+    Parameters
+    ----------
+    events
+        How many of each dataset, at most.
+    """
+    kept: list[Chunk] = []
+    beyond: list[Chunk] = []
+    left = dict.fromkeys(work.metadata, events)
+    for chunk in work.chunks:
+        take = min(chunk.events, left[chunk.dataset])
+        left[chunk.dataset] -= take
+        if take or not chunk.events:
+            kept.append(replace(chunk, index=len(kept), stop=chunk.start + take))
+        if take < chunk.events:
+            beyond.append(replace(chunk, start=chunk.start + take))
+    return replace(work, chunks=tuple(kept), beyond=(*beyond, *work.beyond))
+
+
 def _useless(files: Iterable[Inspection]) -> set[str]:
     """UUIDs that do not tell a file from others: nobody has made them up, or files share them."""
     first: dict[str, tuple[object, ...]] = {}

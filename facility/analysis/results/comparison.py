@@ -80,6 +80,16 @@ class Comparison:
     only_b: tuple[str, ...]
     _pairs: dict[str, tuple[Any, Any]]
 
+    @classmethod
+    def of(cls, parts: "list[Comparison]") -> "Comparison":
+        """Put comparisons of different things together."""
+        return cls(
+            tuple(item for part in parts for item in part.items),
+            tuple(name for part in parts for name in part.only_a),
+            tuple(name for part in parts for name in part.only_b),
+            {name: pair for part in parts for name, pair in part._pairs.items()},
+        )
+
     @property
     def ok(self) -> bool:
         """Whether both hold the same, within the tolerance."""
@@ -110,13 +120,18 @@ class Comparison:
             text += f", {len(names)} only in the {which}" if names else ""
         return text
 
+    @property
+    def histograms(self) -> list[tuple[str, Any, Any]]:
+        """Name and both of all histograms, those that differ most first."""
+        drawn = [item for item in self.items if all(map(_is_histogram, self._pairs[item.name]))]
+        drawn.sort(key=lambda item: (item.ok, -item.outside, -item.relative))
+        return [(item.name, *self._pairs[item.name]) for item in drawn]
+
     def plot(self) -> "Figure":
         """Draw the histograms over each other, those that differ most first."""
         from facility.analysis.results.overlay import overlay
 
-        drawn = [item for item in self.items if _is_histogram(self._pairs[item.name][0])]
-        drawn.sort(key=lambda item: (item.ok, -item.outside, -item.relative))
-        return overlay([(item.name, *self._pairs[item.name]) for item in drawn[:DRAWN]])
+        return overlay(self.histograms[:DRAWN])
 
     def _sentences(self) -> list[str]:
         return [

@@ -12,7 +12,9 @@ LONGEST_NAME = 48
 """Letters of a histogram's name that are shown."""
 
 
-def overlay(pairs: list[tuple[str, Any, Any]]) -> Figure:
+def overlay(
+    pairs: list[tuple[str, Any, Any]], labels: tuple[str, str] = ("first", "second")
+) -> Figure:
     """Draw pairs of histograms.
 
     Parameters
@@ -20,6 +22,8 @@ def overlay(pairs: list[tuple[str, Any, Any]]) -> Figure:
     pairs
         Name and two histograms; of several axes the last one with an order is shown, the others
         added up.
+    labels
+        What the first and the second are called.
     """
     from matplotlib import pyplot
 
@@ -48,8 +52,8 @@ def overlay(pairs: list[tuple[str, Any, Any]]) -> Figure:
     if drawn:
         # One for all, where nothing is drawn.
         figure.legend(
-            drawn, ("first", "second (ratio: to the first)"), loc="outside lower center", ncols=2,
-            fontsize="small", frameon=False,
+            drawn, (labels[0], f"{labels[1]} (ratio: to the {labels[0]})"),
+            loc="outside lower center", ncols=2, fontsize="small", frameon=False,
         )  # fmt: skip
     return figure
 
