@@ -173,9 +173,11 @@ def build_parser(words: Sequence[str]) -> argparse.ArgumentParser:
     )
 
     from facility.analysis.validation import command as validation
+    from facility.batch import command as batch
     from facility.jobs import command
 
     command.add(commands, _command)
+    batch.add(commands, _command)
     validation.add(commands, _command)
 
     from facility.site import command as site
