@@ -16,9 +16,11 @@ LIST, SINGLE = (f"application/vnd.oci.image.{kind}.v1+json" for kind in ("index"
 
 
 @pytest.fixture(scope="module")
-def notebook(state: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Notebook]:
+def notebook(
+    here: None, state: dict[str, Any], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Notebook]:
     """A user's server whose pool arm is given an image for amd64 alone."""
-    arm = POOLS.pools["arm"].model_copy(update={"image": state["images"]["analysis-gpu"]})
+    arm = POOLS.pools["arm"].model_copy(update={"image": for_amd64_alone(state)})
     pools = Config(pools={**POOLS.pools, "arm": arm}, source="the tests")
     with facility_of(state, tmp_path_factory.mktemp("space"), pools) as found:
         yield found
@@ -37,8 +39,18 @@ def manifest(state: dict[str, Any], repository: str, reference: str, put: bytes 
         return bytes(answer.read())
 
 
+def for_amd64_alone(state: dict[str, Any]) -> str:
+    """Put a list of images into the registry that leaves out the other architecture's."""
+    place, _, digest = state["images"]["analysis"].partition("@")
+    repository = place.partition("/")[2]
+    found = json.loads(manifest(state, repository, digest))
+    kept = [each for each in found["manifests"] if each["platform"]["architecture"] == "amd64"]
+    manifest(state, repository, "amd64", put=json.dumps(found | {"manifests": kept}).encode())
+    return f"{place}:amd64"
+
+
 def test_workers_run_what_the_notebook_runs_also_where_its_tag_has_moved(
-    here: None, notebook: Notebook
+    notebook: Notebook,
 ) -> None:
     state, kube = notebook.space.state, notebook.admin
     place, _, digest = state["images"]["analysis"].partition("@")

@@ -29,6 +29,8 @@ MAIN, LAST, CILIUM = PARTS = ("main", "last", "cilium")
 """Parts that run one after the other, all but the first named by the marker of their tests: these
 take the Kubernetes away; they need Cilium as it is by default, for which no address of an ipBlock
 is that of a node or the API server."""
+UNUSED = ("analysis-gpu",)
+"""Images that no test runs on a Kubernetes: 4 GB take minutes to be packed."""
 FOLDER = "tests/kube"
 BROKEN = 9
 """Code to exit with where more is wrong than tests: what nothing of pytest's says."""
@@ -59,7 +61,9 @@ def put_images(file: Path, registry: Registry, name_in_pods: str) -> None:
     images = catalog.read()
     with engine.alone():
         for image in images.values():
-            if image.parent in images and engine.inspect(image.reference) is not None:
+            if image.name in UNUSED or image.parent not in images:
+                continue
+            if engine.inspect(image.reference) is not None:
                 say(f"putting the image {image.name} into the registry {registry.place}")
                 name = f"facility/{image.name}"
                 target = f"{registry.place}/{name}:{catalog.version()}"
