@@ -23,6 +23,7 @@ CHART = Path(__file__).resolve().parents[1] / "helm" / "facility"
 BEGIN, END = "<!-- values -->", "<!-- end of values -->"
 DATA = (
     *("selectors", "tolerated", "gpusOf", "runtimes", "images", "imagePrefixes"),
+    *("seccompOf", "appArmorOf"),
     *("selectable", "nodeAffinity", "annotations", "annotationsOf", "longestGrace"),
     *("readOnlyClaims", "csiVolumes", "finalizers"),
     *("sources", "attributes", "mountOptions"),

@@ -22,6 +22,7 @@ from facility.config.shapes import (
     QUANTITY,
     VARIABLE_NAME,
     Affinity,
+    Confined,
     Cores,
     ImageName,
     LabelValue,
@@ -30,7 +31,6 @@ from facility.config.shapes import (
     OneLine,
     PassedName,
     ResourceName,
-    Strict,
     Toleration,
     Volume,
     keys_matching,
@@ -70,7 +70,7 @@ Spill = Annotated[
 ]
 
 
-class Pool(Strict):
+class Pool(Confined):
     """A named kind of worker.
 
     `cpu`, `memory`, `gpus` and `threads` are those of one worker process. A

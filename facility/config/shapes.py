@@ -189,6 +189,62 @@ class EmptySource(Strict):
     size_limit: Memory | None = Field(None, description="Most that it may hold, such as 10Gi.")
 
 
+DEFAULT_PROFILES: dict[str, Any] = {"seccompProfile": {"type": "RuntimeDefault"}}
+"""Of a pod's security context, where nobody says another."""
+
+
+class SecurityProfile(Strict):
+    """A profile of seccomp or AppArmor."""
+
+    type: Literal["RuntimeDefault", "Localhost"] = Field(
+        description="The container runtime's own profile, or one of the node."
+    )
+    localhost_profile: str | None = Field(
+        None,
+        validate_default=True,
+        min_length=1,
+        description="Name of a profile of the node, with Localhost alone.",
+        examples=["profiles/analysis.json"],
+    )
+
+    @field_validator("localhost_profile")
+    @classmethod
+    def _named(cls, name: str | None, info: ValidationInfo) -> str | None:
+        if "type" in info.data and (info.data["type"] == "Localhost") != (name is not None):
+            raise ValueError(
+                "goes with the type Localhost, and Localhost needs it; leave both out for the "
+                "container runtime's own profile"
+            )
+        return name
+
+
+class SeccompConfined(Strict):
+    """Pods that have a seccomp profile."""
+
+    seccomp_profile: SecurityProfile | None = Field(
+        None, description="Seccomp profile of the pods; by default RuntimeDefault."
+    )
+
+    @property
+    def profiles_of_pods(self) -> dict[str, Any]:
+        """Profiles of a pod, as its security context has them."""
+        said = self.model_dump(
+            include={"seccomp_profile", "app_armor_profile"},
+            by_alias=True,
+            exclude_none=True,
+            mode="json",
+        )
+        return DEFAULT_PROFILES | said
+
+
+class Confined(SeccompConfined):
+    """Pods that have profiles of seccomp and AppArmor."""
+
+    app_armor_profile: SecurityProfile | None = Field(
+        None, description="AppArmor profile of the pods; by default their node's."
+    )
+
+
 class Volume(Strict):
     """A folder mounted into the pool's workers, from exactly one source."""
 

@@ -20,6 +20,10 @@ KEEP_SECONDS = 7 * 86_400
 """Seconds after its end for which a job and its log can be looked at."""
 SERVER_VARIABLES = ("JUPYTER", "JPY_", "CPU_", "MEM_")
 """Beginnings of the names of variables that are about the server in the notebook's pod."""
+TAKEN = (
+    *("securityContext", "runtimeClassName", "nodeSelector", "tolerations", "imagePullSecrets"),
+)
+"""What of the notebook's pod the job's has too."""
 SIZES = ("cpu", "memory", "ephemeral-storage")
 LARGEST = names.SECRET_BYTES - 1024
 """Bytes of files that fit into a Secret, beside their names."""
@@ -121,11 +125,7 @@ def job(
             "terminationGracePeriodSeconds": round(GRACE) + 10,
             "affinity": _beside(),
             "volumes": volumes,
-            **{
-                key: spec[key]
-                for key in ("securityContext", "nodeSelector", "tolerations", "imagePullSecrets")
-                if spec.get(key)
-            },
+            **{key: spec[key] for key in TAKEN if spec.get(key)},
         },
     }
     return {

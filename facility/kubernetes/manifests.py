@@ -8,6 +8,7 @@ from typing import Any
 
 from facility import names
 from facility.config import Pool
+from facility.config.shapes import DEFAULT_PROFILES
 from facility.kubernetes import volumes as mounts
 from facility.kubernetes.mounted_secret import BELONGINGS_FOLDER
 from facility.kubernetes.pod_template import PodTemplate
@@ -168,8 +169,14 @@ def dask_cluster(cluster: DaskCluster, settings: Mapping[str, Any]) -> Manifest:
                         *_node_gone(),
                         *cluster.template.scheduler.get("tolerations", ()),
                     ],
-                    "nodeSelector": dict(cluster.template.scheduler.get("nodeSelector", {})),
-                    **_pod_settings(cluster, "scheduler", _scheduler_disk(container), shared),
+                    **cluster.template.scheduler_place,
+                    **_pod_settings(
+                        cluster,
+                        "scheduler",
+                        _scheduler_disk(container),
+                        cluster.template.scheduler.get("securityContext", DEFAULT_PROFILES),
+                        shared,
+                    ),
                 },
                 "service": {
                     "type": "ClusterIP",
@@ -280,7 +287,9 @@ def worker_pod(
         "priorityClassName": pool.priority_class
         or names.pool_priority_class(pool.name, cluster.template.release),
         "tolerations": _node_gone() + [_plain(toleration) for toleration in pool.tolerations],
-        **_pod_settings(cluster, "worker", format_memory(disk), [*volumes, *shared]),
+        **_pod_settings(
+            cluster, "worker", format_memory(disk), pool.profiles_of_pods, [*volumes, *shared]
+        ),
     }
     if pool.runtime_class:
         spec["runtimeClassName"] = pool.runtime_class
@@ -363,14 +372,10 @@ def _scheduler_disk(container: Mapping[str, Any]) -> str:
 
 
 def _pod_settings(
-    cluster: DaskCluster, role: str, disk: str, volumes: Iterable[Manifest] = ()
+    cluster: DaskCluster, role: str, disk: str, profiles: Manifest, volumes: Iterable[Manifest]
 ) -> Manifest:
     found: Manifest = {
-        "securityContext": {
-            "runAsNonRoot": True,
-            "seccompProfile": {"type": "RuntimeDefault"},
-            **cluster.template.identity,
-        },
+        "securityContext": {"runAsNonRoot": True, **profiles, **cluster.template.identity},
         "volumes": [
             {"name": "scratch", "emptyDir": {"sizeLimit": disk}},
             {"name": "tls", "secret": {"secretName": cluster.secret_name(role)}},

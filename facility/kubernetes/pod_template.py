@@ -52,8 +52,15 @@ class PodTemplate:
     identity: Mapping[str, Any] = field(default_factory=dict)
     """As whom pods run: fields of a pod's security context."""
     scheduler: Mapping[str, Any] = field(default_factory=dict)
-    """Which nodes schedulers run on, and what they get: ``nodeSelector`` and ``tolerations`` of a
-    pod, ``resources`` of a container."""
+    """Which nodes schedulers run on, and what they get: ``nodeSelector``, ``tolerations``,
+    ``runtimeClassName`` and ``securityContext`` of a pod, ``resources`` of a container."""
+
+    @property
+    def scheduler_place(self) -> dict[str, Any]:
+        """Where a scheduler's pod runs, in its specification."""
+        runtime = self.scheduler.get("runtimeClassName")
+        found: dict[str, Any] = {"nodeSelector": dict(self.scheduler.get("nodeSelector", {}))}
+        return found | ({"runtimeClassName": runtime} if runtime else {})
 
 
 def template_of(

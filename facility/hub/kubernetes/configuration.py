@@ -191,6 +191,7 @@ def _spawner(c: Any, installation: Installation) -> None:
     spawner.extra_resource_guarantees = DISK_REQUEST
     spawner.node_selector = dict(servers.node_selector)
     spawner.tolerations = [as_manifest(each) for each in servers.tolerations]
+    spawner.runtime_class_name = servers.runtime_class
     spawner.k8s_api_request_timeout = CALL_SECONDS
     spawner.k8s_api_request_retry_timeout = CALLS_SECONDS
     spawner.default_url = servers.default_url or ""
@@ -211,7 +212,7 @@ def _spawner(c: Any, installation: Installation) -> None:
     spawner.pod_security_context = {
         "runAsNonRoot": True,
         "fsGroupChangePolicy": "OnRootMismatch",
-        "seccompProfile": {"type": "RuntimeDefault"},
+        **servers.profiles_of_pods,
     }
     _storage(spawner, values)
     spawner.profile_list = profiles(values, version)

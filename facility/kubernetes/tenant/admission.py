@@ -13,6 +13,7 @@ from facility import names
 from facility.kubernetes.tenant import (
     cel_confinement,
     cel_objects,
+    cel_profiles,
     cel_rules,
     cel_sizes,
     volumes,
@@ -25,6 +26,7 @@ GROUP = "admissionregistration.k8s.io"
 CHANGED = "request.operation == 'CREATE' || object.spec != oldObject.spec"
 """A change of labels or finalizers alone concerns no rule, so that old objects can be removed."""
 POD = "object.spec"
+EPHEMERAL = f"{POD}.?ephemeralContainers.orValue([])"
 MADE = "object.spec.template"
 TEMPLATE = f"{MADE}.spec"
 DASK_SCHEDULER = "object.spec.scheduler.spec"
@@ -83,9 +85,11 @@ def _pods(release: Release) -> Manifest:
             *cel_rules.pod_rules(POD),
             *cel_sizes.rules(POD, "object.metadata"),
             cel_confinement.user_namespace_rule(POD),
+            cel_profiles.rule("appArmorProfile", "variables.containers", POD),
             *cel_confinement.metadata_rules("object.?metadata", always=False),
-            cel_rules.images_of(f"{POD}.?ephemeralContainers.orValue([])"),
-            cel_rules.users_of(POD, f"{POD}.?ephemeralContainers.orValue([])"),
+            cel_rules.images_of(EPHEMERAL),
+            *(cel_profiles.rule(key, EPHEMERAL) for key in cel_profiles.NAMES),
+            cel_rules.users_of(POD, EPHEMERAL),
             {
                 # Later the scheduler of Kubernetes sets it, as is its task.
                 "expression": "request.operation != 'CREATE' || "
@@ -111,6 +115,7 @@ def _deployments(release: Release) -> Manifest:
             *cel_rules.pod_rules(TEMPLATE),
             *cel_sizes.rules(TEMPLATE, f"{MADE}.?metadata"),
             cel_confinement.user_namespace_rule(TEMPLATE),
+            cel_profiles.rule("appArmorProfile", "variables.containers", TEMPLATE),
             *cel_confinement.metadata_rules(f"{MADE}.?metadata"),
             *_alone(release.scheduler_class, TEMPLATE),
         ],
@@ -128,6 +133,7 @@ def _jobs(release: Release) -> Manifest:
             *cel_rules.pod_rules(TEMPLATE),
             *cel_sizes.rules(TEMPLATE, f"{MADE}.?metadata"),
             cel_confinement.user_namespace_rule(TEMPLATE),
+            cel_profiles.rule("appArmorProfile", "variables.containers", TEMPLATE),
             *cel_confinement.metadata_rules(f"{MADE}.?metadata"),
             *_alone(release.job_class, TEMPLATE),
         ],

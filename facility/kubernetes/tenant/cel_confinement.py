@@ -11,6 +11,7 @@ from typing import Any
 
 from facility import names
 from facility.config import Pool
+from facility.kubernetes.tenant import cel_profiles
 from facility.kubernetes.tenant.model import Release
 
 Manifest = dict[str, Any]
@@ -243,7 +244,7 @@ def metadata_rules(metadata: str, *, always: bool = True) -> list[Manifest]:
     notes = f"{metadata}.?annotations.orValue({{}})"
     labels = f"{metadata}.?labels.orValue({{}})"
     foreign = (
-        f"{notes}.map(k, k).filter(k, !("
+        f"{notes}.map(k, k).filter(k, !({cel_profiles.note('k', f'{notes}[k]')} || "
         "variables.annotations.exists(a, a == k || (a.endsWith('/') && k.startsWith(a))) || "
         "(variables.class in variables.annotationsOf && "
         f"variables.annotationsOf[variables.class][?k].orValue('') == {notes}[k])))"

@@ -11,7 +11,7 @@ from typing import Any
 from facility import names
 from facility.config import Pool
 from facility.config.shapes import Toleration
-from facility.kubernetes.tenant import cel_confinement, cel_volumes
+from facility.kubernetes.tenant import cel_confinement, cel_profiles, cel_volumes
 from facility.kubernetes.tenant.model import Release, Shape
 from facility.kubernetes.tenant.quotas import gpu_resources
 
@@ -48,10 +48,12 @@ def variables(release: Release, spec: str) -> list[Manifest]:
         release.scheduler_class: [],
     }
     runtimes = {name: [pool.runtime_class or ""] for name, pool in pools.items()}
+    own = release.notebook.runtime_class or ""
     runtimes |= {
-        release.notebook_class: sorted({"", *(each for [each] in runtimes.values())}),
-        release.job_class: [""],
-        release.scheduler_class: [""],
+        # The hub may give a server the runtime that the devices of a pool need.
+        release.notebook_class: sorted({own, *(each for [each] in runtimes.values() if each)}),
+        release.job_class: [own],
+        release.scheduler_class: [release.scheduler.runtime_class or ""],
     }
     exact, prefixes = images(release)
     data: Mapping[str, Any] = {
@@ -71,6 +73,7 @@ def variables(release: Release, spec: str) -> list[Manifest]:
         },
         "gpusOf": devices,
         "runtimes": runtimes,
+        **cel_profiles.data(shapes),
         "images": exact,
         "imagePrefixes": prefixes,
         "accounts": list(ACCOUNTS),
@@ -132,6 +135,7 @@ def pod_rules(spec: str) -> list[Manifest]:
             f"'the ServiceAccount ' + {spec}.?serviceAccountName.orValue('default') + ' is not "
             "permitted; valid are ' + variables.accounts.join(', ')",
         ),
+        cel_profiles.rule("seccompProfile", "variables.containers", spec),
         images_of("variables.containers"),
         users_of(spec, "variables.containers"),
         _rule(
@@ -203,7 +207,7 @@ def _shape(pool: Pool) -> Shape:
     selector = dict(pool.node_selector)
     if pool.architecture:
         selector["kubernetes.io/arch"] = pool.architecture
-    return Shape(selector, pool.tolerations)
+    return Shape(selector, pool.tolerations, profiles=pool.profiles_of_pods)
 
 
 def _as_text(toleration: Toleration) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 import yaml
 
 from facility import names
+from facility.config.shapes import DEFAULT_PROFILES
 from facility.kubernetes.tenant import accounts, admission, network, quotas
 from facility.kubernetes.tenant.model import Release, Shape, Tenant
 
@@ -126,6 +127,10 @@ def _nodes(shape: Shape) -> Manifest:
 def _schedulers(release: Release) -> Manifest:
     """Write where schedulers run and what they get, as the library reads it."""
     found = _nodes(release.scheduler)
+    if release.scheduler.runtime_class:
+        found["runtimeClassName"] = release.scheduler.runtime_class
+    if release.scheduler.profiles != DEFAULT_PROFILES:
+        found["securityContext"] = dict(release.scheduler.profiles)
     if release.scheduler_resources is not None:
         found["resources"] = {key: dict(each) for key, each in release.scheduler_resources.items()}
     return found

@@ -5,11 +5,11 @@ import ipaddress
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from facility import names
 from facility.config import Config, Pool
-from facility.config.shapes import Toleration
+from facility.config.shapes import DEFAULT_PROFILES, Toleration
 from facility.errors import ProblemsError
 from facility.kubernetes.tenant.shared_volumes import SharedVolume
 
@@ -23,7 +23,7 @@ _HASH = 12
 
 @dataclass(frozen=True)
 class Shape:
-    """Which nodes the pods of a PriorityClass may run on.
+    """Which nodes the pods of a PriorityClass may run on, and how.
 
     Parameters
     ----------
@@ -33,11 +33,17 @@ class Shape:
         Taints that it may tolerate.
     choices
         Labels of nodes that a pod may ask for beside those, as ``key=value``.
+    runtime_class
+        RuntimeClass that each has; None for the node's own runtime.
+    profiles
+        ``seccompProfile`` and ``appArmorProfile`` of each, as a security context has them.
     """
 
     node_selector: Mapping[str, str] = field(default_factory=dict)
     tolerations: tuple[Toleration, ...] = ()
     choices: tuple[str, ...] = ()
+    runtime_class: str | None = None
+    profiles: Mapping[str, Any] = field(default_factory=lambda: dict(DEFAULT_PROFILES))
 
 
 @dataclass(frozen=True)

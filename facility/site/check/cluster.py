@@ -163,7 +163,7 @@ def _ingress_class(snapshot: Snapshot, wanted: str | None) -> Finding:
 
 
 def _classes(snapshot: Snapshot, values: Values) -> Iterator[Finding]:
-    """Look for the classes that pools name."""
+    """Look for the classes that pools, servers and schedulers name."""
     pools = values.config.pools
     named: Mapping[str, dict[str, str]] = {
         kinds.PRIORITY_CLASS.name: {
@@ -175,6 +175,14 @@ def _classes(snapshot: Snapshot, values: Values) -> Iterator[Finding]:
             each.runtime_class: f"pools.{name}.runtimeClass"
             for name, each in pools.items()
             if each.runtime_class
+        }
+        | {
+            section.runtime_class: f"{name}.runtimeClass"
+            for name, section in (
+                ("singleuser", values.singleuser),
+                ("scheduler", values.scheduler),
+            )
+            if section.runtime_class
         },
     }
     for kind, wanted in named.items():

@@ -81,8 +81,10 @@ runAsNonRoot: true
 runAsUser: 1000
 fsGroup: 1000
 fsGroupChangePolicy: OnRootMismatch
-seccompProfile:
-  type: RuntimeDefault
+seccompProfile: {{- toYaml (default (dict "type" "RuntimeDefault") .Values.podSecurity.seccompProfile) | nindent 2 }}
+{{- with .Values.podSecurity.appArmorProfile }}
+appArmorProfile: {{- toYaml . | nindent 2 }}
+{{- end }}
 {{- end }}
 
 {{- define "facility.containerSecurity" -}}

@@ -78,15 +78,45 @@ makes the same; tests/chart compares them.
 
 {{- define "facility.data.runtimes" -}}
 {{- $root := . -}}
-{{- $every := list "" -}}
-{{- $found := dict (printf "%s-job" .Release.Name) (list "") (printf "%s-scheduler" .Release.Name) (list "") -}}
+{{- $own := default "" .Values.singleuser.runtimeClass -}}
+{{- $every := list $own -}}
+{{- $found := dict (printf "%s-job" .Release.Name) (list $own) (printf "%s-scheduler" .Release.Name) (list (default "" .Values.scheduler.runtimeClass)) -}}
 {{- range $name, $pool := .Values.pools -}}
 {{- $runtime := default "" $pool.runtimeClass -}}
+{{- if $runtime -}}
 {{- $every = append $every $runtime -}}
+{{- end -}}
 {{- $_ := set $found (include "facility.poolClass" (list $root $name $pool)) (list $runtime) -}}
 {{- end -}}
 {{- $_ := set $found (printf "%s-notebook" .Release.Name) ($every | uniq | sortAlpha) -}}
 {{ toRawJson $found }}
+{{- end }}
+
+{{- /* Of each PriorityClass the profiles of nodes, from the values: seccomp or AppArmor. */}}
+{{- define "facility.localhost" -}}
+{{- $root := index . 0 -}}
+{{- $key := index . 1 -}}
+{{- $sections := dict (printf "%s-notebook" $root.Release.Name) $root.Values.singleuser (printf "%s-job" $root.Release.Name) $root.Values.singleuser (printf "%s-scheduler" $root.Release.Name) $root.Values.scheduler -}}
+{{- range $name, $pool := $root.Values.pools -}}
+{{- $_ := set $sections (include "facility.poolClass" (list $root $name $pool)) $pool -}}
+{{- end -}}
+{{- $found := dict -}}
+{{- range $class, $section := $sections -}}
+{{- $names := list -}}
+{{- with (default dict (index $section $key)).localhostProfile -}}
+{{- $names = list . -}}
+{{- end -}}
+{{- $_ := set $found $class $names -}}
+{{- end -}}
+{{ toRawJson $found }}
+{{- end }}
+
+{{- define "facility.data.seccompOf" -}}
+{{- include "facility.localhost" (list . "seccompProfile") -}}
+{{- end }}
+
+{{- define "facility.data.appArmorOf" -}}
+{{- include "facility.localhost" (list . "appArmorProfile") -}}
 {{- end }}
 
 {{- define "facility.permitted" -}}

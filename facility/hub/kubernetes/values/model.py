@@ -10,7 +10,7 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from facility.config import Config, load
-from facility.config.shapes import Strict
+from facility.config.shapes import Confined, Strict
 from facility.hub.kubernetes.values.hub import Hub
 from facility.hub.kubernetes.values.images import Image, Images, OwnImage, names_registry
 from facility.hub.kubernetes.values.servers import SingleUser
@@ -102,6 +102,10 @@ class Operator(NodePlacement):
     account: str = Field("operator", description="ServiceAccount of the operator.")
 
 
+class PodSecurity(Confined):
+    """Profiles of the facility's own pods: hub, proxy, operator and what an upgrade runs."""
+
+
 class Values(Strict):
     """All values of the chart."""
 
@@ -120,6 +124,9 @@ class Values(Strict):
         default_factory=NetworkPolicy, description="What may reach what."
     )
     operator: Operator = Field(default_factory=Operator, description="dask-kubernetes' operator.")
+    pod_security: PodSecurity = Field(
+        default_factory=PodSecurity, description="Profiles of the pods of hub, proxy and operator."
+    )
     debug: bool = Field(False, description="Have hub and proxy log all that they do.")
 
     @property
@@ -219,6 +226,17 @@ class Values(Strict):
         for profile in servers.profiles.values():
             tolerated += [each for each in profile.tolerations if each not in tolerated]
         return {
-            "notebook": Shape(servers.node_selector, tuple(tolerated), tuple(sorted(choices))),
-            "scheduler": Shape(self.scheduler.node_selector, self.scheduler.tolerations),
+            "notebook": Shape(
+                servers.node_selector,
+                tuple(tolerated),
+                tuple(sorted(choices)),
+                servers.runtime_class,
+                servers.profiles_of_pods,
+            ),
+            "scheduler": Shape(
+                self.scheduler.node_selector,
+                self.scheduler.tolerations,
+                runtime_class=self.scheduler.runtime_class,
+                profiles=self.scheduler.profiles_of_pods,
+            ),
         }

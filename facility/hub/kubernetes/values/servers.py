@@ -4,9 +4,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from facility.config.shapes import Cores, Memory, Strict
+from facility.config.shapes import Confined, Cores, Memory, Strict
 from facility.hub.kubernetes.values.images import Image, OwnImage
-from facility.hub.kubernetes.values.shapes import NodePlacement, Sized
+from facility.hub.kubernetes.values.shapes import NodePlacement, Sandboxed, Sized
 from facility.hub.kubernetes.values.storage import IdentityKeys
 
 
@@ -66,7 +66,7 @@ class Profile(NodePlacement):
     )
 
 
-class SingleUser(NodePlacement, Sized):
+class SingleUser(NodePlacement, Confined, Sandboxed, Sized):
     """Users' servers."""
 
     image: OwnImage | None = Field(

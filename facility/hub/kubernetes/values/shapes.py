@@ -4,7 +4,7 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
-from facility.config.shapes import Cores, Memory, Strict, Toleration
+from facility.config.shapes import Cores, Memory, ObjectName, SeccompConfined, Strict, Toleration
 from facility.quantity import format_cores, format_memory
 
 
@@ -30,6 +30,14 @@ class NodePlacement(Strict):
     )
     tolerations: tuple[Toleration, ...] = Field(
         (), strict=False, description="Taints of nodes on which it may run all the same."
+    )
+
+
+class Sandboxed(SeccompConfined):
+    """What users' code runs in."""
+
+    runtime_class: ObjectName | None = Field(
+        None, description="RuntimeClass of the pods; by default the runtime of their node."
     )
 
 

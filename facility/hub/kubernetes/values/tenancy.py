@@ -6,11 +6,11 @@ from pydantic import Field
 
 from facility import names
 from facility.config.shapes import Cores, Memory, Strict
-from facility.hub.kubernetes.values.shapes import NodePlacement, Sized
+from facility.hub.kubernetes.values.shapes import NodePlacement, Sandboxed, Sized
 from facility.quantity import format_cores, format_memory
 
 
-class Scheduler(NodePlacement, Sized):
+class Scheduler(NodePlacement, Sandboxed, Sized):
     """Dask's schedulers."""
 
     cpu_guarantee: Cores = Field(0.25, description="Cores that its node must have free.")
