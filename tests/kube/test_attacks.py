@@ -106,6 +106,10 @@ RIGHTS = {
 }
 
 
+FOREIGN = {"type": "Localhost", "localhostProfile": "mine"}
+CONFINED = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
+
+
 def nodes(strength: str, term: dict[str, Any]) -> dict[str, Any]:
     """Affinity to nodes."""
     needed: Any = {"nodeSelectorTerms": [term]}
@@ -234,6 +238,19 @@ ATTACKS: dict[str, tuple[dict[str, Any], str]] = {
         {"securityContext": {**RIGHTS, "windowsOptions": {"gmsaCredentialSpec": "x" * 60_000}}},
         "windowsOptions",
     ),
+    "runtime-of-its-own": ({"runtimeClassName": "mine"}, "needs the runtimeClassName"),
+    "seccomp-of-the-node": (
+        {"securityContext": {**RIGHTS, "seccompProfile": FOREIGN}},
+        "has the seccompProfile RuntimeDefault",
+    ),
+    "seccomp-of-the-node-for-a-container": (
+        container(securityContext={**CONFINED, "seccompProfile": FOREIGN}),
+        "has the seccompProfile RuntimeDefault",
+    ),
+    "apparmor-of-the-node": (
+        {"securityContext": {**RIGHTS, "appArmorProfile": FOREIGN}},
+        "has the appArmorProfile RuntimeDefault",
+    ),
     "root-in-a-user-namespace": ({"hostUsers": False}, "hostUsers: false is not permitted"),
     "end-after-a-year": (
         {"terminationGracePeriodSeconds": 31_536_000},
@@ -264,6 +281,12 @@ NEIGHBOURS: dict[str, dict[str, Any]] = {
     "variable": container(env=[{"name": "OMP_NUM_THREADS", "value": "1"}]),
     "probe": container(livenessProbe=HERE),
     "grace": {"terminationGracePeriodSeconds": 600},
+    "seccomp-of-the-runtime": container(
+        securityContext={**CONFINED, "seccompProfile": {"type": "RuntimeDefault"}}
+    ),
+    "apparmor-of-the-runtime": {
+        "securityContext": {**RIGHTS, "appArmorProfile": {"type": "RuntimeDefault"}}
+    },
     "many-variables": container(env=[{"name": f"V{n}", "value": "x" * 100} for n in range(200)]),
     "a-long-command": container(args=["x" * 30_000]),
 }
@@ -293,6 +316,7 @@ def test_its_harmless_neighbour_is_admitted(mallory: Space, neighbour: str) -> N
     "attack",
     [
         *("volume-csi", "node-by-name", "end-after-a-year", "devices-by-a-secret"),
+        *("runtime-of-its-own", "seccomp-of-the-node", "apparmor-of-the-node"),
         # What Pod Security of newer versions refuses to pods.
         *("probe-of-another-host", "hook-of-another-host"),
     ],

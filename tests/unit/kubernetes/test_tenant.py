@@ -536,3 +536,25 @@ def test_a_quota_is_counted_when_all_it_is_about_has_been() -> None:
     assert not is_counted({**quota, "status": {"hard": hard, "used": {"pods": "0"}}})
     assert is_counted({**quota, "status": {"hard": hard, "used": dict.fromkeys(hard, "0")}})
     assert not is_counted({**quota, "status": {"hard": {"pods": "5"}, "used": {"pods": "0"}}})
+
+
+def test_each_class_has_the_runtime_and_the_profiles_of_the_values() -> None:
+    profile = {"type": "Localhost", "localhostProfile": "analysis.json"}
+    servers = Shape(runtime_class="gvisor", profiles={"seccompProfile": profile})
+    release = dataclasses.replace(FULL, notebook=servers, scheduler=Shape(runtime_class="kata"))
+    policies = of_kind(release_set(release), "ValidatingAdmissionPolicy")
+    for part in ("pods", "jobs", "deployments", "daskclusters"):
+        spoken_of = {
+            each["name"]: each["expression"]
+            for each in policies[f"site-{part}"]["spec"]["variables"]
+        }
+        runtimes = json.loads(spoken_of["runtimes"])
+        assert runtimes["site-notebook"] == ["gvisor", "nvidia"]
+        assert runtimes["site-job"] == ["gvisor"]
+        assert runtimes["site-scheduler"] == ["kata"]
+        seccomp = json.loads(spoken_of["seccompOf"])
+        assert seccomp["site-job"] == seccomp["site-notebook"] == ["analysis.json"]
+        assert seccomp["site-scheduler"] == []
+        assert not any(json.loads(spoken_of["appArmorOf"]).values())
+    told = of_kind(tenant_set(tenant(release=release)), "ConfigMap")[names.POOLS_CONFIG_MAP]
+    assert json.loads(told["data"][names.SCHEDULER_KEY])["runtimeClassName"] == "kata"
