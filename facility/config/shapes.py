@@ -210,11 +210,11 @@ class SecurityProfile(Strict):
     @field_validator("localhost_profile")
     @classmethod
     def _named(cls, name: str | None, info: ValidationInfo) -> str | None:
-        if "type" in info.data and (info.data["type"] == "Localhost") != (name is not None):
-            raise ValueError(
-                "goes with the type Localhost, and Localhost needs it; leave both out for the "
-                "container runtime's own profile"
-            )
+        kind = info.data.get("type")
+        if kind == "Localhost" and name is None:
+            raise ValueError("is needed with the type Localhost: the name of a profile of the node")
+        if kind == "RuntimeDefault" and name is not None:
+            raise ValueError("goes with the type Localhost alone; leave it out, or write that type")
         return name
 
 

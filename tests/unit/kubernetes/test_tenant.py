@@ -544,10 +544,8 @@ def test_each_class_has_the_runtime_and_the_profiles_of_the_values() -> None:
     release = dataclasses.replace(FULL, notebook=servers, scheduler=Shape(runtime_class="kata"))
     policies = of_kind(release_set(release), "ValidatingAdmissionPolicy")
     for part in ("pods", "jobs", "deployments", "daskclusters"):
-        spoken_of = {
-            each["name"]: each["expression"]
-            for each in policies[f"site-{part}"]["spec"]["variables"]
-        }
+        variables = policies[f"site-{part}"]["spec"]["variables"]
+        spoken_of = {each["name"]: each["expression"] for each in variables}
         runtimes = json.loads(spoken_of["runtimes"])
         assert runtimes["site-notebook"] == ["gvisor", "nvidia"]
         assert runtimes["site-job"] == ["gvisor"]
