@@ -8,7 +8,6 @@ from typing import Any
 
 from facility import names
 from facility.config import Pool
-from facility.config.shapes import DEFAULT_PROFILES
 from facility.kubernetes import volumes as mounts
 from facility.kubernetes.mounted_secret import BELONGINGS_FOLDER
 from facility.kubernetes.pod_template import PodTemplate
@@ -151,6 +150,7 @@ def dask_cluster(cluster: DaskCluster, settings: Mapping[str, Any]) -> Manifest:
         "resources": cluster.template.scheduler.get("resources", SCHEDULER_RESOURCES),
         **_confined(),
     }
+    disk, profiles = _scheduler_disk(container), cluster.template.scheduler_profiles
     shared, mounted = mounts.shared(cluster.template, [SCRATCH, TLS_FOLDER])
     container["volumeMounts"] += mounted
     return {
@@ -170,13 +170,7 @@ def dask_cluster(cluster: DaskCluster, settings: Mapping[str, Any]) -> Manifest:
                         *cluster.template.scheduler.get("tolerations", ()),
                     ],
                     **cluster.template.scheduler_place,
-                    **_pod_settings(
-                        cluster,
-                        "scheduler",
-                        _scheduler_disk(container),
-                        cluster.template.scheduler.get("securityContext", DEFAULT_PROFILES),
-                        shared,
-                    ),
+                    **_pod_settings(cluster, "scheduler", disk, profiles, shared),
                 },
                 "service": {
                     "type": "ClusterIP",

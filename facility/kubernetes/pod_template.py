@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from facility import names
+from facility.config.shapes import DEFAULT_PROFILES
 from facility.errors import FacilityError, KubernetesError
 from facility.kubernetes.client.api import Api
 from facility.kubernetes.client.kinds import CLAIM, CONFIG_MAP, NAMESPACE, POD
@@ -54,6 +55,11 @@ class PodTemplate:
     scheduler: Mapping[str, Any] = field(default_factory=dict)
     """Which nodes schedulers run on, and what they get: ``nodeSelector``, ``tolerations``,
     ``runtimeClassName`` and ``securityContext`` of a pod, ``resources`` of a container."""
+
+    @property
+    def scheduler_profiles(self) -> dict[str, Any]:
+        """Profiles of a scheduler's pod, in its security context."""
+        return dict(self.scheduler.get("securityContext", DEFAULT_PROFILES))
 
     @property
     def scheduler_place(self) -> dict[str, Any]:

@@ -456,8 +456,9 @@ def test_a_wrong_key(keys, said):
 def test_an_unknown_key_is_told_the_valid_ones():
     assert only_problem(pool(color="red")).endswith(
         "valid are affinity, annotations, appArmorProfile, architecture, cpu, default, "
-        "description, disk, env, gpuResource, gpus, grace, image, maxWorkers, memory, memoryMax, nodeSelector, passEnv, "
-        "pricePerHour, priorityClass, processes, runtimeClass, scarce, seccompProfile, spill, "
+        "description, disk, env, gpuResource, gpus, grace, image, maxWorkers, memory, "
+        "memoryMax, nodeSelector, passEnv, pricePerHour, priorityClass, processes, "
+        "runtimeClass, scarce, seccompProfile, spill, "
         "spot, threads, tolerations, volumes"
     )
 
