@@ -43,6 +43,7 @@ nitpick_ignore_regex = [
     ("py:class", r"facility\.config\.model\.Config"),
     ("py:class", r"facility\.analysis\.files\.rootfile\.Inspection"),
     ("py:class", r"facility\.analysis\.results\.record\.Receipt"),
+    ("py:class", r"facility\.analysis\.validation\.differing\.Tolerance"),
 ]
 
 html_theme = "pydata_sphinx_theme"

@@ -36,7 +36,7 @@ class ColumnDifference:
         How values of both were put side by side: by the event's entry in the file, by run and
         event number, or by their position in the column of a chunk.
     tolerance
-        What it was compared with.
+        What it was compared with: the largest absolute and relative difference that is none.
     problems
         Sentences where the columns differ as a whole: one has it alone, the types differ.
     """
