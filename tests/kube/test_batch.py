@@ -92,7 +92,7 @@ def test_every_index_ends_as_it_should(kube: Kubernetes, tmp_path: Path) -> None
     words = ["template.yaml", "--count", str(COUNT), "--retries", "1", "--name", "burst"]
     with run(kubeconfig, tmp_path, *words, "--account", "account.json") as running:
         try:
-            until(lambda: pod_of(kube, DELETED) and pod_of(kube, EVICTED))
+            until(lambda: pod_of(kube, DELETED) and pod_of(kube, EVICTED), 150)
             kube.run("delete", pod_of(kube, DELETED), "--wait=false")
             evicted = pod_of(kube, EVICTED).removeprefix("pod/")
             eviction = {

@@ -17,7 +17,7 @@ from tests.kube.conftest import Kubernetes, until
 pytestmark = [pytest.mark.kube, pytest.mark.timeout(600)]
 HOLD = "example.org/hold"
 PODS = 11
-VARIABLES, SIZE = 1000, 1000
+VARIABLES, LARGEST, SIZE = 1000, 60, 1000
 """Of each pod: a megabyte, of which etcd takes one and a half."""
 SECONDS = 45
 """In which the hub has followed a change several times, and its keeper has made its rounds."""
@@ -80,14 +80,14 @@ def memory(facility: Facility) -> int:
     return sum(map(int, re.findall(r"VmRSS:\s+([0-9]+) kB", said))) // 1024
 
 
-def huge(eve: User, name: str) -> dict[str, Any]:
-    """A worker pod of the user's, with an environment of a megabyte."""
+def huge(eve: User, name: str, variables: int = VARIABLES) -> dict[str, Any]:
+    """A worker pod of the user's, by default with an environment of a megabyte."""
     server = eve.space.get("pod", "notebook")
     container = {
         "name": "notebook",
         "image": server["spec"]["containers"][0]["image"],
         "command": ["sleep", "600"],
-        "env": [{"name": f"V{n}", "value": "x" * SIZE} for n in range(VARIABLES)],
+        "env": [{"name": f"V{n}", "value": "x" * SIZE} for n in range(variables)],
         "resources": {"limits": {"cpu": "10m", "memory": "16Mi"}},
         "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
     }
@@ -111,9 +111,10 @@ def test_huge_pods_stay_out_of_the_hub(eve: User) -> None:
     labels = {"component": names.USER_SERVER_COMPONENT}
     labelled = huge(eve, "labelled") | {"metadata": {"name": "labelled", "labels": labels}}
     assert not make(own, labelled), "those that the hub would look at are refused"
+    assert not make(own, huge(eve, "huge")), "a pod has a size"
     before = memory(eve.facility)
     made = [f"huge-{n}" for n in range(PODS)]
-    assert all(make(own, huge(eve, name)) for name in made)
+    assert all(make(own, huge(eve, name, LARGEST)) for name in made)
     time.sleep(SECONDS)
     after = memory(eve.facility)
     # Each is decoded alone, and nothing of it is kept.
