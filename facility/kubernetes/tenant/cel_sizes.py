@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from facility import names
+from facility.wording import counted
 
 Manifest = dict[str, Any]
 TEXT_BYTES = 64 * 1024
@@ -165,8 +166,8 @@ def secret_rule() -> Manifest:
     size = "object.?data.orValue({}).map(k, size(k) + size(object.data[k]) * 3 / 4).sum()"
     return {
         "expression": f"{size} <= {names.SECRET_BYTES} && {_metadata('object.metadata')}",
-        "message": f"a Secret holds at most {names.SECRET_BYTES} bytes, and {METADATA}: all users "
-        "share the space",
+        "message": f"a Secret holds at most {counted(names.SECRET_BYTES, 'byte')}, and {METADATA}: "
+        "all users share the space",
     }
 
 

@@ -7,6 +7,7 @@ from enum import StrEnum
 
 from facility.errors import RequestError
 from facility.quantity import parse_cores
+from facility.wording import counted
 
 
 class Fault(StrEnum):
@@ -89,7 +90,7 @@ def sizes(texts: Sequence[str]) -> dict[float, int]:
         if colon and not (share.isdecimal() and int(share)):
             problems.append(f"{text!r}: the share must be a whole number from 1 on, as in 1:3")
         elif size in found:
-            problems.append(f"{text!r}: {cores} cores are given already")
+            problems.append(f"{text!r}: the size {cores} is given already")
         else:
             found[size] = int(share or 1)
     if problems:
@@ -125,7 +126,7 @@ def plan(
     wanted = [fault for fault in INJECTED for _ in range(faults)]
     if len(wanted) > count:
         most = count // len(INJECTED)
-        told = f"{faults} of each kind are {len(wanted)} of {count} jobs"
+        told = f"{faults} of each kind are {len(wanted)} of {counted(count, 'job')}"
         raise RequestError(
             "The faults cannot be spread over the jobs",
             [f"{told}; ask for at most {most} with --faults, or for more jobs with --count"],

@@ -167,8 +167,8 @@ class Trial:
         if not any(cores >= largest for cores in found.values()):
             most = max(found.values(), default=0.0)
             raise FacilityError(
-                f"No node takes a job of {largest:g} cores: {counted(len(found), 'node')} without "
-                f"taints can be asked, the largest with {most:g} cores. Ask for smaller jobs with "
+                f"No node takes a job of --size={largest:g}: {counted(len(found), 'node')} without "
+                f"taints can be asked, the largest takes {most:g}. Ask for smaller jobs with "
                 "--size, or add nodes."
             )
         return found
@@ -204,7 +204,7 @@ class Trial:
             self._samples.append(sample)
             self.tell(
                 f"{sample.ended} of {counted(count, 'job')} have ended, {sample.running} run, "
-                f"{sample.waiting} wait, {sample.requested:.1f} cores are asked for"
+                f"{sample.waiting} wait; cores asked for: {sample.requested:.1f}"
             )
             if sample.ended == count:
                 return True

@@ -295,7 +295,7 @@ async def test_a_job_that_no_node_takes_is_told_before_anything_is_made() -> Non
     async with serving(objects) as server:
         api = Api(account(server.url))
         with pytest.raises(
-            FacilityError, match=r"No node takes a job of 8 cores: 1 node .* 4 cores"
+            FacilityError, match=r"No node takes a job of --size=8: 1 node .* takes 4\."
         ):
             await Trial(api, Settings("t", IMAGE, PLAN), lambda text: None).run()
         await api.aclose()

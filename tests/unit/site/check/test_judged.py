@@ -282,7 +282,10 @@ def test_what_values_name_has_to_be_there(site: Any) -> None:
     assert "cvmfs.csi.cern.ch" in lacking.todo
     findings = judge(site(), values(name="gpu-arm"))
     assert named(findings, "PriorityClass").state is State.GOOD
-    assert named(findings, "RuntimeClass").state is State.GOOD
+    assert named(findings, "RuntimeClass", "pools.gpu").state is State.GOOD
+    # Of servers and schedulers, which no pool names.
+    assert named(findings, "RuntimeClass", "singleuser").state is State.MISSING
+    assert named(findings, "RuntimeClass", "scheduler").state is State.MISSING
     findings = judge(site(), values(name="existing-secrets"))
     assert named(findings, "dask-kubernetes' kinds").state is State.MISSING
 
@@ -291,7 +294,7 @@ def test_what_values_name_has_to_be_there(site: Any) -> None:
         content["lists"]["RuntimeClass"] = []
 
     findings = judge(site(another), values(name="gpu-arm"))
-    assert named(findings, "RuntimeClass").state is State.MISSING
+    assert named(findings, "RuntimeClass", "pools.gpu").state is State.MISSING
     assert named(findings, "dask-kubernetes' kinds").state is State.ADVICE
 
 
