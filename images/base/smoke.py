@@ -46,8 +46,15 @@ names = {re.sub(r"[-_.]+", "-", name).lower() for name in found}
 missing = set(expected["packages"]) - names
 assert not missing, f"the list of packages lacks {sorted(missing)}"
 
+
 # Each package is of the version that a lock or Debian names, and the list says so.
-listed = {each["purl"].partition("?")[0] for each in components}
+def plain(purl: str) -> str:
+    """Write the name of a Python package as locks do; versions hold dots of their own."""
+    name, at, version = purl.partition("?")[0].rpartition("@")
+    return f"{re.sub('[-_.]+', '-', name)}{at}{version}" if "pypi/" in name else name + at + version
+
+
+listed = {plain(each["purl"]) for each in components}
 locked = {f"pkg:pypi/{name}@{version}" for name, version in expected["versions"].items()}
 assert locked <= listed, f"of another version than locked: {sorted(locked - listed)}"
 asked = ["dpkg-query", "--show", "--showformat=${db:Status-Abbrev}${Package}@${Version}\n"]
