@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-LOCAL = ("analysis", "cluster_start", "one_core", "run_costs")
+LOCAL = ("analysis", "cluster_start", "environment", "one_core", "run_costs")
 KUBE = ("kube_base", "kube_scale", "kube_start")
 HUB = "hub_spawn"
 

@@ -2,12 +2,12 @@
 
 import json
 import platform
-import re
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from facility.environment.installed import distributions
 from facility.wording import counted
 
 IMAGE_FILE = Path("/etc/facility/image.json")
@@ -30,25 +30,12 @@ def software(image_file: Path = IMAGE_FILE) -> dict[str, Any]:
 def packages(places: Iterable[str]) -> dict[str, str]:
     """Return the version of each installed package, by what its folder is called.
 
-    `importlib.metadata` reads a file of each, which takes a worker a tenth of a second.
-
     Parameters
     ----------
     places
         Where an import looks: the first of several installations is what it finds.
     """
-    found: dict[str, str] = {}
-    for place in places:
-        try:
-            listed = sorted(entry.name for entry in Path(place or ".").iterdir())
-        except OSError:
-            continue
-        for entry in listed:
-            name, dash, version = entry.removesuffix(".dist-info").rpartition("-")
-            # An installation that was cut off leaves a folder with a tilde.
-            if dash and entry.endswith(".dist-info") and entry[0] != "~":
-                found.setdefault(re.sub(r"[-_.]+", "-", name).lower(), version)
-    return found
+    return {name: each.version for name, each in distributions(places).items()}
 
 
 def minor(version: str) -> str:

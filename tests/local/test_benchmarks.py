@@ -13,6 +13,7 @@ pytestmark = pytest.mark.timeout(300)
 KEYS = {
     "analysis": {"ideal_fraction", "vs_dask_executor_cpu", "share_of_cpu", "killed_workers"},
     "cluster_start": {"ours_s", "local_s", "by_hand_s", "dask_commands_s", "import_s"},
+    "environment": {"same_place_s", "another_place_s", "all_differ_s"},
     "one_core": {"vs_runner_narrow", "vs_runner_wide"},
     "run_costs": {"account_and_checkpoint", "ten_thousand"},
 }
