@@ -31,7 +31,6 @@ from facility.request.dask_words import no_method, no_pool, shown
 from facility.system.logs import SHOWN
 from facility.system.signals import carried_through
 from facility.table import Table, Text
-from facility.worker import user_modules
 
 if TYPE_CHECKING:
     from distributed.security import Security
@@ -330,11 +329,11 @@ class PooledCluster(DrawnCluster):
     # Code.
 
     def send_code(self) -> Any:
-        """Have workers import your own modules as they are now.
+        """Have workers see your folder as it is now, and import your own modules anew.
 
-        They are the ``.py`` files and packages beside the notebook or script. On Kubernetes workers
-        get them at the start; on this machine they import them where they lie, once. Reload them
-        here too (``importlib.reload``), so that both sides agree.
+        It is what lies beside the notebook or script. On Kubernetes workers get it at the start,
+        and now what has changed since; on this machine they see it where it lies, and import its
+        modules once. Reload them here too (``importlib.reload``), so that both sides agree.
 
         Returns
         -------
@@ -350,9 +349,14 @@ class PooledCluster(DrawnCluster):
             raise ClusterFailedError(f"send_code comes too late: {self.explain()}")
 
         async def send() -> Text:
-            return Text(f"sent: {await user_modules.send(self._controller.scheduler)}")
+            return await self._controller.sending.send_folder(self._controller.scheduler)
 
         return self.sync(send)
+
+    @property
+    def environment(self) -> Table:
+        """What workers were sent of this process's packages and folder, what was not, and why."""
+        return self._controller.sending.table()
 
     # Words.
 

@@ -21,12 +21,12 @@ from facility.deploy.adaptive import Demand
 from facility.deploy.clients import close_clients
 from facility.deploy.pool_state import PoolState, pool_states, routes
 from facility.deploy.worker_list import WorkerList
+from facility.environment.sending import Sending
 from facility.errors import ClusterFailedError
 from facility.request.bounds import Bounds
 from facility.request.checked_request import Ended, Request
 from facility.table import Text
 from facility.wording import counted
-from facility.worker import user_modules
 
 logger = logging.getLogger("facility")
 
@@ -54,9 +54,11 @@ class Controller:
         request: Request,
         backend: Backend,
         *,
+        environment: bool = True,
         say: Callable[[str], None] = logger.warning,
     ) -> None:
         self.name = name
+        self.sending = Sending(environment, backend.shares_files)
         self.request = request
         self.backend = backend
         self.say = say
@@ -164,8 +166,7 @@ class Controller:
         self.scheduler = rpc(address, connection_args=arguments)
         try:
             await self._subscribe()
-            if not self.backend.shares_files:
-                await user_modules.send(self.scheduler)
+            await self.sending.send(self.scheduler)
         except OSError:
             await self.scheduler.close_rpc()
             raise
@@ -305,6 +306,8 @@ class Controller:
     def explain(self, status: str | None = None) -> Text:
         """Say what runs, what is missing and why."""
         remarks = self.backend.remarks()
+        if self.sending.doing is not None:
+            remarks.append(f"What this process has above the image: {self.sending.doing}.")
         if self._ending:
             remarks.append(f"It ends now, since {self._ending}.")
         over = status is None and self.status in (Status.failed, Status.closing, Status.closed)

@@ -39,6 +39,7 @@ def cluster(
     idle_timeout: float | str | None = None,
     untagged: Iterable[str] | None = None,
     name: str | None = None,
+    environment: bool = True,
     asynchronous: bool = False,
     **pools: "Count | None",
 ) -> PooledCluster:
@@ -73,6 +74,9 @@ def cluster(
         Pools that run tasks submitted outside `on`; by default the default pool.
     name
         Name of the Dask cluster.
+    environment
+        Whether workers on Kubernetes are sent what this process has above their image: packages,
+        and the folder beside the notebook or script. ``c.environment`` shows it.
     asynchronous
         For ``await cluster(..., asynchronous=True)`` in an event loop.
     **pools
@@ -119,7 +123,9 @@ def cluster(
     chosen = provider.start(name, loaded)
     try:
         _trust(chosen.authority)
-        controller = Controller(name, checked, chosen, say=PooledCluster.say)
+        controller = Controller(
+            name, checked, chosen, environment=environment, say=PooledCluster.say
+        )
         found = PooledCluster(controller, allowed, asynchronous=asynchronous)
     except BaseException:
         chosen.close_now()

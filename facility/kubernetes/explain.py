@@ -5,8 +5,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from facility.kubernetes.worker import OTHER_SOFTWARE
 from facility.wording import counted
+from facility.worker.software import OTHER_SOFTWARE
 
 Object = Mapping[str, Any]
 

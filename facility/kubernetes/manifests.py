@@ -233,6 +233,7 @@ def worker_pod(
         "folder": f"{SCRATCH}/dask",
         "death_timeout": CONNECT_SECONDS,
         "dask": spilling(pool, pool.disk),
+        "disk": pool.disk * len(members),
         "client": dict(cluster.client),
         "grace": grace,
     }

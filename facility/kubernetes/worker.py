@@ -15,15 +15,16 @@ from pathlib import Path
 from typing import Any
 
 from facility import names
+from facility.environment import bootstrap
 from facility.kubernetes.mounted_secret import BELONGINGS_FOLDER, MountedSecret
 from facility.kubernetes.readiness import until_it_listens
 from facility.system.processes import started_by
 from facility.system.signals import keep_signals_from_forks
-from facility.worker.software import differences, software
+from facility.worker.software import OTHER_SOFTWARE, differences, software
 
 MEMBER_VARIABLE = "FACILITY_MEMBER"
-OTHER_SOFTWARE = 78
-"""Exit code of a worker that cannot work for its notebook (EX_CONFIG of sysexits.h)."""
+ENVIRONMENT = "environment"
+"""Folder beside a worker's own, with what the notebook has above the image."""
 LEAVE_SECONDS = 3.0
 """Seconds kept for closing, of those that Kubernetes leaves a worker to end in."""
 
@@ -80,14 +81,23 @@ def main() -> int:
     settings = json.loads(os.environ[names.WORKER_VARIABLE])
     members: list[str] = settings["members"]
     member = os.environ.get(MEMBER_VARIABLE, members[0] if len(members) == 1 else "")
-    if not member:
-        return _several(members)
     remarks: list[str] = []
     if settings["client"]:
         wrong, remarks = differences(settings["client"], software())
         if wrong:
             print(f"The image of this worker does not fit the notebook: {'; '.join(wrong)}")
             return OTHER_SOFTWARE
+    first = MEMBER_VARIABLE not in os.environ and bootstrap.VARIABLE not in os.environ
+    if first and (problem := _fetch(settings)) is not None:
+        print(problem)
+        return OTHER_SOFTWARE
+    if not member:
+        return _several(members)
+    if (found := bootstrap.received()) is not None:
+        if (failing := found.failing_import()) is not None:
+            print(failing)
+            return OTHER_SOFTWARE
+        remarks += [f"{name} is compiled for another architecture" for name in found.skipped]
     # Before libraries are imported, which read variables once.
     own = Path(settings["folder"]).with_name(f"belongings-{member}")
     received = MountedSecret(Path(BELONGINGS_FOLDER), own, settings["pool"])
@@ -105,6 +115,36 @@ def main() -> int:
                 error.add_note(f"The cause: {error.__cause__!r}")
             raise
     return 0
+
+
+def _fetch(settings: dict[str, Any]) -> str | None:
+    """Fetch what the notebook has above the image, and start anew with it; what is wrong with it.
+
+    Returns where there is nothing to start anew for.
+    """
+    import dask
+    from distributed.security import Security
+
+    from facility.dask_process.dask_settings import OURS
+
+    async def fetch() -> bootstrap.Environment | None:
+        await until_it_listens(settings["scheduler"])
+        connection = Security().get_connection_args("worker")
+        folder = Path(settings["folder"]).with_name(ENVIRONMENT)
+        return await bootstrap.obtain(
+            settings["scheduler"], folder, connection, settings.get("disk")
+        )
+
+    with dask.config.set({**OURS, **settings["dask"]}):
+        try:
+            found = asyncio.run(fetch())
+        except bootstrap.EnvironmentTroubleError as error:
+            return str(error)
+        except OSError as error:
+            sys.exit(f"The scheduler at {settings['scheduler']} does not answer: {error}")
+    if found is not None:
+        bootstrap.start_anew(found)
+    return None
 
 
 def _several(members: list[str]) -> int:

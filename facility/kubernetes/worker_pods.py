@@ -15,8 +15,8 @@ from facility.kubernetes.client.api import Api
 from facility.kubernetes.client.calls import Object
 from facility.kubernetes.client.kinds import POD
 from facility.kubernetes.manifests import DaskCluster, worker_pod
-from facility.kubernetes.worker import OTHER_SOFTWARE
 from facility.request.checked_request import Ended, PoolRequest
+from facility.worker.software import OTHER_SOFTWARE
 
 logger = logging.getLogger("facility")
 

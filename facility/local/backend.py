@@ -28,6 +28,7 @@ from facility.system.private_files import trouble
 from facility.system.processes import end
 from facility.wording import counted
 from facility.worker.settings import library_settings, resources, spilling
+from facility.worker.software import OTHER_SOFTWARE
 
 if TYPE_CHECKING:
     from distributed.security import Security
@@ -56,12 +57,17 @@ class LocalBackend:
     ----------
     name
         Name of the Dask cluster.
+    python
+        Interpreter of scheduler and workers, where it is another than this process's: then it is
+        to them what an image is, and they see none of this process's files.
     """
 
-    shares_files = True
-
-    def __init__(self, name: str, machine: Machine | None = None) -> None:
+    def __init__(
+        self, name: str, machine: Machine | None = None, python: str | None = None
+    ) -> None:
         self.name = name
+        self.python = python
+        self.shares_files = python is None
         self.machine = machine or this_machine()
         self.authority: Authority = authority()
         self.folder = registry.create(name, dask_settings.temporary_directory())
@@ -194,6 +200,7 @@ class LocalBackend:
             "folder": str(self.folder),
             "death_timeout": CONNECT_SECONDS,
             "dask": {**common["dask"], **spilling(pool)},
+            "shares_files": self.shares_files,
         }
         if self._address is None:
             self._untold.append((child, settings))
@@ -233,7 +240,10 @@ class LocalBackend:
                 # They have its connections too, without whose end its scheduler misses nothing.
                 end(process_tree.of_worker(self.folder, name, member.child.pid), 0)
                 orderly = member.child.closed_orderly
-                found.append(Ended(name, how, "" if orderly else member.child.tail(), orderly))
+                tail = "" if orderly else member.child.tail()
+                final = member.child.exit_code == OTHER_SOFTWARE
+                how = f"cannot work for this process: {tail}" if final else how
+                found.append(Ended(name, how, "" if final else tail, orderly, final))
         return found
 
     async def stop_members(self, members: Iterable[str]) -> None:
@@ -327,14 +337,16 @@ class LocalBackend:
 
     def _child(self, module: str, name: str, environment: Mapping[str, str]) -> ChildProcess:
         log = self.folder / registry.LOGS / f"{name}.log"
-        return ChildProcess(
-            module, log, {**environment, **process_tree.environment(self.folder, name)}
-        )
+        own = {**environment, **process_tree.environment(self.folder, name)}
+        if self.python is None:
+            return ChildProcess(module, log, own)
+        own |= {"PYTHONPATH": "", "PYTHONNOUSERSITE": "1"}
+        return ChildProcess(module, log, own, self.python, self.folder)
 
     def _common(self) -> dict[str, Any]:
         return {
             "dashboard_token": self.dashboard_token,
-            "sys_path": [path or str(Path.cwd()) for path in sys.path],
+            "sys_path": [path or str(Path.cwd()) for path in sys.path] if self.shares_files else [],
             "security": {
                 "require_encryption": True,
                 "tls_ca_file": str(self.authority.ca_file),

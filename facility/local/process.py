@@ -10,6 +10,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
@@ -32,15 +33,27 @@ class ChildProcess:
         Run as ``python -m module``.
     log
         File that takes what it prints.
+    python
+        Interpreter that runs it.
+    folder
+        In which it begins; by default this process's own.
     """
 
-    def __init__(self, module: str, log: Path, environment: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        module: str,
+        log: Path,
+        environment: Mapping[str, str],
+        python: str = sys.executable,
+        folder: Path | None = None,
+    ) -> None:
         self.log = log
         self.killed_because: str | None = None
         with os.fdopen(_opened(log), "ab") as output:
             self._popen = subprocess.Popen(
                 # -P: a user's random.py must not stand in for the library's.
-                [sys.executable, "-P", "-m", module],
+                [python, "-P", "-m", module],
+                cwd=folder,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=output,
@@ -80,6 +93,11 @@ class ChildProcess:
         if code < 0:
             return f"was killed by {signal.Signals(-code).name}"
         return "closed" if code == 0 else f"ended with exit code {code}"
+
+    @property
+    def exit_code(self) -> int | None:
+        """Exit code, None while it runs."""
+        return self._popen.poll()
 
     @property
     def closed_orderly(self) -> bool:
@@ -151,6 +169,14 @@ def read_settings() -> dict[str, Any]:
     settings = dict(json.loads(line))
     sys.path.extend(path for path in settings["sys_path"] if path not in sys.path)
     return settings
+
+
+def keep_settings(settings: Mapping[str, Any]) -> None:
+    """Have the program that this process becomes read the same settings."""
+    with tempfile.TemporaryFile() as file:
+        file.write(json.dumps(settings).encode() + b"\n")
+        file.seek(0)
+        os.dup2(file.fileno(), sys.stdin.fileno())
 
 
 def write_answer(answer: Mapping[str, Any], log: str) -> None:

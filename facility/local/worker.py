@@ -18,11 +18,13 @@ from facility.dask_process.serving import (
     leave_at_once,
     look_seldom,
 )
+from facility.environment import bootstrap
 from facility.local import process_tree, registry
-from facility.local.process import leave_pipe, read_settings
+from facility.local.process import keep_settings, leave_pipe, read_settings
 from facility.system import logs
 from facility.system.private_files import private_umask
 from facility.worker.pool_worker import PoolWorker, leave
+from facility.worker.software import OTHER_SOFTWARE
 
 
 class LocalWorker(Guarded, PoolWorker):
@@ -57,12 +59,32 @@ async def serve(settings: dict[str, Any]) -> None:
         leave(process_tree.of_worker(folder, settings["name"], os.getpid()))
 
 
+def _take_environment(settings: dict[str, Any]) -> None:
+    """Fetch what the process that started this one has above this interpreter, and start anew."""
+    found = bootstrap.received()
+    try:
+        if found is None:
+            folder = Path(settings["folder"]) / registry.SCRATCH / f"{settings['name']}-environment"
+            connection = Security(**settings["security"]).get_connection_args("worker")
+            found = asyncio.run(bootstrap.obtain(settings["scheduler"], folder, connection))
+            if found is not None:
+                keep_settings(settings)
+                bootstrap.start_anew(found)
+        elif (problem := found.failing_import()) is not None:
+            raise bootstrap.EnvironmentTroubleError(problem)
+    except bootstrap.EnvironmentTroubleError as error:
+        print(error, flush=True)
+        os._exit(OTHER_SOFTWARE)
+
+
 def main() -> NoReturn:
     """Serve with the settings on standard input."""
     settings = read_settings()
     leave_pipe(settings["log"])
     look_seldom()
     with dask.config.set(settings["dask"]):
+        if not settings["shares_files"]:
+            _take_environment(settings)
         asyncio.run(serve(settings))
     leave_at_once()
 

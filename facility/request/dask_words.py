@@ -22,7 +22,7 @@ Call = Literal["cluster", "scale", "adapt"]
 _OWN: Mapping[Call, tuple[str, ...]] = {
     "cluster": (
         *("n", "config", "backend", "memory", "wait", "timeout", "idle_timeout", "untagged"),
-        *("name", "asynchronous"),
+        *("name", "environment", "asynchronous"),
     ),
     "scale": ("n", "force"),
     "adapt": ("minimum", "maximum"),
@@ -49,7 +49,7 @@ _ANSWERS: Mapping[str, str] = {
     "security auth": "every connection is encrypted, with your own certificates: c.security",
     "silence_logs quiet": "what workers print is kept, and not shown here: c.logs('{pool}')",
     "loop": "asynchronous=True runs it in your event loop",
-    "image worker_image conda_env environment python": "workers have the software of this "
+    "image worker_image conda_env python": "workers have the software of this "
     "notebook, or the image of their pool",
     "env env_extra job_script_prologue preload preload_nanny plugins": "variables of workers are "
     "`env` and `passEnv` of their pool in pools.yaml; modules beside the notebook are sent",

@@ -8,7 +8,7 @@ from typing import Any, Self
 
 import dask
 
-from facility.module_path import ModulePath
+from facility.environment.exchange import Exchange
 from facility.scheduler.demand import demand
 from facility.scheduler.lifetime import Lifetime
 from facility.scheduler.retire import Drain
@@ -29,8 +29,8 @@ class PooledScheduler(RoutedScheduler):
         Of distributed's Scheduler.
     """
 
-    module_path: ModulePath
-    """The user's modules, as they are importable here."""
+    exchange: Exchange
+    """What the notebook has above the image, as it is here, and for workers to fetch."""
 
     def __init__(self, settings: Mapping[str, Any], **arguments: Any) -> None:
         super().__init__(Routes.from_settings(settings), **arguments)
@@ -43,15 +43,15 @@ class PooledScheduler(RoutedScheduler):
         self._parent = settings.get("folder") or dask.config.get("temporary-directory")
         self._files: Path | None = None
         self.handlers["facility_beat"] = self.beat
-        self.handlers["facility_modules"] = self.take_modules
         self.handlers["facility_end"] = self.lifetime.end
         self.handlers["facility_retire"] = Drain(self).retire
 
     async def start_unsafe(self) -> Self:
         """Begin to serve, and to watch for the end."""
         # Removed in `close`, and not by a finalizer, which would act in forked children too.
-        self._files = Path(tempfile.mkdtemp(prefix="modules-", dir=self._parent))
-        self.module_path = ModulePath(self._files)
+        self._files = Path(tempfile.mkdtemp(prefix="environment-", dir=self._parent))
+        self.exchange = Exchange(self, self._files)
+        self.handlers.update(self.exchange.calls())
         await super().start_unsafe()
         self.lifetime.start()
         return self
@@ -75,10 +75,6 @@ class PooledScheduler(RoutedScheduler):
             "ending": self.lifetime.ending,
             **self.lifetime.counts(),
         }
-
-    def take_modules(self, files: dict[str, bytes]) -> None:
-        """Have these be importable here too: tasks are unpickled that name them."""
-        self.module_path.replace(files)
 
     # What replacing workers asks.
 

@@ -13,6 +13,7 @@ from distributed.threadpoolexecutor import ThreadPoolExecutor
 from distributed.worker import Worker
 from psutil import Process
 
+from facility.environment.on_worker import shelf_of
 from facility.system import processes
 
 CHILDREN_CLOSE = 1.0
@@ -36,6 +37,11 @@ class PoolWorker(Worker):
             for name, threads in (("default", nthreads), ("actor", 1))
         }
         super().__init__(scheduler, nthreads=nthreads, executor=executors, **arguments)
+        self.handlers["facility_archive"] = self.read_archive
+
+    def read_archive(self, digest: str, offset: int) -> bytes:
+        """Give another worker a block of an archive that this one has fetched."""
+        return shelf_of(self).read(digest, offset)
 
     async def close(  # type: ignore[override]
         self, timeout: float = 30, executor_wait: bool = False, **arguments: Any

@@ -13,6 +13,8 @@ from facility.wording import counted
 IMAGE_FILE = Path("/etc/facility/image.json")
 PYTHON_OF_IMAGES = "3.13"
 """The Python of this release's images."""
+OTHER_SOFTWARE = 78
+"""Exit code of a worker that cannot work for its notebook (EX_CONFIG of sysexits.h)."""
 SAME = ("dask", "distributed", "cloudpickle")
 """Packages with which a worker and a notebook must agree, or they misunderstand each other."""
 TOLD = 8

@@ -1,0 +1,75 @@
+"""What a worker that has joined does with the user's folder: now, and when it changes."""
+
+import asyncio
+import os
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from distributed.core import rpc
+from distributed.diagnostics.plugin import WorkerPlugin
+
+from facility.environment import bootstrap
+from facility.environment.archive import Archive, Shelf
+from facility.environment.exchange import fetch
+from facility.environment.user_folder import UserFolder, explain_absent, forget
+
+PLUGIN = "facility-folder"
+
+
+class FolderPlugin(WorkerPlugin):
+    """The user's folder as the working directory of a worker.
+
+    Parameters
+    ----------
+    layers
+        Of `UserFolder`, all that there are.
+    absent
+        Why files stayed behind, by path.
+    """
+
+    name = PLUGIN
+
+    def __init__(self, layers: Sequence[Mapping[str, Any]], absent: Mapping[str, str]) -> None:
+        self.layers = [dict(each) for each in layers]
+        self.absent = dict(absent)
+
+    async def setup(self, worker: Any) -> None:
+        """Lay what has changed over what is there, before the worker gets tasks."""
+        scratch = Path(os.path.realpath(worker.local_directory))
+        folder: UserFolder = getattr(worker, "user_folder", None) or UserFolder(scratch / "folder")
+        worker.user_folder = folder
+        shelf = shelf_of(worker)
+
+        def peer(address: str) -> Any:
+            return rpc(address, connection_args=worker.connection_args)
+
+        for layer in self.layers[len(folder.applied) :]:
+            archive = Archive.from_json(layer["archive"])
+            await fetch(archive, shelf, worker.scheduler, peer)
+            await asyncio.to_thread(folder.apply, layer, shelf.path(archive.digest))
+        if self.layers:
+            folder.put_on_path()
+            os.chdir(folder.path)
+            explain_absent(folder.path, self.absent)
+        held = [path.stem for path in shelf.folder.glob("*.tar")]
+        await worker.scheduler.facility_holds(address=worker.address, digests=held)
+
+
+class ForgetPlugin(WorkerPlugin):
+    """Has a worker that shares the user's files import modules anew."""
+
+    name = PLUGIN
+
+    def __init__(self, tops: Collection[str]) -> None:
+        self.tops = list(tops)
+
+    def setup(self, worker: Any) -> None:
+        """Forget them."""
+        forget(self.tops)
+
+
+def shelf_of(worker: Any) -> Shelf:
+    """Return where a worker's archives lie: beside what it has fetched, or among its own files."""
+    found = bootstrap.received()
+    return found.shelf if found else Shelf(Path(os.path.realpath(worker.local_directory)) / "archives")
