@@ -347,11 +347,7 @@ class PooledCluster(DrawnCluster):
         """
         if self.status != Status.running:
             raise ClusterFailedError(f"send_code comes too late: {self.explain()}")
-
-        async def send() -> Text:
-            return await self._controller.sending.send_folder(self._controller.scheduler)
-
-        return self.sync(send)
+        return self.sync(self._controller.sending.send_folder, self._controller.scheduler)
 
     @property
     def environment(self) -> Table:

@@ -30,8 +30,7 @@ from facility.wording import counted
 
 logger = logging.getLogger("facility")
 
-BEAT = 0.5
-ANSWER_SECONDS = 10.0
+BEAT, ANSWER_SECONDS = 0.5, 10.0
 OWNER_SECONDS = 120.0
 """Seconds for which a scheduler lives on without an owner and without a client."""
 FAREWELL_SECONDS = 1.0
@@ -305,9 +304,7 @@ class Controller:
 
     def explain(self, status: str | None = None) -> Text:
         """Say what runs, what is missing and why."""
-        remarks = self.backend.remarks()
-        if self.sending.doing is not None:
-            remarks.append(f"What this process has above the image: {self.sending.doing}.")
+        remarks = [*self.backend.remarks(), *self.sending.remarks()]
         if self._ending:
             remarks.append(f"It ends now, since {self._ending}.")
         over = status is None and self.status in (Status.failed, Status.closing, Status.closed)

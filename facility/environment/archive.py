@@ -127,7 +127,7 @@ class Shelf:
         return digest
 
     def append(self, digest: str, offset: int, block: bytes, size: int) -> bool:
-        """Take the next block of an archive, and check all of it with the last; whether that was it.
+        """Take the next block of an archive; whether it was the last, with which all is checked.
 
         Raises
         ------

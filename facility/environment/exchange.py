@@ -102,7 +102,8 @@ class Exchange:
         put_on_path([str(self._folder / each) for each in description["targets"]])
         for layer in description["layers"]:
             await self._apply(layer)
-        self._description = description
+        # What comes over the wire has tuples in place of lists.
+        self._description = {**description, "layers": list(description["layers"])}
         self._announced.set()
 
     async def change(self, layer: dict[str, Any]) -> list[dict[str, Any]]:

@@ -9,9 +9,12 @@ from dataclasses import dataclass, field
 from importlib.machinery import EXTENSION_SUFFIXES, PathFinder
 from pathlib import Path
 
+from facility import names
 from facility.environment.credentials import credential_in
 from facility.environment.ignored import Pattern, is_ignored, of_folder
 from facility.environment.installed import top_names
+from facility.errors import RequestError
+from facility.quantity import parse_memory
 
 MOST_FILES = 10_000
 """Files beyond which a folder is none of an analysis."""
@@ -30,6 +33,25 @@ class Limits:
 
     file: int = 50_000_000
     total: int = 500_000_000
+
+    @classmethod
+    def said(cls, environ: Mapping[str, str] = os.environ) -> "Limits":
+        """Return what the variable FACILITY_SEND says.
+
+        Raises
+        ------
+        RequestError
+            It says something else.
+        """
+        text = environ.get(names.SEND_VARIABLE)
+        if not text:
+            return cls()
+        file, colon, total = text.partition(":")
+        try:
+            return cls(parse_memory(file), parse_memory(total if colon else file))
+        except ValueError as error:
+            problem = f"{names.SEND_VARIABLE}={text}: each of its two sizes {error}, as in 50M:500M"
+            raise RequestError("Your folder cannot be sent", [problem]) from None
 
 
 @dataclass(frozen=True)

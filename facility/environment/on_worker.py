@@ -36,7 +36,7 @@ class FolderPlugin(WorkerPlugin):
 
     async def setup(self, worker: Any) -> None:
         """Lay what has changed over what is there, before the worker gets tasks."""
-        scratch = Path(os.path.realpath(worker.local_directory))
+        scratch = _scratch(worker)
         folder: UserFolder = getattr(worker, "user_folder", None) or UserFolder(scratch / "folder")
         worker.user_folder = folder
         shelf = shelf_of(worker)
@@ -72,4 +72,9 @@ class ForgetPlugin(WorkerPlugin):
 def shelf_of(worker: Any) -> Shelf:
     """Return where a worker's archives lie: beside what it has fetched, or among its own files."""
     found = bootstrap.received()
-    return found.shelf if found else Shelf(Path(os.path.realpath(worker.local_directory)) / "archives")
+    return found.shelf if found else Shelf(_scratch(worker) / "archives")
+
+
+def _scratch(worker: Any) -> Path:
+    """Folder of a worker's own, whatever its working directory becomes."""
+    return Path(worker.local_directory).resolve()

@@ -6,7 +6,7 @@ import json
 import platform
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from facility.environment.folder import Folder, Limits
 from facility.environment.installed import top_names
 from facility.environment.on_worker import PLUGIN, FolderPlugin, ForgetPlugin
 from facility.errors import ClusterFailedError
+from facility.system.private_files import is_full
 from facility.table import Table, Text
 from facility.wording import counted
 
@@ -43,7 +44,7 @@ class Sending:
 
     enabled: bool = True
     shares_files: bool = False
-    limits: Limits = field(default_factory=Limits)
+    limits: Limits = field(default_factory=Limits.said)
     archives: list[Archive] = field(default_factory=list)
     layers: list[dict[str, Any]] = field(default_factory=list)
     origins: dict[str, str] = field(default_factory=dict)
@@ -124,9 +125,7 @@ class Sending:
             return data
 
         data = pack(paths, read)
-        self.user_folder = Folder(
-            self.user_folder.path, self.user_folder.files, left, self.user_folder.whole
-        )
+        self.user_folder = replace(self.user_folder, left=left)
         if not packed and not removed:
             return None
         digest = hashlib.sha256(data).hexdigest()
@@ -148,8 +147,27 @@ class Sending:
         """Send what the scheduler has not, block by block."""
         sizes = {each.digest: each.size for each in self.archives}
         missing = await scheduler.facility_missing(digests=list(sizes))
-        done, total = 0, sum(sizes[digest] for digest in missing) + len(layer)
-        for digest in missing:
+        try:
+            await self._give_blocks(
+                scheduler, shelf, {each: sizes[each] for each in missing}, layer
+            )
+        except OSError as error:
+            if not is_full(error):
+                raise
+            size = (sum(sizes.values()) + len(layer)) / 1e6
+            raise ClusterFailedError(
+                f"The scheduler has no room for the {size:.0f} MB that this process has above the "
+                f"image: {error.strerror}. cluster(environment=False) "
+                "sends nothing; an administrator can give schedulers more disk."
+            ) from error
+        finally:
+            self.doing = None
+
+    async def _give_blocks(
+        self, scheduler: Any, shelf: Shelf, sizes: Mapping[str, int], layer: bytes
+    ) -> None:
+        done, total = 0, sum(sizes.values()) + len(layer)
+        for digest in sizes:
             for offset in range(0, sizes[digest], BLOCK):
                 self.doing = f"{done / 1e6:.0f} of {total / 1e6:.0f} MB have been sent"
                 block = await asyncio.to_thread(shelf.read, digest, offset)
@@ -167,7 +185,6 @@ class Sending:
                     block=layer[offset : offset + BLOCK],
                     size=len(layer),
                 )
-        self.doing = None
 
     async def _tell_workers(self, scheduler: Any) -> None:
         if not self.layers and not self.archives:
@@ -197,17 +214,19 @@ class Sending:
         now = self.user_folder.files
         changed = [path for path in now if before.files.get(path) != now[path]]
         removed = [path for path in before.files if path not in now]
+        # What was kept back for its content, and has not been read again.
+        kept = {path: why for path, why in before.left.items() if path in now}
+        left = {path: why for path, why in kept.items() if path not in changed}
+        self.user_folder = replace(self.user_folder, left={**self.user_folder.left, **left})
         layer = await asyncio.to_thread(self._layer, changed, removed)
-        if layer is None:
-            return Text(f"nothing has changed in {own}")
-        await self._give_layer(scheduler, *layer)
-        files = counted(len(layer[0]["files"]), "file")
-        text = f"sent: {files} of {own}, {len(layer[1]) / 1000:.0f} kB"
-        text += f"; {counted(len(removed), 'file is', 'files are')} gone" if removed else ""
-        kept = self.user_folder.left
-        return Text(
-            "; ".join([text, *(f"{path} is not sent: {why}" for path, why in kept.items())])
-        )
+        text = f"nothing has changed in {own}"
+        if layer is not None:
+            await self._give_layer(scheduler, *layer)
+            files = counted(len(layer[0]["files"]), "file")
+            text = f"sent: {files} of {own}, {len(layer[1]) / 1000:.0f} kB"
+            text += f"; {counted(len(removed), 'file is', 'files are')} gone" if removed else ""
+        left = self.user_folder.left.items()
+        return Text("; ".join([text, *(f"{path} is not sent: {why}" for path, why in left)]))
 
     async def _give_layer(self, scheduler: Any, layer: dict[str, Any], data: bytes) -> None:
         archives, self.archives = self.archives, []
@@ -215,8 +234,14 @@ class Sending:
             await self._give(scheduler, Shelf(Path()), data)
         finally:
             self.archives = archives
-        self.layers = await scheduler.facility_change(layer=layer)
+        self.layers = list(await scheduler.facility_change(layer=layer))
         await self._tell_workers(scheduler)
+
+    def remarks(self) -> list[str]:
+        """Say what is being packed or sent, while workers wait for it."""
+        if self.doing is None:
+            return []
+        return [f"What this process has above the image of workers: {self.doing}."]
 
     def table(self) -> Table:
         """Return what was sent and what was not, and why."""

@@ -144,6 +144,6 @@ def test_modules_beside_the_notebook_are_imported_and_follow(notebook: Notebook)
         """
     ).splitlines()
     assert lines[0] == "25"
-    assert lines[1].startswith("sent: cuts, plots of /home/jovyan/analysis (3 files, 0 kB)")
-    assert "numpy is left out: an installed module has this name" in lines[1]
+    assert lines[1].startswith("sent: 1 file of /home/jovyan/analysis, 10 kB")
+    assert "numpy is not sent: an installed module has this name" in lines[1]
     assert lines[2:] == ["30000", "dict_values([30000, 30000])"]

@@ -247,7 +247,7 @@ def test_modules_are_imported_anew_on_request(
     with cluster(2, config=POOLS, wait=2) as c, c.get_client() as client:
         assert client.submit(cuts_of_a_test.least, pure=False).result() == 25
         module.write_text("def least(): return 30")
-        assert str(c.send_code()) == f"sent: cuts_of_a_test of {tmp_path} (1 file, 0 kB)"
+        assert str(c.send_code()) == f"workers import anew: cuts_of_a_test of {tmp_path}"
         both = client.run(lambda: __import__("cuts_of_a_test").least())
         assert list(both.values()) == [30, 30]
         assert client.submit(cuts_of_a_test.least, pure=False).result() == 30

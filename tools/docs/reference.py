@@ -45,6 +45,8 @@ VARIABLES = {
     "FACILITY_DATA": "the files that the notebook *The Z boson's peak* reads",
     "FACILITY_SITES": "names with which the nearest storage in Rucio begins, the nearest first",
     "FACILITY_XCACHE": "caches through which files on XRootD servers are read",
+    "FACILITY_SEND": "how much of the folder beside the notebook workers on Kubernetes are sent: "
+    "of a file, and in all; `50M:500M`",
     "FACILITY_POOLS": "counts of workers that stand above those of a call: `cpu=0:200,gpu=2`",
 }
 """Environment variables that a user may set."""
