@@ -31,9 +31,8 @@ from facility.wording import counted
 logger = logging.getLogger("facility")
 
 BEAT, ANSWER_SECONDS = 0.5, 10.0
-OWNER_SECONDS = 120.0
+OWNER_SECONDS, FAREWELL_SECONDS = 120.0, 1.0
 """Seconds for which a scheduler lives on without an owner and without a client."""
-FAREWELL_SECONDS = 1.0
 
 
 class Controller:
@@ -74,8 +73,7 @@ class Controller:
         self._kept_logs = False
         self._end: asyncio.Future[None] | None = None
         self._told: set[str] = set()
-        self._lock = asyncio.Lock()
-        self._wake = asyncio.Event()
+        self._lock, self._wake = asyncio.Lock(), asyncio.Event()
         self._rescaled = False
         self.worker_list = WorkerList(self._joined, self._wake.set)
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -166,6 +164,8 @@ class Controller:
         try:
             await self._subscribe()
             await self.sending.send(self.scheduler)
+            for state in self.pools.values():
+                state.await_anew(time.monotonic())
         except OSError:
             await self.scheduler.close_rpc()
             raise

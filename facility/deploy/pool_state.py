@@ -157,6 +157,11 @@ class PoolState:
                     overdue.append(member)
         return overdue
 
+    def await_anew(self, now: float) -> None:
+        """Begin the time to join again: workers had to wait for what is sent to them."""
+        for group in self.groups.values():
+            group.started = now
+
     def dismiss(self, members: Iterable[str]) -> list[str]:
         """Forget workers that were asked to leave for others to come; those that there were."""
         return [member for member in members if self._forget(member) is not None]

@@ -58,7 +58,7 @@ class Exchange:
         self.shelf = Shelf(folder / "archives")
         self.user_folder = user_folder.UserFolder(folder / "folder")
         self._folder = folder
-        self._image = image()
+        self._image: dict[str, Any] | None = None
         self._announced = asyncio.Event()
         self._description: dict[str, Any] = {}
         self._holders: dict[str, set[str]] = {}
@@ -69,7 +69,7 @@ class Exchange:
     def calls(self) -> dict[str, Callable[..., Any]]:
         """Return what others may call, by name."""
         return {
-            "facility_image": lambda: self._image,
+            "facility_image": self.image,
             "facility_missing": self.missing,
             "facility_put": self.put,
             "facility_announce": self.announce,
@@ -83,6 +83,12 @@ class Exchange:
         }
 
     # What the notebook calls.
+
+    def image(self) -> dict[str, Any]:
+        """Describe the interpreter as it was before anything was put above it."""
+        if self._image is None:
+            self._image = image()
+        return self._image
 
     def missing(self, digests: Collection[str]) -> list[str]:
         """Name the archives that have not been given yet."""

@@ -225,8 +225,8 @@ class Sending:
             files = counted(len(layer[0]["files"]), "file")
             text = f"sent: {files} of {own}, {len(layer[1]) / 1000:.0f} kB"
             text += f"; {counted(len(removed), 'file is', 'files are')} gone" if removed else ""
-        left = self.user_folder.left.items()
-        return Text("; ".join([text, *(f"{path} is not sent: {why}" for path, why in left)]))
+        stays = [f"{path} is not sent: {why}" for path, why in self.user_folder.left.items()]
+        return Text("; ".join([text, *stays]))
 
     async def _give_layer(self, scheduler: Any, layer: dict[str, Any], data: bytes) -> None:
         archives, self.archives = self.archives, []

@@ -66,7 +66,14 @@ class Layers:
 
     def install(self, environment: Path, *what: str | Path) -> None:
         """Install with pip, as users do."""
-        pip = [sys.executable, "-m", "pip", "--python", environment / "bin" / "python", "install"]
+        pip: list[str | Path] = [
+            sys.executable,
+            "-m",
+            "pip",
+            "--python",
+            environment / "bin" / "python",
+            "install",
+        ]
         options = ["--no-index", "--no-deps", "--no-build-isolation", "--ignore-installed", "-q"]
         subprocess.run([*pip, *options, *what], check=True)
 

@@ -98,6 +98,9 @@ DISTRIBUTED = (
     PrivateApi("distributed.worker:Worker", "scheduler_ip, nthreads=, executor="),
     PrivateApi("distributed.protocol.pickle:dumps", "x"),
     PrivateApi("distributed.protocol.pickle:loads", "x"),
+    # environment
+    PrivateApi("distributed.worker:Worker.plugin_add", "self, plugin, name"),
+    PrivateApi(f"{SCHEDULER}.register_worker_plugin", "self, comm, plugin, name, idempotent="),
     # deploy
     PrivateApi(f"{CLIENT}._instances"),
     PrivateApi(f"{CLIENT}._close", "self, fast="),

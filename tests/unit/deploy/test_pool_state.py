@@ -160,6 +160,14 @@ def test_workers_that_never_join_or_stay_away_are_overdue():
     assert found.observe(demand(), later + 4 + ABSENT_SECONDS) == ["cpu-0"]
 
 
+def test_the_time_to_join_begins_once_what_is_sent_is_there():
+    found = pool_state("cpu", 1)
+    (name,) = start(found)
+    found.await_anew(1000.0)
+    assert found.observe(demand(), 1100.0) == []
+    assert found.observe(demand(), 1121.0) == [name]
+
+
 def test_words():
     found = pool_state("cpu", 0, 4)
     found.observe(demand(waiting=7, processing=2), 0.0)

@@ -83,8 +83,8 @@ def test_links_out_of_the_folder_and_in_a_circle_are_told(tmp_path: Path) -> Non
 @pytest.mark.skipif(not Path("/dev/shm").is_dir(), reason="no other file system")
 def test_other_file_systems_stay(tmp_path: Path) -> None:
     """Of a folder on which another is mounted: here the system's own."""
-    found = folders._walk(Path("/dev"), left := {})
-    list(found)
+    left: dict[str, str] = {}
+    list(folders._walk(Path("/dev"), left))
     assert left["shm/"] == "it is on another file system"
 
 
