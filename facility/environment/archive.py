@@ -136,7 +136,8 @@ class Shelf:
         ValueError
             It is not what its name says; it is removed.
         """
-        partial = self.path(digest).with_suffix(".part")
+        # Of this process's own: the workers of a pod share the folder.
+        partial = self.path(digest).with_suffix(f".{os.getpid()}.part")
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         with partial.open("r+b" if offset else "wb") as file:
             file.seek(offset)
