@@ -21,7 +21,7 @@ from facility.deploy.adaptive import Demand
 from facility.deploy.clients import close_clients
 from facility.deploy.pool_state import PoolState, pool_states, routes
 from facility.deploy.worker_list import WorkerList
-from facility.environment.sending import Sending
+from facility.environment.shared import Shared
 from facility.errors import ClusterFailedError
 from facility.request.bounds import Bounds
 from facility.request.checked_request import Ended, Request
@@ -52,11 +52,11 @@ class Controller:
         request: Request,
         backend: Backend,
         *,
-        environment: bool = True,
+        sending: Shared | None = None,
         say: Callable[[str], None] = logger.warning,
     ) -> None:
         self.name = name
-        self.sending = Sending(environment, backend.shares_files)
+        self.sending = sending or Shared()
         self.request = request
         self.backend = backend
         self.say = say

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 import dask
 
 from facility import config as configuration
-from facility.backend import LOCAL, choose_backend, runs_in_pod
+from facility.backend import LOCAL, Backend, choose_backend, runs_in_pod
 from facility.config import Config
 from facility.dask_process import dask_settings
 from facility.deploy.cluster import PooledCluster
 from facility.deploy.controller import Controller
+from facility.environment.shared import Shared
 from facility.local import capacity, registry
 from facility.local.backend import LocalBackend
 from facility.request import worker_counts
@@ -124,7 +125,7 @@ def cluster(
     try:
         _trust(chosen.authority)
         controller = Controller(
-            name, checked, chosen, environment=environment, say=PooledCluster.say
+            name, checked, chosen, sending=_sending(chosen, environment), say=PooledCluster.say
         )
         found = PooledCluster(controller, allowed, asynchronous=asynchronous)
     except BaseException:
@@ -133,6 +134,15 @@ def cluster(
     if not found.called_from_running_loop:
         found.start()
     return found
+
+
+def _sending(backend: Backend, enabled: bool) -> Shared:
+    """Return what gives workers what they lack."""
+    if backend.shares_files:
+        return Shared()
+    from facility.environment.sending import Sending
+
+    return Sending(enabled)
 
 
 def _named(pools: Mapping[str, Count], config: Config) -> tuple[dict[str, AskedWorkers], list[str]]:

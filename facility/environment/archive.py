@@ -4,7 +4,6 @@ import hashlib
 import io
 import json
 import os
-import tarfile
 import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
@@ -74,6 +73,8 @@ def pack(paths: Iterable[str], read: Read) -> bytes:
 
 
 def _write(paths: Iterable[str], read: Read, mode: Callable[[str], int], out: Any) -> None:
+    import tarfile
+
     with tarfile.open(fileobj=out, mode="w", format=tarfile.PAX_FORMAT) as tar:
         for path in paths:
             # As a whole: a file that grows while it is packed is packed as it was.
@@ -230,6 +231,8 @@ def unpack(path: Path, folder: Path) -> None:
     tarfile.TarError
         It holds what would lie elsewhere.
     """
+    import tarfile
+
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     with tarfile.open(path) as tar:
         tar.extractall(folder, filter="data")

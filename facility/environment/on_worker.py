@@ -8,11 +8,13 @@ from typing import Any
 
 from distributed.core import rpc
 from distributed.diagnostics.plugin import WorkerPlugin
+from distributed.protocol.pickle import dumps
 
 from facility.environment import bootstrap
 from facility.environment.archive import Archive, Shelf
 from facility.environment.exchange import fetch
 from facility.environment.user_folder import UserFolder, explain_absent, forget
+from facility.errors import ClusterFailedError
 
 PLUGIN = "facility-folder"
 
@@ -67,6 +69,23 @@ class ForgetPlugin(WorkerPlugin):
     def setup(self, worker: Any) -> None:
         """Forget them."""
         forget(self.tops)
+
+
+async def register(scheduler: Any, plugin: Any) -> None:
+    """Have all workers of a scheduler, also those to come, set a plugin up.
+
+    Raises
+    ------
+    ClusterFailedError
+        What a worker said that could not.
+    """
+    answers: Mapping[str, Any] = await scheduler.register_worker_plugin(
+        plugin=dumps(plugin), name=PLUGIN, idempotent=False
+    )
+    for worker, answer in answers.items():
+        if answer["status"] == "error":
+            why = answer.get("exception_text") or "it does not say why"
+            raise ClusterFailedError(f"Worker {worker} could not take your folder: {why}")
 
 
 def shelf_of(worker: Any) -> Shelf:

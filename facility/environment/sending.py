@@ -10,15 +10,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from distributed.protocol.pickle import dumps
-
 from facility import names
 from facility.environment import folder as folders
 from facility.environment.archive import BLOCK, Archive, Shelf, pack
 from facility.environment.difference import SITE, Difference, Image, Part, difference
 from facility.environment.folder import Folder, Limits
-from facility.environment.installed import top_names
-from facility.environment.on_worker import PLUGIN, FolderPlugin, ForgetPlugin
+from facility.environment.on_worker import FolderPlugin, register
+from facility.environment.shared import Shared
 from facility.errors import ClusterFailedError
 from facility.system.private_files import is_full
 from facility.table import Table, Text
@@ -27,23 +25,21 @@ from facility.wording import counted
 FOLDER = "folder"
 NOTHING = "nothing was sent: workers have what this process has"
 OFF = "nothing was sent: environment=False"
-SHARED = "nothing was sent: workers run this process's Python, and see its files"
 
 
 @dataclass
-class Sending:
+class Sending(Shared):
     """What one Dask cluster's workers are sent.
 
     Parameters
     ----------
     enabled
         Whether anything is.
-    shares_files
-        Whether workers run this process's interpreter and see its files, so that nothing has to be.
+    limits
+        Of the folder beside the notebook or script.
     """
 
     enabled: bool = True
-    shares_files: bool = False
     limits: Limits = field(default_factory=Limits.said)
     archives: list[Archive] = field(default_factory=list)
     layers: list[dict[str, Any]] = field(default_factory=list)
@@ -67,8 +63,6 @@ class Sending:
         ClusterFailedError
             Packages that must agree do not, or something could not be read or kept.
         """
-        if self.shares_files:
-            return
         if not self.enabled:
             await scheduler.facility_announce(description=self._description())
             return
@@ -190,7 +184,7 @@ class Sending:
         if not self.layers and not self.archives:
             return
         absent = self.user_folder.left if self.user_folder is not None else {}
-        await _register(scheduler, FolderPlugin(self.layers, absent))
+        await register(scheduler, FolderPlugin(self.layers, absent))
 
     async def send_folder(self, scheduler: Any) -> Text:
         """Send what has changed in the user's folder since it was last sent; what that was.
@@ -201,12 +195,6 @@ class Sending:
             A worker could not take it, or environment=False was asked for.
         """
         own = await asyncio.to_thread(folders.users_folder)
-        if self.shares_files:
-            found = await asyncio.to_thread(folders.look, own)
-            tops = sorted(top_names(found.files))
-            await scheduler.facility_forget(tops=tops)
-            await _register(scheduler, ForgetPlugin(tops))
-            return Text(f"workers import anew: {', '.join(tops) or 'no module'} of {own}")
         if not self.enabled or self.user_folder is None:
             raise ClusterFailedError("Nothing is sent to these workers: environment=False.")
         before = self.user_folder
@@ -256,7 +244,7 @@ class Sending:
             rows.append((layer["archive"]["name"], count, size, f"sent: {what}"))
         left = {**self.left, **(self.user_folder.left if self.user_folder is not None else {})}
         rows += [(what, "", "", f"not sent: {why}") for what, why in left.items()]
-        empty = SHARED if self.shares_files else NOTHING if self.enabled else OFF
+        empty = NOTHING if self.enabled else OFF
         return Table(("what", "version", "size", "how"), tuple(rows), empty=empty)
 
 
@@ -274,16 +262,6 @@ def _refuse(found: Difference) -> None:
         f"    python -m pip install {' '.join(found.refused)}\n"
         "and start the kernel or script again."
     )
-
-
-async def _register(scheduler: Any, plugin: Any) -> None:
-    answers: Mapping[str, Any] = await scheduler.register_worker_plugin(
-        plugin=dumps(plugin), name=PLUGIN, idempotent=False
-    )
-    for worker, answer in answers.items():
-        if answer["status"] == "error":
-            why = answer.get("exception_text") or "it does not say why"
-            raise ClusterFailedError(f"Worker {worker} could not take your folder: {why}")
 
 
 def _size(size: int) -> str:

@@ -18,7 +18,6 @@ from facility.dask_process.serving import (
     leave_at_once,
     look_seldom,
 )
-from facility.environment import bootstrap
 from facility.local import process_tree, registry
 from facility.local.process import keep_settings, leave_pipe, read_settings
 from facility.system import logs
@@ -61,6 +60,8 @@ async def serve(settings: dict[str, Any]) -> None:
 
 def _take_environment(settings: dict[str, Any]) -> None:
     """Fetch what the process that started this one has above this interpreter, and start anew."""
+    from facility.environment import bootstrap
+
     found = bootstrap.received()
     try:
         if found is None:

@@ -13,7 +13,6 @@ from distributed.threadpoolexecutor import ThreadPoolExecutor
 from distributed.worker import Worker
 from psutil import Process
 
-from facility.environment.on_worker import shelf_of
 from facility.system import processes
 
 CHILDREN_CLOSE = 1.0
@@ -41,6 +40,8 @@ class PoolWorker(Worker):
 
     def read_archive(self, digest: str, offset: int) -> bytes:
         """Give another worker a block of an archive that this one has fetched."""
+        from facility.environment.on_worker import shelf_of
+
         return shelf_of(self).read(digest, offset)
 
     async def close(  # type: ignore[override]
