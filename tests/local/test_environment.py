@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.disks import run_on_small_disk
 from tests.local.layers import Layers
 
 pytestmark = pytest.mark.timeout(180)
@@ -339,3 +340,41 @@ def test_a_pod_fetches_once_for_all_of_its_workers(layers: Layers, tmp_path: Pat
     assert lines[3] == "0"
     assert lines[4].startswith("78 what the notebook has above the image takes 0 MB here")
     assert "cluster(environment=False) sends nothing" in lines[4]
+
+
+def test_a_scheduler_without_room_is_told(tmp_path: Path, home: Path) -> None:
+    """The scheduler's part on a disk of its own, without the connection to it."""
+    folder = tmp_path / "analysis"
+    folder.mkdir()
+    (folder / "large.bin").write_bytes(bytes(10_000_000))
+    said = run_on_small_disk(
+        home,
+        f"""
+        import asyncio, types
+        from facility.environment.exchange import Exchange
+        from facility.environment.sending import Sending
+
+        class Direct:
+            def __init__(self, exchange):
+                self.calls = exchange.calls()
+
+            def __getattr__(self, name):
+                async def call(**arguments):
+                    found = self.calls[name](**arguments)
+                    return await found if asyncio.iscoroutine(found) else found
+
+                return call
+
+        async def main():
+            exchange = Exchange(types.SimpleNamespace(workers={{}}), HOME / "scheduler")
+            try:
+                await Sending().send(Direct(exchange))
+            except Exception as error:
+                print(type(error).__name__, error)
+
+        os.chdir({str(folder)!r})
+        asyncio.run(main())
+        """,
+    )
+    assert said.startswith("ClusterFailedError The scheduler has no room for the 10 MB that this")
+    assert "No space left on device" in said
