@@ -50,7 +50,8 @@ class FolderPlugin(WorkerPlugin):
             archive = Archive.from_json(layer["archive"])
             await fetch(archive, shelf, worker.scheduler, peer)
             await asyncio.to_thread(folder.apply, layer, shelf.path(archive.digest))
-        if self.layers:
+        if self.layers or self.absent:
+            folder.path.mkdir(mode=0o700, exist_ok=True)
             folder.put_on_path()
             os.chdir(folder.path)
             explain_absent(folder.path, self.absent)

@@ -181,9 +181,9 @@ class Sending(Shared):
                 )
 
     async def _tell_workers(self, scheduler: Any) -> None:
-        if not self.layers and not self.archives:
-            return
         absent = self.user_folder.left if self.user_folder is not None else {}
+        if not (self.layers or self.archives or absent):
+            return
         await register(scheduler, FolderPlugin(self.layers, absent))
 
     async def send_folder(self, scheduler: Any) -> Text:
