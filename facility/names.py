@@ -173,3 +173,25 @@ def notebook_priority_class(release: str = DEFAULT_RELEASE) -> str:
 def job_priority_class(release: str = DEFAULT_RELEASE) -> str:
     """Name of the PriorityClass of what `facility submit` starts."""
     return f"{release}-job"
+
+
+def preempting_class(priority_class: str, release: str = DEFAULT_RELEASE) -> str:
+    """Name of the PriorityClass that takes the place of one of those where there is batch.
+
+    It displaces batch; on a PriorityClass that there is already this cannot be changed.
+    """
+    return f"{release}-preempting-{priority_class.removeprefix(f'{release}-')}"
+
+
+def server_priority_classes(release: str = DEFAULT_RELEASE) -> tuple[str, str]:
+    """Names of the PriorityClasses of user servers, with batch and without.
+
+    Servers that run while batch is turned on or off keep theirs.
+    """
+    without = notebook_priority_class(release)
+    return preempting_class(without, release), without
+
+
+def batch_priority_class(release: str = DEFAULT_RELEASE) -> str:
+    """Name of the PriorityClass of the site's batch."""
+    return f"{release}-batch"

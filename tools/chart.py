@@ -18,6 +18,7 @@ import yaml
 from facility.config import json_schema, load
 from facility.hub.kubernetes.values.model import Values
 from facility.kubernetes.tenant import Release, SharedVolume, release_set
+from facility.kubernetes.tenant.network import NOT_PUBLIC
 
 CHART = Path(__file__).resolve().parents[1] / "helm" / "facility"
 BEGIN, END = "<!-- values -->", "<!-- end of values -->"
@@ -162,6 +163,14 @@ def readme() -> str:
     return f"{head}{BEGIN}\n{table()}\n{END}{tail}"
 
 
+def internet() -> str:
+    """Return the public addresses, each range with those in it that are not public."""
+    return (
+        "{{- /* Written by `make chart`: public addresses, without those that are not. */}}\n"
+        f'{{{{- define "facility.internet" -}}}}\n{json.dumps(NOT_PUBLIC)}\n{{{{- end }}}}\n'
+    )
+
+
 def written() -> dict[Path, str]:
     """Return all that follows from the package, each under its path."""
     policies = ("ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding")
@@ -169,6 +178,7 @@ def written() -> dict[Path, str]:
     return {
         CHART / "values.schema.json": schema(),
         CHART / "README.md": readme(),
+        CHART / "templates" / "_internet.tpl": internet(),
         templates / "roles.yaml": release_template(("ClusterRole", "ClusterRoleBinding")),
         templates / "policies.yaml": release_template(policies),
     }

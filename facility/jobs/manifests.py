@@ -117,7 +117,9 @@ def job(
             "serviceAccountName": names.NOTEBOOK_ACCOUNT,
             "automountServiceAccountToken": True,
             "enableServiceLinks": False,
-            "priorityClassName": names.job_priority_class(template.release),
+            "priorityClassName": template.scheduler.get(
+                "jobPriorityClass", names.job_priority_class(template.release)
+            ),
             "terminationGracePeriodSeconds": round(GRACE) + 10,
             "affinity": _beside(),
             "volumes": volumes,

@@ -162,7 +162,10 @@ def dask_cluster(cluster: DaskCluster, settings: Mapping[str, Any]) -> Manifest:
                 "spec": {
                     "containers": [container],
                     "serviceAccountName": names.SCHEDULER_ACCOUNT,
-                    "priorityClassName": names.scheduler_priority_class(cluster.template.release),
+                    "priorityClassName": cluster.template.scheduler.get(
+                        "priorityClass",
+                        names.scheduler_priority_class(cluster.template.release),
+                    ),
                     "terminationGracePeriodSeconds": 5,
                     "tolerations": [
                         *_node_gone(),

@@ -53,7 +53,8 @@ class PodTemplate:
     """As whom pods run: fields of a pod's security context."""
     scheduler: Mapping[str, Any] = field(default_factory=dict)
     """Which nodes schedulers run on, and what they get: ``nodeSelector`` and ``tolerations`` of a
-    pod, ``resources`` of a container."""
+    pod, ``resources`` of a container; where there is batch, the ``priorityClass`` of schedulers
+    and the ``jobPriorityClass`` of jobs."""
 
 
 def template_of(

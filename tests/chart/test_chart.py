@@ -74,12 +74,21 @@ def test_it_renders_as_before(scenario: str) -> None:
     """`REFRESH_GOLDEN=1` writes what is compared."""
     # Roles and policies are compared with the package below.
     scoped = release_kinds()
-    found = [each for each in manifests(values_of(scenario)) if each["kind"] not in scoped]
+    found = [
+        each
+        for each in manifests(values_of(scenario))
+        if each["kind"] not in scoped or is_of_batch(each)
+    ]
     text = yaml.safe_dump_all(found, sort_keys=False)
     golden = GOLDEN / f"{scenario}.yaml"
     if os.environ.get("REFRESH_GOLDEN"):
         golden.write_text(text)
     assert text == golden.read_text()
+
+
+def is_of_batch(manifest: dict[str, Any]) -> bool:
+    """The chart alone makes the policies of the batch namespace."""
+    return str(manifest["metadata"]["name"]).startswith("af-batch-")
 
 
 def release_kinds() -> set[str]:
@@ -96,7 +105,8 @@ def test_roles_and_policies_are_those_of_the_package(scenario: str) -> None:
     for name, manifest in expected.items():
         assert read(have[name]) == read(manifest), name
     scoped = {kind for kind, _ in expected}
-    others = {name for name in have if name[0] in scoped} - set(expected)
+    chosen = {name for name in have if name[0] in scoped and not is_of_batch(have[name])}
+    others = chosen - set(expected)
     assert others == {("ClusterRole", "af-prepare"), ("ClusterRoleBinding", "af-prepare")}
 
 
@@ -443,3 +453,200 @@ def test_the_notes_name_volumes_in_which_everybody_is_one(
     shared = {"sharedVolumes": {"scratch": {"mountPath": "/scratch", "readOnly": False}}}
     notes = rendered(merged(merged(MINIMAL, shared), change))["facility/templates/NOTES.txt"]
     assert ("in the shared volume scratch: the pods" in notes) == told
+
+
+# Batch.
+
+ENABLED = {"batch": {"enabled": True}}
+POD = {"containers": [{"name": "pilot", "image": "a.io/b:1"}]}
+SOUND = {
+    "runAsNonRoot": True,
+    "allowPrivilegeEscalation": False,
+    "capabilities": {"drop": ["ALL"]},
+    "seccompProfile": {"type": "RuntimeDefault"},
+}
+
+
+def with_template(spec: dict[str, Any], level: str = "baseline") -> dict[str, Any]:
+    """Values with a Job of the site's whose pods are so."""
+    job = {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {"name": "job"},
+        "spec": {"template": {"spec": spec}},
+    }
+    return merged(MINIMAL, {"batch": {"enabled": True, "podSecurity": level, "template": job}})
+
+
+def container(**more: Any) -> dict[str, Any]:
+    return {"containers": [{"name": "pilot", **more}]}
+
+
+def secured(**more: Any) -> dict[str, Any]:
+    return container(securityContext={**SOUND, **more})
+
+
+@pytest.mark.parametrize(
+    ("spec", "place"),
+    [
+        ({**POD, "hostNetwork": True}, "hostNetwork: true"),
+        ({**POD, "hostPID": True}, "hostPID: true"),
+        ({**POD, "volumes": [{"name": "a", "emptyDir": {}}, {"name": "b", "hostPath": {}}]},
+         "volumes[1].hostPath"),
+        ({**POD, "securityContext": {"sysctls": [{"name": "kernel.msgmax", "value": "1"}]}},
+         "securityContext.sysctls[0].name: kernel.msgmax"),
+        ({**POD, "securityContext": {"seccompProfile": {"type": "Unconfined"}}},
+         "securityContext.seccompProfile.type: Unconfined"),
+        ({**POD, "securityContext": {"seLinuxOptions": {"type": "spc_t"}}},
+         "securityContext.seLinuxOptions.type: spc_t"),
+        (container(securityContext={"privileged": True}),
+         "containers[0].securityContext.privileged: true"),
+        (container(securityContext={"capabilities": {"add": ["KILL", "SYS_ADMIN"]}}),
+         "containers[0].securityContext.capabilities.add: SYS_ADMIN"),
+        (container(securityContext={"procMount": "Unmasked"}),
+         "containers[0].securityContext.procMount: Unmasked"),
+        (container(ports=[{"containerPort": 1, "hostPort": 80}]),
+         "containers[0].ports[0].hostPort: 80"),
+        (container(livenessProbe={"httpGet": {"host": "a.org"}}),
+         "containers[0].livenessProbe.httpGet.host: a.org"),
+        ({**POD, "initContainers": [{"name": "a", "securityContext": {"privileged": True}}]},
+         "initContainers[0].securityContext.privileged: true"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("level", ["baseline", "restricted"])
+def test_a_template_that_pod_security_refuses_is_told_with_its_place(
+    spec: dict[str, Any], place: str, level: str
+) -> None:
+    with pytest.raises(helm.HelmError) as caught:
+        rendered(with_template(spec, level))
+    told = f"batch.template.spec.template.spec.{place} is refused by batch.podSecurity: {level}"
+    assert told in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("spec", "place"),
+    [
+        ({**secured(), "volumes": [{"name": "a", "nfs": {}}]}, "volumes[0].nfs"),
+        (secured(allowPrivilegeEscalation=True), "allowPrivilegeEscalation: must be false"),
+        (secured(allowPrivilegeEscalation=None), "allowPrivilegeEscalation: must be false"),
+        (secured(runAsNonRoot=None), "runAsNonRoot: must be true"),
+        (secured(runAsUser=0), "containers[0].securityContext.runAsUser: 0"),
+        (secured(capabilities={"drop": ["KILL"]}), "capabilities.drop: must have ALL"),
+        (secured(capabilities={"drop": ["ALL"], "add": ["KILL"]}), "capabilities.add: KILL"),
+        (secured(seccompProfile=None), "seccompProfile.type: must be RuntimeDefault"),
+    ],
+)
+def test_what_restricted_alone_refuses_is_no_mistake_under_baseline(
+    spec: dict[str, Any], place: str
+) -> None:
+    assert rendered(with_template(spec))
+    with pytest.raises(helm.HelmError) as caught:
+        rendered(with_template(spec, "restricted"))
+    assert place in str(caught.value)
+
+
+def test_a_template_may_have_its_security_from_the_pod() -> None:
+    pod = {key: SOUND[key] for key in ("runAsNonRoot", "seccompProfile")}
+    own = {key: SOUND[key] for key in ("allowPrivilegeEscalation", "capabilities")}
+    spec = {**container(securityContext=own), "securityContext": pod}
+    assert rendered(with_template(spec, "restricted"))
+
+
+@pytest.mark.parametrize("level", ["baseline", "restricted"])
+def test_the_charts_own_template_obeys_its_namespace(level: str) -> None:
+    cvmfs = {"storageClass": "cvmfs"}
+    batch = {"enabled": True, "podSecurity": level, "grace": 10, "cvmfs": cvmfs}
+    found = by_name(manifests(merged(MINIMAL, {"batch": batch})))
+    space = found["Namespace", "batch-af"]["metadata"]["labels"]
+    assert space["pod-security.kubernetes.io/enforce"] == level
+    job = yaml.safe_load(found["ConfigMap", "facility-batch"]["data"]["job.yaml"])
+    spec = job["spec"]["template"]["spec"]
+    assert spec["terminationGracePeriodSeconds"] == 10
+    assert spec["priorityClassName"] == "af-batch"
+    # Apptainer needs user namespaces, which that profile forbids.
+    assert ("seccompProfile" in spec["securityContext"]) == (level == "restricted")
+    # As Harvester completes it.
+    (container,) = spec["containers"]
+    container |= {"image": "a.io/b:1", "resources": {"requests": {"cpu": "0.9", "memory": "2G"}}}
+    job["metadata"]["namespace"] = "batch-af"
+    kubernetes_validate.validate(job, "1.34", strict=True)
+    assert rendered(with_template(spec, level) | {"batch": {**batch, "template": job_of(spec)}})
+
+
+def job_of(spec: dict[str, Any]) -> dict[str, Any]:
+    return dict(with_template(spec)["batch"]["template"])
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"namespace": "af-batch"}, "batch.namespace is af-batch and begins with tenants.prefix"),
+        ({"namespace": "hub-space"}, "batch.namespace is hub-space, the hub's own"),
+        ({"grace": 20, "template": job_of(POD)},
+         "terminationGracePeriodSeconds is 30, more than batch.grace, which is 20"),
+        ({"template": job_of({**POD, "priorityClassName": "high"})},
+         "spec.priorityClassName is high; that of batch is af-batch"),
+        ({"template": job_of({**POD, "serviceAccountName": "harvester"})},
+         "spec.serviceAccountName is harvester"),
+        ({"template": job_of({})}, "batch.template.spec.template.spec.containers is missing"),
+        ({"quota": {"cpu": 4}}, "batch.largestJob.cpu is 8, more than batch.quota.cpu"),
+        ({"template": job_of(container(resources={"requests": {"cpu": 9}}))},
+         "containers[0].resources.requests.cpu is 9, more than batch.largestJob.cpu, which is 8"),
+    ],
+)  # fmt: skip
+def test_a_mistake_in_batch_is_told_in_a_sentence(change: dict[str, Any], told: str) -> None:
+    with pytest.raises(helm.HelmError) as caught:
+        rendered(merged(MINIMAL, {"batch": {"enabled": True, **change}}))
+    assert told in str(caught.value)
+
+
+def test_mistakes_in_batch_count_where_there_is_batch_alone() -> None:
+    assert rendered(merged(MINIMAL, {"batch": {"namespace": "af-batch"}}))
+
+
+@pytest.mark.parametrize("scenario", [each for each in SCENARIOS if "batch" not in each])
+def test_without_batch_there_is_nothing_of_it(scenario: str) -> None:
+    found = manifests(values_of(scenario))
+    classes = [each for each in found if each["kind"] == "PriorityClass"]
+    assert {each["preemptionPolicy"] for each in classes} == {"Never"}
+    assert not [name for name in by_name(found) if "batch" in name[1] or "preempting" in name[1]]
+    secret = by_name(found)["Secret", "hub-values"]
+    assert "batch" not in yaml.safe_load(secret["stringData"]["values.yaml"])
+
+
+def test_users_pods_displace_batch_and_never_each_other() -> None:
+    found = manifests(values_of("batch"))
+    classes = {
+        each["metadata"]["name"]: (each["value"], each["preemptionPolicy"])
+        for each in found
+        if each["kind"] == "PriorityClass"
+    }
+    interactive = {k: v for k, v in classes.items() if k.startswith("af-preempting-")}
+    assert len(interactive) == 6
+    # Above batch; of one value; and not above the hub's own pods, which have no PriorityClass.
+    assert set(interactive.values()) == {(0, "PreemptLowerPriority")}
+    assert classes["af-batch"] == (-10, "Never")
+    earlier = {k: v for k, v in classes.items() if k not in interactive and k != "af-batch"}
+    assert {preemption for _, preemption in earlier.values()} == {"Never"}
+    # What runs since before batch is displaced by nothing that comes after it.
+    assert min(value for value, _ in earlier.values()) > 0
+
+
+def test_harvester_has_its_rights_in_one_namespace() -> None:
+    found = manifests(values_of("batch"))
+    account = {"kind": "ServiceAccount", "name": "harvester", "namespace": "batch-af"}
+    bindings = [each for each in found if account in each.get("subjects", ())]
+    assert [(each["kind"], each["metadata"]["namespace"]) for each in bindings] == [
+        ("RoleBinding", "batch-af")
+    ]
+    rules = by_name(found)["Role", "harvester"]["rules"]
+    rights = {
+        (kind, verb) for rule in rules for kind in rule["resources"] for verb in rule["verbs"]
+    }
+    assert rights == {
+        *(("jobs", verb) for verb in ("create", "list", "delete")),
+        *(("pods", verb) for verb in ("list", "delete")),
+        ("pods/log", "get"),
+        *(("configmaps", verb) for verb in ("create", "patch", "delete")),
+        *(("secrets", verb) for verb in ("create", "patch")),
+    }

@@ -231,7 +231,7 @@ def test_what_never_started_is_swept_once_its_client_has_gone(user: Space, tmp_p
     async def swept() -> list[str]:
         api = Api(kubeconfig_account({"KUBECONFIG": hub.state["kubeconfig"]}))
         try:
-            return await sweep(api, {user.namespace}, "")
+            return await sweep(api, {user.namespace}, ())
         finally:
             await api.aclose()
 

@@ -82,9 +82,9 @@ class Administration:
 
     def tenants(self) -> Table:
         """List the users' namespaces."""
-        server_class = names.notebook_priority_class(self.release)
+        server_classes = names.server_priority_classes(self.release)
         found = self._everywhere(POD, labelSelector=SERVERS)
-        servers = _counted(each for each in found if is_server(each, server_class))
+        servers = _counted(each for each in found if is_server(each, server_classes))
         workers = _counted(self._everywhere(POD, labelSelector=names.POOL_LABEL))
         clusters = _counted(self._everywhere(DASK_CLUSTER))
         return Table(

@@ -47,8 +47,8 @@ class Part:
         Of the objects.
     selector, fields
         Which of them.
-    priority_class
-        Of pods that alone are meant; nothing for all.
+    classes
+        PriorityClasses of pods that alone are meant; none for all.
     only
         Names that alone are meant; none for all.
     """
@@ -56,13 +56,13 @@ class Part:
     kind: Kind
     selector: str = ""
     fields: str = ""
-    priority_class: str = ""
+    classes: tuple[str, ...] = ()
     only: tuple[str, ...] = ()
 
     def keep(self, found: Object) -> Object | None:
         """Return what is looked at of an object; None where it is not meant."""
         name = found["metadata"]["name"]
-        other = self.priority_class and not is_server(found, self.priority_class)
+        other = self.classes and not is_server(found, self.classes)
         if other or (self.only and name not in self.only):
             return None
         kept = ("name", "uid", "finalizers", "ownerReferences", "deletionTimestamp")
@@ -74,7 +74,7 @@ CLUSTERS = (Part(DASK_CLUSTER),)
 
 def with_servers(release: str) -> tuple[Part, ...]:
     """Return Dask clusters and the servers that the hub has made."""
-    return (*CLUSTERS, Part(POD, SERVERS, priority_class=names.notebook_priority_class(release)))
+    return (*CLUSTERS, Part(POD, SERVERS, classes=names.server_priority_classes(release)))
 
 
 EVERYTHING = (

@@ -6,7 +6,7 @@ from typing import Any
 
 from kubernetes_asyncio.client import ApiException
 from kubespawner.spawner import PodReflector
-from traitlets import Unicode, validate
+from traitlets import Tuple, validate
 
 from facility.hub.kubernetes.server_pod import is_server, kept
 from facility.kubernetes.client.answers import ListReader
@@ -46,7 +46,7 @@ class LastingPods(PodReflector):
     whatever has the label of a server, as a whole: a user could fill the hub's memory.
     """
 
-    priority_class = Unicode(help="PriorityClass of the pods that are followed.")
+    server_classes = Tuple(help="PriorityClasses of the pods that are followed.")
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -62,7 +62,7 @@ class LastingPods(PodReflector):
 
     def _keep(self, pod: Object) -> Object | None:
         found = shaped(POD, pod)
-        return kept(found) if is_server(found, self.priority_class) else None
+        return kept(found) if is_server(found, self.server_classes) else None
 
     async def start(self) -> None:
         """Begin; who needs a first look waits for ``first_load_future``."""

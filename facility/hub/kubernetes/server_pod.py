@@ -1,6 +1,6 @@
 """The pod of a user's server: told from those of users' own, and what is kept of it. Pure."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from facility.kubernetes.worker_pods import trimmed
@@ -13,18 +13,18 @@ UNKNOWN = {"name": "", "ready": False, "state": {}}
 """Status of a container of which nothing is said."""
 
 
-def is_server(pod: Mapping[str, Any], priority_class: str) -> bool:
+def is_server(pod: Mapping[str, Any], classes: Collection[str]) -> bool:
     """Tell whether the hub has made a pod.
 
-    Labels may be set by users on pods of their own. This PriorityClass may not: an admission policy
-    refuses it to all accounts of their namespaces.
+    Labels may be set by users on pods of their own. These PriorityClasses may not: an admission
+    policy refuses them to all accounts of their namespaces.
 
     Parameters
     ----------
-    priority_class
-        Of users' servers.
+    classes
+        PriorityClasses of users' servers.
     """
-    return bool((pod.get("spec") or {}).get("priorityClassName") == priority_class)
+    return (pod.get("spec") or {}).get("priorityClassName") in classes
 
 
 def kept(pod: Object) -> Object:

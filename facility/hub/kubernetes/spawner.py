@@ -10,6 +10,7 @@ from jupyterhub.spawner import SpawnException
 from kubernetes_asyncio.client import ApiException
 from kubespawner import KubeSpawner
 
+from facility import names
 from facility.errors import FacilityError, KubernetesError
 from facility.hub.kubernetes import pod_identity, progress
 from facility.hub.kubernetes.reflector import LastingPods
@@ -66,7 +67,7 @@ class TenantSpawner(KubeSpawner):
             kind="pods",
             reflector_class=LastingPods,
             labels={"component": self.component_label},
-            priority_class=self.tenants.release.notebook_class,
+            server_classes=names.server_priority_classes(self.tenants.release.name),
             omit_namespace=True,
             replace=replace,
         )
@@ -141,7 +142,8 @@ class TenantSpawner(KubeSpawner):
                 if pod is None and asks:
                     # It is there and not seen where Kubernetes refuses, which is told.
                     found = await inside.get(POD, self.pod_name)
-                    own = found and is_server(found, self.tenants.release.notebook_class)
+                    classes = names.server_priority_classes(self.tenants.release.name)
+                    own = found and is_server(found, classes)
                     pod = found if own else None
                 elif pod is not None and asks and not is_scheduled(pod):
                     events = await self._events(pod)

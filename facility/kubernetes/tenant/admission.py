@@ -6,7 +6,7 @@ Kubernetes' own roles cannot confine to names with a prefix.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from facility import names
@@ -56,7 +56,8 @@ def policies(release: Release) -> list[Manifest]:
 
 def _pods(release: Release) -> Manifest:
     own = "request.userInfo.username.startsWith('system:serviceaccount:' + request.namespace + ':')"
-    reserved = [release.notebook_class, release.scheduler_class]
+    reserved = [*_either(release, names.notebook_priority_class)]
+    reserved += _either(release, names.scheduler_priority_class)
     return _policy(
         release,
         "pods",
@@ -103,7 +104,7 @@ def _deployments(release: Release) -> Manifest:
             *cel_rules.pod_rules(TEMPLATE),
             cel_confinement.user_namespace_rule(TEMPLATE),
             *cel_confinement.metadata_rules(f"{MADE}.?metadata"),
-            *_alone(release.scheduler_class, TEMPLATE),
+            *_alone(_either(release, names.scheduler_priority_class), TEMPLATE),
         ],
     )
 
@@ -119,7 +120,7 @@ def _jobs(release: Release) -> Manifest:
             *cel_rules.pod_rules(TEMPLATE),
             cel_confinement.user_namespace_rule(TEMPLATE),
             *cel_confinement.metadata_rules(f"{MADE}.?metadata"),
-            *_alone(release.job_class, TEMPLATE),
+            *_alone(_either(release, names.job_priority_class), TEMPLATE),
         ],
     )
 
@@ -133,7 +134,7 @@ def _dask_clusters(release: Release) -> Manifest:
         [
             *cel_rules.pod_rules(DASK_SCHEDULER),
             *cel_confinement.metadata_rules("object.spec.scheduler.?metadata"),
-            *_alone(release.scheduler_class, DASK_SCHEDULER),
+            *_alone(_either(release, names.scheduler_priority_class), DASK_SCHEDULER),
             *_service_rules(DASK_SERVICE),
             {
                 "expression": "object.spec.?idleTimeout.orValue(0) == 0",
@@ -148,11 +149,19 @@ def _dask_clusters(release: Release) -> Manifest:
     )
 
 
-def _alone(priority_class: str, spec: str) -> list[Manifest]:
+def _either(release: Release, kind: Callable[[str], str]) -> list[str]:
+    """Return the PriorityClass of a kind without batch and with it; of the two one is known."""
+    without = kind(release.name)
+    return [without, names.preempting_class(without, release.name)]
+
+
+def _alone(classes: list[str], spec: str) -> list[Manifest]:
+    listed = json.dumps(classes)
     return [
         {
-            "expression": f"variables.class == '{priority_class}'",
-            "message": f"the PriorityClass must be {priority_class}",
+            "expression": f"variables.class in {listed}",
+            "messageExpression": "'the PriorityClass must be ' + variables.selectors.map(c, c)"
+            f".filter(c, c in {listed}).join(' or ')",
         },
         {
             "expression": f"{spec}.?nodeName.orValue('') == ''",

@@ -12,6 +12,7 @@ from typing import Any
 from facility import names
 from facility.config import Pool
 from facility.kubernetes.tenant.model import Release
+from facility.kubernetes.tenant.priorities import with_earlier
 
 Manifest = dict[str, Any]
 RESOURCES = ("cpu", "memory", "ephemeral-storage")
@@ -39,15 +40,25 @@ def data(release: Release) -> dict[str, Any]:
     servers = sorted({*servers, *release.notebook.choices})
     scheduler = release.scheduler.node_selector
     return {
-        "selectable": {
-            release.notebook_class: servers,
-            release.job_class: servers,
-            release.scheduler_class: sorted(f"{key}={value}" for key, value in scheduler.items()),
-        }
-        | {name: _labels(pool) for name, pool in pools.items()},
-        "nodeAffinity": {release.job_class: [], release.scheduler_class: []}
-        | {name: node_terms(pool) for name, pool in pools.items()},
-        "annotationsOf": {name: dict(pool.annotations) for name, pool in pools.items()},
+        "selectable": with_earlier(
+            release,
+            {
+                release.notebook_class: servers,
+                release.job_class: servers,
+                release.scheduler_class: sorted(
+                    f"{key}={value}" for key, value in scheduler.items()
+                ),
+            }
+            | {name: _labels(pool) for name, pool in pools.items()},
+        ),
+        "nodeAffinity": with_earlier(
+            release,
+            {release.job_class: [], release.scheduler_class: []}
+            | {name: node_terms(pool) for name, pool in pools.items()},
+        ),
+        "annotationsOf": with_earlier(
+            release, {name: dict(pool.annotations) for name, pool in pools.items()}
+        ),
         "annotations": [*ANNOTATIONS, *release.permitted.annotations],
         "longestGrace": longest_grace(release),
     }
@@ -110,9 +121,10 @@ def variables(release: Release, spec: str) -> list[Manifest]:
         f".map(t, [['0']] + {expressions('t')}) + {affinity}.?{PREFERRED}.orValue([])"
         f".map(p, [[string(p.weight)]] + {expressions('p.preference')})"
     )
+    servers = sorted(names.server_priority_classes(release.name))
     return [
         *found,
-        {"name": "servers", "expression": json.dumps([release.notebook_class])},
+        {"name": "servers", "expression": json.dumps(servers)},
         {"name": "isServer", "expression": "variables.class in variables.servers"},
         {"name": "nodeTerms", "expression": terms},
     ]

@@ -13,6 +13,7 @@ from facility.config import Pool
 from facility.config.shapes import Toleration
 from facility.kubernetes.tenant import cel_confinement, cel_volumes
 from facility.kubernetes.tenant.model import Release, Shape
+from facility.kubernetes.tenant.priorities import with_earlier
 from facility.kubernetes.tenant.quotas import gpu_resources
 
 Manifest = dict[str, Any]
@@ -53,6 +54,11 @@ def variables(release: Release, spec: str) -> list[Manifest]:
         release.job_class: [""],
         release.scheduler_class: [""],
     }
+    shapes, devices, runtimes = (
+        with_earlier(release, shapes),
+        with_earlier(release, devices),
+        with_earlier(release, runtimes),
+    )
     exact, prefixes = images(release)
     data: Mapping[str, Any] = {
         "selectors": {name: dict(shape.node_selector) for name, shape in shapes.items()},

@@ -7,7 +7,7 @@ from typing import Any
 import yaml
 
 from facility import names
-from facility.kubernetes.tenant import accounts, admission, network, quotas
+from facility.kubernetes.tenant import accounts, admission, network, priorities, quotas
 from facility.kubernetes.tenant.model import Release, Shape, Tenant
 
 Manifest = dict[str, Any]
@@ -21,7 +21,7 @@ def release_set(release: Release) -> list[Manifest]:
     """
     return [
         *accounts.cluster_roles(release),
-        *quotas.priority_classes(release),
+        *priorities.priority_classes(release),
         *admission.policies(release),
     ]
 
@@ -126,6 +126,10 @@ def _nodes(shape: Shape) -> Manifest:
 def _schedulers(release: Release) -> Manifest:
     """Write where schedulers run and what they get, as the library reads it."""
     found = _nodes(release.scheduler)
+    if release.batch:
+        # Where there is none, the library knows it by the release's name.
+        found["priorityClass"] = release.scheduler_class
+        found["jobPriorityClass"] = release.job_class
     if release.scheduler_resources is not None:
         found["resources"] = {key: dict(each) for key, each in release.scheduler_resources.items()}
     return found

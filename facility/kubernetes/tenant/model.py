@@ -107,6 +107,10 @@ class Release:
         What all users share.
     permitted
         What their pods may have beside what the facility gives them.
+    batch
+        Whether users' pods share the nodes with the site's batch, which gives way to them.
+    earlier_classes
+        With batch, whether pods may still have the PriorityClasses from before it.
 
     Raises
     ------
@@ -127,6 +131,8 @@ class Release:
     scheduler_resources: Mapping[str, Mapping[str, str]] | None = None
     volumes: tuple[SharedVolume, ...] = ()
     permitted: Permitted = Permitted()
+    batch: bool = False
+    earlier_classes: bool = True
 
     def __post_init__(self) -> None:
         problems = list(self._problems())
@@ -141,21 +147,21 @@ class Release:
     @property
     def notebook_class(self) -> str:
         """PriorityClass of user servers."""
-        return names.notebook_priority_class(self.name)
+        return self._own_class(names.notebook_priority_class(self.name))
 
     @property
     def scheduler_class(self) -> str:
         """PriorityClass of schedulers."""
-        return names.scheduler_priority_class(self.name)
+        return self._own_class(names.scheduler_priority_class(self.name))
 
     @property
     def job_class(self) -> str:
         """PriorityClass of what `facility submit` starts."""
-        return names.job_priority_class(self.name)
+        return self._own_class(names.job_priority_class(self.name))
 
     @property
     def classes(self) -> list[str]:
-        """All PriorityClasses that pods in users' namespaces may have."""
+        """The PriorityClass of each kind of pod in users' namespaces."""
         pools = [self.pool_class(pool) for pool in self.config.pools.values()]
         return [self.notebook_class, self.scheduler_class, self.job_class, *pools]
 
@@ -166,11 +172,15 @@ class Release:
 
     def pool_class(self, pool: Pool) -> str:
         """PriorityClass of a pool's workers."""
-        return pool.priority_class or names.pool_priority_class(pool.name, self.name)
+        own = self._own_class(names.pool_priority_class(pool.name, self.name))
+        return pool.priority_class or own
 
     def role(self, part: str) -> str:
         """Name of one of the release's ClusterRoles."""
         return f"{self.name}-{part}"
+
+    def _own_class(self, name: str) -> str:
+        return names.preempting_class(name, self.name) if self.batch else name
 
     def _problems(self) -> Iterator[str]:
         if not _RELEASE.fullmatch(self.name):

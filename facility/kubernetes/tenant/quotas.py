@@ -5,12 +5,10 @@ from typing import Any
 
 from facility import names
 from facility.kubernetes.tenant.model import Release, Tenant
+from facility.kubernetes.tenant.priorities import same_kind
 from facility.quantity import format_cores, format_memory
 
 Manifest = dict[str, Any]
-PRIORITIES = {"pool": 10, "job": 15, "scheduler": 20, "notebook": 30}
-"""Which of several waiting pods gets a free place first: a user server, a scheduler, a job's
-script, a worker."""
 SCHEDULERS_PER_CLUSTER = 2
 """Scheduler pods that a Dask cluster may have at a time: the next one while one still ends."""
 SECRETS = 100
@@ -24,34 +22,6 @@ ENDED_PODS = 100
 DEFAULT_LIMITS = {"cpu": "1", "memory": "1Gi", "ephemeral-storage": "1Gi"}
 """Of a container that states no limits; quotas on limits would refuse it."""
 DEFAULT_REQUESTS = {**DEFAULT_LIMITS, "ephemeral-storage": names.DISK_REQUEST}
-
-
-def priority_classes(release: Release) -> list[Manifest]:
-    """Return the PriorityClasses by which quotas and policies tell pods apart.
-
-    None of them ever displaces another pod. A class that the configuration of a pool names is
-    the site's own, and is not made.
-    """
-    kinds = {
-        release.notebook_class: "notebook",
-        release.scheduler_class: "scheduler",
-        release.job_class: "job",
-    }
-    for pool in release.config.pools.values():
-        if pool.priority_class is None:
-            kinds[release.pool_class(pool)] = "pool"
-    return [
-        {
-            "apiVersion": "scheduling.k8s.io/v1",
-            "kind": "PriorityClass",
-            "metadata": {"name": name, "labels": release.labels},
-            "value": PRIORITIES[kind],
-            "preemptionPolicy": "Never",
-            "globalDefault": False,
-            "description": "Pods in the namespaces of an analysis facility's users.",
-        }
-        for name, kind in kinds.items()
-    ]
 
 
 def is_counted(quota: Mapping[str, Any]) -> bool:
@@ -90,22 +60,30 @@ def quotas(tenant: Tenant) -> list[Manifest]:
                 "services.loadbalancers": "0",
             },
         ),
-        _quota(tenant, "notebooks", {"pods": str(quota.servers)}, [release.notebook_class]),
+        _quota(
+            tenant,
+            "notebooks",
+            {"pods": str(quota.servers)},
+            same_kind(release, release.notebook_class),
+        ),
         _quota(
             tenant,
             "schedulers",
             {"pods": str(quota.clusters * SCHEDULERS_PER_CLUSTER)},
-            [release.scheduler_class],
+            same_kind(release, release.scheduler_class),
         ),
     ]
     # Each has a Dask cluster of its own.
-    found.append(_quota(tenant, "jobs", {"pods": str(quota.clusters)}, [release.job_class]))
+    jobs = same_kind(release, release.job_class)
+    found.append(_quota(tenant, "jobs", {"pods": str(quota.clusters)}, jobs))
     for name, workers in quota.pools.items():
         pool = release.config.pools[name]
         # A pod that is not full counts as one too.
         pods = str(-(-workers // pool.processes))
-        found.append(_quota(tenant, f"pool-{name}", {"pods": pods}, [release.pool_class(pool)]))
-    found.append(_quota(tenant, "no-others", {"pods": "0"}, release.classes, operator="NotIn"))
+        classes = same_kind(release, release.pool_class(pool))
+        found.append(_quota(tenant, f"pool-{name}", {"pods": pods}, classes))
+    known = same_kind(release, *release.classes)
+    found.append(_quota(tenant, "no-others", {"pods": "0"}, known, operator="NotIn"))
     # A pod that keeps others away from its node would do so to those of other users too.
     others = _quota(tenant, "no-affinity-to-others", {"pods": "0"})
     others["spec"]["scopes"] = ["CrossNamespacePodAffinity"]

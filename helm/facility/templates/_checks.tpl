@@ -117,6 +117,7 @@ told before anything is changed.
 {{- if and $outside (not (dig "JupyterHub" "authenticator_class" "" .Values.hub.config)) (not .Values.hub.sharedPasswordOnTheNetwork) -}}
 {{- $problems = append $problems (printf "hub.config.JupyterHub.authenticator_class is missing, so that one password opens every user's account, and %s, so that others can reach it; set an authenticator there, or for a trial among people who trust each other hub.sharedPasswordOnTheNetwork: true" ($outside | join " and ")) -}}
 {{- end -}}
+{{- $problems = concat $problems (fromJsonArray (include "facility.batch.problems" .)) -}}
 {{- with $problems -}}
 {{- fail (printf "\n\nThe values cannot be used:\n- %s\n" (join "\n- " .)) -}}
 {{- end -}}

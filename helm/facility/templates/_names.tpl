@@ -66,6 +66,11 @@ imagePullSecrets:
 {{- end }}
 {{- end }}
 
+{{- /* What the hub is told; of batch where there is any, so that without it no pod changes. */}}
+{{- define "facility.values" -}}
+{{- ternary (omit .Values "global") (omit .Values "global" "batch") .Values.batch.enabled | toYaml -}}
+{{- end }}
+
 {{- /* Nodes, from a section of the values. */}}
 {{- define "facility.placed" -}}
 {{- with .nodeSelector }}

@@ -7,6 +7,40 @@ makes the same; tests/chart compares them.
 {{- default (printf "%s-pool-%s" (index . 0).Release.Name (index . 1)) (index . 2).priorityClass -}}
 {{- end }}
 
+{{- /* PriorityClasses that are the release's own, each with the one that displaces batch. */}}
+{{- define "facility.preemptingClasses" -}}
+{{- $root := . -}}
+{{- $kinds := list "notebook" "scheduler" "job" -}}
+{{- range $name, $pool := .Values.pools -}}
+{{- if not $pool.priorityClass -}}
+{{- $kinds = append $kinds (printf "pool-%s" $name) -}}
+{{- end -}}
+{{- end -}}
+{{- $found := dict -}}
+{{- range $kinds -}}
+{{- $_ := set $found (printf "%s-%s" $root.Release.Name .) (printf "%s-preempting-%s" $root.Release.Name .) -}}
+{{- end -}}
+{{ toRawJson $found }}
+{{- end }}
+
+{{- /* What holds for each PriorityClass, from (list CONTEXT MAPPING): with batch for those that
+displace it, and for those from before it where they are still permitted. */}}
+{{- define "facility.ofClasses" -}}
+{{- $root := index . 0 -}}
+{{- $found := index . 1 -}}
+{{- if $root.Values.batch.enabled -}}
+{{- range $before, $class := fromJson (include "facility.preemptingClasses" $root) -}}
+{{- if hasKey $found $before -}}
+{{- $_ := set $found $class (get $found $before) -}}
+{{- if not $root.Values.batch.earlierClasses -}}
+{{- $_ := unset $found $before -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{ toRawJson $found }}
+{{- end }}
+
 {{- define "facility.toleration" -}}
 {{- $words := list (default "" .key) (default "Equal" .operator) (default "" .value) (default "" .effect) -}}
 {{- if kindIs "invalid" .tolerationSeconds -}}
@@ -17,6 +51,10 @@ makes the same; tests/chart compares them.
 {{- end }}
 
 {{- define "facility.data.selectors" -}}
+{{- include "facility.ofClasses" (list . (fromJson (include "facility.without.selectors" .))) -}}
+{{- end }}
+
+{{- define "facility.without.selectors" -}}
 {{- $root := . -}}
 {{- $found := dict (printf "%s-notebook" .Release.Name) .Values.singleuser.nodeSelector (printf "%s-job" .Release.Name) .Values.singleuser.nodeSelector (printf "%s-scheduler" .Release.Name) .Values.scheduler.nodeSelector -}}
 {{- range $name, $pool := .Values.pools -}}
@@ -38,6 +76,10 @@ makes the same; tests/chart compares them.
 {{- end }}
 
 {{- define "facility.data.gpusOf" -}}
+{{- include "facility.ofClasses" (list . (fromJson (include "facility.without.gpusOf" .))) -}}
+{{- end }}
+
+{{- define "facility.without.gpusOf" -}}
 {{- $root := . -}}
 {{- $found := dict (printf "%s-notebook" .Release.Name) (fromJsonArray (include "facility.data.gpus" .)) (printf "%s-job" .Release.Name) list (printf "%s-scheduler" .Release.Name) list -}}
 {{- range $name, $pool := .Values.pools -}}
@@ -51,8 +93,12 @@ makes the same; tests/chart compares them.
 {{- end }}
 
 {{- define "facility.data.tolerated" -}}
+{{- include "facility.ofClasses" (list . (fromJson (include "facility.without.tolerated" .))) -}}
+{{- end }}
+
+{{- define "facility.without.tolerated" -}}
 {{- $root := . -}}
-{{- $devices := fromJson (include "facility.data.gpusOf" .) -}}
+{{- $devices := fromJson (include "facility.without.gpusOf" .) -}}
 {{- $always := list "node.kubernetes.io/not-ready Exists  NoExecute" "node.kubernetes.io/unreachable Exists  NoExecute" "node.kubernetes.io/memory-pressure Exists  NoSchedule" -}}
 {{- $servers := .Values.singleuser.tolerations -}}
 {{- range $name, $profile := .Values.singleuser.profiles -}}
@@ -77,6 +123,10 @@ makes the same; tests/chart compares them.
 {{- end }}
 
 {{- define "facility.data.runtimes" -}}
+{{- include "facility.ofClasses" (list . (fromJson (include "facility.without.runtimes" .))) -}}
+{{- end }}
+
+{{- define "facility.without.runtimes" -}}
 {{- $root := . -}}
 {{- $every := list "" -}}
 {{- $found := dict (printf "%s-job" .Release.Name) (list "") (printf "%s-scheduler" .Release.Name) (list "") -}}
@@ -140,6 +190,10 @@ makes the same; tests/chart compares them.
 {{- end }}
 
 {{- define "facility.data.selectable" -}}
+{{- include "facility.ofClasses" (list . (fromJson (include "facility.without.selectable" .))) -}}
+{{- end }}
+
+{{- define "facility.without.selectable" -}}
 {{- $root := . -}}
 {{- $servers := fromJsonArray (include "facility.pairs" .Values.singleuser.nodeSelector) -}}
 {{- range $name, $profile := .Values.singleuser.profiles -}}
@@ -148,7 +202,7 @@ makes the same; tests/chart compares them.
 {{- $servers = $servers | uniq | sortAlpha -}}
 {{- $scheduler := fromJsonArray (include "facility.pairs" .Values.scheduler.nodeSelector) -}}
 {{- $found := dict (printf "%s-notebook" .Release.Name) $servers (printf "%s-job" .Release.Name) $servers (printf "%s-scheduler" .Release.Name) ($scheduler | sortAlpha) -}}
-{{- range $class, $selector := fromJson (include "facility.data.selectors" .) -}}
+{{- range $class, $selector := fromJson (include "facility.without.selectors" .) -}}
 {{- if not (hasKey $found $class) -}}
 {{- $_ := set $found $class (fromJsonArray (include "facility.pairs" $selector) | sortAlpha) -}}
 {{- end -}}
@@ -170,6 +224,10 @@ makes the same; tests/chart compares them.
 {{- end }}
 
 {{- define "facility.data.nodeAffinity" -}}
+{{- include "facility.ofClasses" (list . (fromJson (include "facility.without.nodeAffinity" .))) -}}
+{{- end }}
+
+{{- define "facility.without.nodeAffinity" -}}
 {{- $root := . -}}
 {{- $found := dict (printf "%s-job" .Release.Name) list (printf "%s-scheduler" .Release.Name) list -}}
 {{- range $name, $pool := .Values.pools -}}
@@ -192,6 +250,10 @@ makes the same; tests/chart compares them.
 {{- end }}
 
 {{- define "facility.data.annotationsOf" -}}
+{{- include "facility.ofClasses" (list . (fromJson (include "facility.without.annotationsOf" .))) -}}
+{{- end }}
+
+{{- define "facility.without.annotationsOf" -}}
 {{- $root := . -}}
 {{- $found := dict -}}
 {{- range $name, $pool := .Values.pools -}}

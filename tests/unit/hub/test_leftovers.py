@@ -25,7 +25,7 @@ from tests.api_objects import SERVER as SERVER_POD
 from tests.api_server import Objects, serving
 
 OLD, FUTURE = "2026-01-01T00:00:00Z", "2126-01-01T00:00:00Z"
-SERVER = "af-notebook"
+SERVER = ("af-notebook",)
 SPEC = {"holderIdentity": "ada", "renewTime": OLD, "leaseDurationSeconds": 300}
 
 
@@ -69,7 +69,7 @@ def made(namespace: str, name: str, **fields: Any) -> dict[str, Any]:
 
 
 def server(namespace: str, name: str) -> dict[str, Any]:
-    spec = {"priorityClassName": SERVER}
+    spec = {"priorityClassName": SERVER[0]}
     labels = {"labels": {names.APP_COMPONENT_LABEL: names.USER_SERVER_COMPONENT}}
     return made(namespace, name, spec=spec, status={"phase": "Failed"}, metadata=labels)
 

@@ -48,7 +48,7 @@ async def following(
 ) -> AsyncIterator[tuple[Any, list[str]]]:
     """KubeSpawner's own client follows what an API server of this machine has."""
     ended: list[str] = []
-    more = {"priority_class": SERVER} if kind is LastingPods else {}
+    more = {"server_classes": (SERVER,)} if kind is LastingPods else {}
     monkeypatch.setattr(reflector.asyncio, "sleep", at_once)
     async with serving(objects), ApiClient(Configuration(host=objects.url)) as client:
         monkeypatch.setattr(reflector, "shared_client", lambda _: CoreV1Api(client))

@@ -84,7 +84,7 @@ def of_pods(pod: Object) -> None:
     deletion._leaves(pod)
     pod_template.template_of(pod) if pod["spec"]["containers"] else None
     jobs._is_of(pod, arrived(kinds.JOB, api_objects.JOB))
-    server_pod.is_server(pod, "af-notebook")
+    server_pod.is_server(pod, ("af-notebook",))
     kept = server_pod.kept(pod)
     spawner: Any = SimpleNamespace()
     KubeSpawner.is_pod_running(spawner, kept)

@@ -98,6 +98,7 @@ FULL = Release(
     },
     volumes=VOLUMES,
 )
+BATCH = replace(SIMPLE, config=Config(pools={"cpu": CPU, "gpu": GPU}), batch=True)
 API = (Address("192.0.2.10", (6443,)), Address("192.0.2.11", (6443,)))
 STORAGE = (Address("10.1.2.0/24", (1094, 1095)), Address("2001:db8::7"))
 
@@ -123,6 +124,8 @@ def of_kind(manifests: list[dict[str, Any]], kind: str) -> dict[str, dict[str, A
     [
         ("release-simple", release_set(SIMPLE)),
         ("release-full", release_set(FULL)),
+        ("release-batch", release_set(BATCH)),
+        ("tenant-batch", tenant_set(tenant(release=BATCH, quota=Quota(pools={"gpu": 2})))),
         ("tenant-simple", tenant_set(tenant())),
         ("tenant-full", tenant_set(full())),
         ("tenant-cilium", tenant_set(full("cilium"))),

@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 
+from facility import names
 from facility.errors import FacilityError
 from facility.hub.kubernetes.release import read_site
 from facility.hub.kubernetes.tenants.leftovers import sweep
@@ -28,7 +29,7 @@ async def keep(tenants: Tenants, parent: int) -> None:
     """Bring namespaces up to date and sweep them, until the hub ends."""
     known: dict[str, str] = {}
     told: set[str] = set()
-    server_class = tenants.release.notebook_class
+    server_classes = names.server_priority_classes(tenants.release.name)
     rounds = 0
     while os.getppid() == parent:
         if rounds % REPAIR_ROUNDS == 0:
@@ -39,7 +40,7 @@ async def keep(tenants: Tenants, parent: int) -> None:
             if behind:
                 logger.info("%d namespaces of users are up to date again", behind)
             found = {each["metadata"]["name"] for each in await tenants.namespaces()}
-            for cleared in await sweep(tenants.api, found, server_class, told):
+            for cleared in await sweep(tenants.api, found, server_classes, told):
                 logger.info("Cleared away %s", cleared)
         except FacilityError as error:
             logger.error("%s", error)

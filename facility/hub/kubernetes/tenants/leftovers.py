@@ -50,7 +50,7 @@ def run_out(lease: Object, now: datetime.datetime) -> bool:
 async def sweep(
     api: Api,
     namespaces: Collection[str],
-    server_class: str,
+    server_classes: Collection[str],
     told: MutableSet[str] | None = None,
 ) -> list[str]:
     """Clear away what has ended in users' namespaces, with all that it owns.
@@ -60,8 +60,8 @@ async def sweep(
 
     Parameters
     ----------
-    server_class
-        PriorityClass of users' servers, by which those are known.
+    server_classes
+        PriorityClasses of users' servers, by which those are known.
     told
         Sentences that were logged before, and are not logged again.
 
@@ -82,7 +82,7 @@ async def sweep(
     cleared: list[str] = []
 
     def over(pod: Object) -> dict[str, Any] | None:
-        return {"metadata": _short(pod)} if ended(pod) and is_server(pod, server_class) else None
+        return {"metadata": _short(pod)} if ended(pod) and is_server(pod, server_classes) else None
 
     for pod in (await everywhere.list(POD, servers, keep=over))["items"]:
         if pod["metadata"]["namespace"] in namespaces:

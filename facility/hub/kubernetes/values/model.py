@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 
 from facility.config import Config, load
 from facility.config.shapes import Strict
+from facility.hub.kubernetes.values.batch import Batch
 from facility.hub.kubernetes.values.hub import Hub
 from facility.hub.kubernetes.values.images import Image, Images, OwnImage, names_registry
 from facility.hub.kubernetes.values.servers import SingleUser
@@ -120,6 +121,7 @@ class Values(Strict):
         default_factory=NetworkPolicy, description="What may reach what."
     )
     operator: Operator = Field(default_factory=Operator, description="dask-kubernetes' operator.")
+    batch: Batch = Field(default_factory=Batch, description="The grid's jobs on what users leave.")
     debug: bool = Field(False, description="Have hub and proxy log all that they do.")
 
     @property

@@ -60,6 +60,8 @@ class Installation:
             scheduler_resources=values.scheduler.resources,
             volumes=values.volumes,
             permitted=permitted(values.tenants.permitted),
+            batch=values.batch.enabled,
+            earlier_classes=values.batch.earlier_classes,
         )
 
     def network(self, endpoints: Iterable[Mapping[str, Any]]) -> Network:
