@@ -168,9 +168,11 @@ def build_parser(words: Sequence[str]) -> argparse.ArgumentParser:
         help="level of compression, 0 to 9 (%(default)s)",
     )
 
+    from facility.batch import command as batch
     from facility.jobs import command
 
     command.add(commands, _command)
+    batch.add(commands, _command)
 
     hub = _command(commands, "hub", _hub, "run the hub on this machine")
     if "hub" in words[:1]:

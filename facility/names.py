@@ -125,6 +125,12 @@ WORKER_ACCOUNT = "default"
 DEFAULT_RELEASE = "facility"
 """Release whose names are meant where no release is known."""
 
+BATCH_LABEL = "facility/batch"
+"""Label of the namespace of the site's batch, and of all in it that the chart makes: the
+release."""
+BATCH_TOKEN_LABEL = "facility/batch-token"
+"""Label of the Secrets to which tokens of Harvester are bound: the release."""
+
 DISK_REQUEST = "100Mi"
 """Disk that the node of each container of ours must have free, whatever its limit is."""
 
