@@ -86,19 +86,19 @@ def add(commands: Any, command: Command) -> None:
 
 def _kubeconfig(arguments: argparse.Namespace) -> int:
     from facility.batch import kubeconfig
-    from facility.batch.site import administrator, find
+    from facility.batch.namespace import administrator, find
     from facility.errors import RequestError
 
     try:
         lasting = kubeconfig.lifetime(arguments.lifetime)
     except ValueError as error:
         raise RequestError("No kubeconfig can be made", [f"--lifetime: {error}"]) from None
-    site = find(administrator(), arguments.namespace)
-    issued = kubeconfig.issue(site, lasting, arguments.server)
+    batch = find(administrator(), arguments.namespace)
+    issued = kubeconfig.issue(batch, lasting, arguments.server)
     kubeconfig.write(arguments.file, issued)
     # Only now: what Harvester has goes on until there is another.
-    kubeconfig.end_earlier(site, issued)
-    print(f"{arguments.file}: for Harvester, in the namespace {site.namespace}.")
+    kubeconfig.end_earlier(batch, issued)
+    print(f"{arguments.file}: for Harvester, in the namespace {batch.namespace}.")
     less = "" if issued.asked else ", sooner than asked: the API server allows no more"
     print(f"Its token ends at {issued.ends}{less}.")
     if issued.earlier:
@@ -108,7 +108,7 @@ def _kubeconfig(arguments: argparse.Namespace) -> int:
 
 def _queue(arguments: argparse.Namespace) -> int:
     from facility.batch import kubeconfig, queue
-    from facility.batch.site import administrator, find
+    from facility.batch.namespace import administrator, find
     from facility.errors import RequestError
     from facility.quantity import parse_memory
 
@@ -123,7 +123,7 @@ def _queue(arguments: argparse.Namespace) -> int:
         problems.append(f"--memory: {error}")
     if problems:
         raise RequestError(f"The queue {arguments.queue} cannot be described", problems)
-    site = find(administrator(), arguments.namespace)
+    batch = find(administrator(), arguments.namespace)
     asked = queue.Queue(
         arguments.queue,
         arguments.cores,
@@ -131,18 +131,18 @@ def _queue(arguments: argparse.Namespace) -> int:
         arguments.workers,
         arguments.harvester_folder.rstrip("/"),
     )
-    queue.check(asked, site, site.nodes())
+    queue.check(asked, batch, batch.nodes())
     if arguments.kubeconfig is not None:
-        kubeconfig.check(arguments.kubeconfig, site)
-    for path, told in queue.write(asked, site, arguments.out).items():
+        kubeconfig.check(arguments.kubeconfig, batch)
+    for path, told in queue.write(asked, batch, arguments.out).items():
         print(f"{path}: {told}")
-    print(f"The kubeconfig lies beside the Job as {queue.kubeconfig_name(site)}.")
+    print(f"The kubeconfig lies beside the Job as {queue.kubeconfig_name(batch)}.")
     return GOOD
 
 
 def _status(arguments: argparse.Namespace) -> int:
     from facility.batch import status
-    from facility.batch.site import administrator, find
+    from facility.batch.namespace import administrator, find
 
     print(status.table(find(administrator(), arguments.namespace), arguments.queue))
     return GOOD

@@ -16,7 +16,7 @@ from typing import Any
 import yaml
 
 from facility import names
-from facility.batch.site import Site
+from facility.batch.namespace import BatchNamespace
 from facility.errors import FacilityError, KubernetesError
 from facility.kubernetes.client.account import Account
 from facility.kubernetes.client.api import Api
@@ -76,7 +76,7 @@ def lifetime(text: str) -> datetime.timedelta:
     return found
 
 
-def issue(site: Site, lasting: datetime.timedelta, server: str | None = None) -> Issued:
+def issue(batch: BatchNamespace, lasting: datetime.timedelta, server: str | None = None) -> Issued:
     """Make a token, and the kubeconfig that holds it.
 
     Parameters
@@ -89,10 +89,10 @@ def issue(site: Site, lasting: datetime.timedelta, server: str | None = None) ->
     KubernetesError
         Where it is refused; no token is left then.
     """
-    api, space = site.api, site.namespace
+    api, space = batch.api, batch.namespace
     listed = api.now(api.reading(SECRET, labelSelector=names.BATCH_TOKEN_LABEL))["items"]
     authority = api.now(api.reading(CONFIG_MAP, AUTHORITY))["data"]["ca.crt"]
-    body = token_secret(site, f"harvester-token-{secrets.token_hex(4)}")
+    body = token_secret(batch, f"harvester-token-{secrets.token_hex(4)}")
     made = api.now(Call("create", "POST", SECRET, space, body=body))
     request = token_request(made, lasting)
     try:
@@ -104,18 +104,18 @@ def issue(site: Site, lasting: datetime.timedelta, server: str | None = None) ->
     now = datetime.datetime.now(datetime.UTC)
     ends = datetime.datetime.fromisoformat(status["expirationTimestamp"])
     return Issued(
-        kubeconfig(site, server or api.account.server, authority, status["token"]),
+        kubeconfig(batch, server or api.account.server, authority, status["token"]),
         status["expirationTimestamp"],
         asked=ends > now + lasting * 0.9,
         earlier=tuple(each["metadata"]["name"] for each in listed),
     )
 
 
-def end_earlier(site: Site, issued: Issued) -> None:
+def end_earlier(batch: BatchNamespace, issued: Issued) -> None:
     """End the tokens from before."""
     for name in issued.earlier:
         try:
-            site.api.now(deletion(site.namespace, SECRET, name))
+            batch.api.now(deletion(batch.namespace, SECRET, name))
         except KubernetesError as error:
             if error.status != 404:
                 raise
@@ -126,7 +126,7 @@ def write(path: Path, issued: Issued) -> None:
     write_private(path, yaml.safe_dump(issued.kubeconfig, sort_keys=False).encode())
 
 
-def check(path: Path, site: Site) -> None:
+def check(path: Path, batch: BatchNamespace) -> None:
     """Ask with a kubeconfig as Harvester will.
 
     Raises
@@ -137,10 +137,10 @@ def check(path: Path, site: Site) -> None:
     if not path.exists():
         raise FacilityError(f"There is no kubeconfig at {path}: {NEXT}.")
     account = kubeconfig_account({"KUBECONFIG": str(path)})
-    if account.namespace != site.namespace:
+    if account.namespace != batch.namespace:
         raise FacilityError(
             f"The kubeconfig {path} is for the namespace {account.namespace}, and batch is in "
-            f"{site.namespace}: {NEXT}."
+            f"{batch.namespace}: {NEXT}."
         )
     _ask(path, account)
 
@@ -161,14 +161,14 @@ def _ask(path: Path, account: Account) -> None:
 # What is sent and written: pure.
 
 
-def token_secret(site: Site, name: str) -> Object:
+def token_secret(batch: BatchNamespace, name: str) -> Object:
     """Return the Secret with which a token ends."""
-    labels = {"app.kubernetes.io/managed-by": "facility", names.BATCH_TOKEN_LABEL: site.release}
+    labels = {"app.kubernetes.io/managed-by": "facility", names.BATCH_TOKEN_LABEL: batch.release}
     return {
         "apiVersion": "v1",
         "kind": "Secret",
         "type": "Opaque",
-        "metadata": {"name": name, "namespace": site.namespace, "labels": labels},
+        "metadata": {"name": name, "namespace": batch.namespace, "labels": labels},
     }
 
 
@@ -185,18 +185,18 @@ def token_request(secret: Mapping[str, Any], lasting: datetime.timedelta) -> Obj
     return {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": spec}
 
 
-def kubeconfig(site: Site, server: str, authority: str, token: str) -> Object:
+def kubeconfig(batch: BatchNamespace, server: str, authority: str, token: str) -> Object:
     """Return a kubeconfig with one context."""
     cluster = {
         "server": server,
         "certificate-authority-data": base64.b64encode(authority.encode()).decode(),
     }
-    context = {"cluster": site.release, "user": HARVESTER, "namespace": site.namespace}
+    context = {"cluster": batch.release, "user": HARVESTER, "namespace": batch.namespace}
     return {
         "apiVersion": "v1",
         "kind": "Config",
-        "clusters": [{"name": site.release, "cluster": cluster}],
+        "clusters": [{"name": batch.release, "cluster": cluster}],
         "users": [{"name": HARVESTER, "user": {"token": token}}],
-        "contexts": [{"name": site.namespace, "context": context}],
-        "current-context": site.namespace,
+        "contexts": [{"name": batch.namespace, "context": context}],
+        "current-context": batch.namespace,
     }

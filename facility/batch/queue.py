@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from facility.batch.kubeconfig import HARVESTER
-from facility.batch.site import Node, Site
+from facility.batch.namespace import BatchNamespace, Node
 from facility.errors import RequestError
 from facility.quantity import format_cores, format_memory
+from facility.wording import counted
 
 CPU_RATIO, MEMORY_RATIO = 90, 100
 """Percent of a job's cores and memory that its pod asks for."""
@@ -47,7 +48,7 @@ class Queue:
     folder: str
 
 
-def check(queue: Queue, site: Site, nodes: Iterable[Node]) -> None:
+def check(queue: Queue, batch: BatchNamespace, nodes: Iterable[Node]) -> None:
     """See whether a queue's jobs could run here.
 
     Parameters
@@ -60,38 +61,38 @@ def check(queue: Queue, site: Site, nodes: Iterable[Node]) -> None:
     RequestError
         With all that is wrong.
     """
-    problems = list(_problems(queue, site, list(nodes)))
+    problems = list(_problems(queue, batch, list(nodes)))
     if problems:
         raise RequestError(f"The queue {queue.name} cannot be served here", problems)
 
 
-def _problems(queue: Queue, site: Site, nodes: list[Node]) -> Iterator[str]:
-    cores, memory = format_cores(queue.cores), format_memory(queue.memory)
+def _problems(queue: Queue, batch: BatchNamespace, nodes: list[Node]) -> Iterator[str]:
+    cores, memory = counted(queue.cores, "core"), format_memory(queue.memory)
     asked = queue.cores * CPU_RATIO / 100
-    if site.cpu is not None and queue.cores > site.cpu:
+    if batch.cpu is not None and queue.cores > batch.cpu:
         yield (
-            f"a job of {cores} cores is larger than batch.largestJob.cpu, "
-            f"{format_cores(site.cpu)}; ask for fewer with --cores, or raise that value"
+            f"a job of {cores} is larger than batch.largestJob.cpu, "
+            f"{format_cores(batch.cpu)}; ask for fewer with --cores, or raise that value"
         )
-    if site.memory is not None and queue.memory > site.memory:
+    if batch.memory is not None and queue.memory > batch.memory:
         yield (
             f"a job of {memory} is larger than batch.largestJob.memory, "
-            f"{format_memory(int(site.memory))}; ask for less with --memory, or raise that value"
+            f"{format_memory(int(batch.memory))}; ask for less with --memory, or raise that value"
         )
     if nodes and not any(each.cpu >= asked and each.memory >= queue.memory for each in nodes):
         best = max(nodes, key=lambda each: (each.cpu, each.memory))
         yield (
-            f"a job of {cores} cores and {memory} is larger than any node of batch: the largest "
-            f"of {len(nodes)}, {best.name}, gives {best.cpu:g} cores and "
+            f"a job of {cores} and {memory} is larger than any node of batch: the largest "
+            f"of {len(nodes)}, {best.name}, gives {counted(best.cpu, 'core')} and "
             f"{best.memory / 2**30:.1f} GiB to pods"
         )
 
 
-def harvester_entry(queue: Queue, site: Site) -> Object:
+def harvester_entry(queue: Queue, batch: BatchNamespace) -> Object:
     """Return the entry for Harvester's queue configuration."""
     where = {
-        "k8s_namespace": site.namespace,
-        "k8s_config_file": f"{queue.folder}/{kubeconfig_name(site)}",
+        "k8s_namespace": batch.namespace,
+        "k8s_config_file": f"{queue.folder}/{kubeconfig_name(batch)}",
     }
     submitter = {
         "nProcesses": 4,
@@ -124,11 +125,11 @@ def harvester_entry(queue: Queue, site: Site) -> Object:
     }
 
 
-def cric_parameters(queue: Queue, site: Site) -> Object:
+def cric_parameters(queue: Queue, batch: BatchNamespace) -> Object:
     """Return the parameters of the queue in CRIC by which Harvester makes its pods."""
     return {
-        "k8s.namespace": site.namespace,
-        "k8s.scheduler.priorityClassName": site.priority_class,
+        "k8s.namespace": batch.namespace,
+        "k8s.scheduler.priorityClassName": batch.priority_class,
         "k8s.resources.requests.cpu_scheduling_ratio": CPU_RATIO,
         "k8s.resources.requests.memory_scheduling_ratio": MEMORY_RATIO,
         "k8s.use_active_deadline_seconds": True,
@@ -141,9 +142,9 @@ def _plugin(kind: str, name: str, module: str) -> Object:
     return {"name": name, "module": f"{PACKAGE}.harvester{kind}.{module}"}
 
 
-def kubeconfig_name(site: Site) -> str:
+def kubeconfig_name(batch: BatchNamespace) -> str:
     """Name of the file with the kubeconfig."""
-    return f"{HARVESTER}-{site.namespace}.kubeconfig"
+    return f"{HARVESTER}-{batch.namespace}.kubeconfig"
 
 
 def template_name(queue: Queue) -> str:
@@ -151,7 +152,7 @@ def template_name(queue: Queue) -> str:
     return f"{queue.name}.job.yaml"
 
 
-def write(queue: Queue, site: Site, folder: Path) -> dict[Path, str]:
+def write(queue: Queue, batch: BatchNamespace, folder: Path) -> dict[Path, str]:
     """Write the files of a queue; return what each is for.
 
     Raises
@@ -162,9 +163,9 @@ def write(queue: Queue, site: Site, folder: Path) -> dict[Path, str]:
     folder.mkdir(parents=True, exist_ok=True)
     entry, cric = folder / f"{queue.name}.queue.json", folder / f"{queue.name}.cric.json"
     template = folder / template_name(queue)
-    entry.write_text(json.dumps(harvester_entry(queue, site), indent=4) + "\n")
-    cric.write_text(json.dumps(cric_parameters(queue, site), indent=4) + "\n")
-    template.write_text(site.template)
+    entry.write_text(json.dumps(harvester_entry(queue, batch), indent=4) + "\n")
+    cric.write_text(json.dumps(cric_parameters(queue, batch), indent=4) + "\n")
+    template.write_text(batch.template)
     return {
         entry: "the entry for Harvester's panda_queueconfig.json",
         cric: "the queue's parameters in CRIC",

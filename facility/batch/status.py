@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from facility.batch.site import Site
+from facility.batch.namespace import BatchNamespace
 from facility.errors import FacilityError, KubernetesError, nearest
 from facility.kubernetes.client.kinds import CONFIG_MAP, POD
 from facility.table import Table
@@ -19,7 +19,7 @@ OTHER = "no queue"
 Object = Mapping[str, Any]
 
 
-def table(site: Site, queue: str | None = None) -> Table:
+def table(batch: BatchNamespace, queue: str | None = None) -> Table:
     """Count the pods of batch by queue and by what became of them.
 
     Parameters
@@ -32,17 +32,17 @@ def table(site: Site, queue: str | None = None) -> Table:
     FacilityError
         Where no pod of that queue is there, since nobody serves it.
     """
-    api = site.api
+    api = batch.api
     pods = api.now(api.reading(POD))["items"]
     found = count(pods)
     if queue is not None:
         if queue not in found:
-            raise FacilityError(unserved(queue, found, begun=_has_begun(site)))
+            raise FacilityError(unserved(queue, found, begun=_has_begun(batch)))
         found = {queue: found[queue]}
     return Table(
         ("queue", *PHASES.values()),
         tuple((name, *(found[name][each] for each in PHASES.values())) for name in sorted(found)),
-        empty=f"no pod is in the namespace {site.namespace}",
+        empty=f"no pod is in the namespace {batch.namespace}",
     )
 
 
@@ -79,9 +79,9 @@ def unserved(queue: str, found: Iterable[str], *, begun: bool) -> str:
     )
 
 
-def _has_begun(site: Site) -> bool:
+def _has_begun(batch: BatchNamespace) -> bool:
     try:
-        site.api.now(site.api.reading(CONFIG_MAP, STARTER))
+        batch.api.now(batch.api.reading(CONFIG_MAP, STARTER))
     except KubernetesError as error:
         if error.status != 404:
             raise

@@ -117,9 +117,7 @@ def job(
             "serviceAccountName": names.NOTEBOOK_ACCOUNT,
             "automountServiceAccountToken": True,
             "enableServiceLinks": False,
-            "priorityClassName": template.scheduler.get(
-                "jobPriorityClass", names.job_priority_class(template.release)
-            ),
+            "priorityClassName": template.job_class,
             "terminationGracePeriodSeconds": round(GRACE) + 10,
             "affinity": _beside(),
             "volumes": volumes,

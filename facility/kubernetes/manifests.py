@@ -162,10 +162,7 @@ def dask_cluster(cluster: DaskCluster, settings: Mapping[str, Any]) -> Manifest:
                 "spec": {
                     "containers": [container],
                     "serviceAccountName": names.SCHEDULER_ACCOUNT,
-                    "priorityClassName": cluster.template.scheduler.get(
-                        "priorityClass",
-                        names.scheduler_priority_class(cluster.template.release),
-                    ),
+                    "priorityClassName": cluster.template.scheduler_class,
                     "terminationGracePeriodSeconds": 5,
                     "tolerations": [
                         *_node_gone(),

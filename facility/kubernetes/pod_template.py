@@ -56,6 +56,17 @@ class PodTemplate:
     pod, ``resources`` of a container; where there is batch, the ``priorityClass`` of schedulers
     and the ``jobPriorityClass`` of jobs."""
 
+    @property
+    def scheduler_class(self) -> str:
+        """PriorityClass of schedulers; the hub names it where there is batch."""
+        by_release = names.scheduler_priority_class(self.release)
+        return str(self.scheduler.get("priorityClass", by_release))
+
+    @property
+    def job_class(self) -> str:
+        """PriorityClass of jobs; the hub names it where there is batch."""
+        return str(self.scheduler.get("jobPriorityClass", names.job_priority_class(self.release)))
+
 
 def template_of(
     pod: Mapping[str, Any],

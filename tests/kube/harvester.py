@@ -71,11 +71,13 @@ class Harvester:
         (container,) = template["spec"]["containers"]
         container.setdefault("image", image)
         container["command"] = command
+        disk = {"ephemeral-storage": "64.0Mi"}
         container["resources"] = {
-            "limits": {"cpu": str(cores)},
-            "requests": {"cpu": str(cores * 90 / 100), "memory": "16M"},
+            "limits": {"cpu": str(cores), **disk},
+            "requests": {"cpu": str(cores * 90 / 100.0), "memory": "16.0Mi", **disk},
         }
-        container["env"] += [{"name": "computingSite", "value": queue}]
+        variables = {"computingSite": queue, "HOME": "/pilotdir", "TMPDIR": "/pilotdir"}
+        container["env"] = [{"name": name, "value": each} for name, each in variables.items()]
         template["spec"]["volumes"].append({"name": STARTER, "configMap": {"name": STARTER}})
         container["volumeMounts"].append({"name": STARTER, "mountPath": "/scratch/executables"})
         template["spec"] |= spec

@@ -15,7 +15,10 @@ labels:
   facility/batch: {{ .Release.Name }}
 {{- end }}
 
-{{- /* The Job. Harvester adds image, command, requests, and the ConfigMap of the pilot's starter. */}}
+{{- /*
+The Job. Harvester adds image, command, variables and the ConfigMap of the pilot's starter; and the
+requests of the queue, unless the template has some.
+*/}}
 {{- define "facility.batch.template" -}}
 {{- if .Values.batch.template -}}
 {{ toYaml .Values.batch.template }}
@@ -55,9 +58,6 @@ spec:
         {{- end }}
       containers:
         - name: pilot
-          env:
-            - {name: HOME, value: /pilotdir}
-            - {name: TMPDIR, value: /pilotdir}
           securityContext:
             allowPrivilegeEscalation: false
             capabilities:

@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 import yaml
 
-from facility.batch import command, site
+from facility.batch import command, namespace
 from facility.batch.kubeconfig import _ask, lifetime
-from facility.batch.site import find
+from facility.batch.namespace import find
 from facility.cli import main
 from facility.errors import FacilityError, KubernetesError
 from facility.kubernetes.client.account import Account
 from facility.kubernetes.client.kinds import CONFIG_MAP, NAMESPACE, SECRET
-from tests.unit.batch.sites import SPACE, Site, config_map, named
+from tests.batch_server import SPACE, Site, config_map, named
 
 TOKEN = {"facility/batch-token": "af"}
 
@@ -24,7 +24,7 @@ TOKEN = {"facility/batch-token": "af"}
 @pytest.fixture
 def batch(monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
     with Site() as found:
-        monkeypatch.setattr(site, "administrator", found.api)
+        monkeypatch.setattr(namespace, "administrator", found.api)
         yield found
 
 

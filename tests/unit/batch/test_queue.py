@@ -6,16 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from facility.batch import site
+from facility.batch import namespace
 from facility.cli import main
 from facility.kubernetes.client.kinds import CONFIG_MAP, NODE, POD
-from tests.unit.batch.sites import SPACE, Site, named, node, pod
+from tests.batch_server import SPACE, Site, named, node, pod
 
 
 @pytest.fixture
 def batch(monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
     with Site() as found:
-        monkeypatch.setattr(site, "administrator", found.api)
+        monkeypatch.setattr(namespace, "administrator", found.api)
         yield found
 
 

@@ -4,6 +4,7 @@ Golden files lie in tests/data/kubernetes; REFRESH_GOLDEN=1 writes them anew.
 """
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -153,6 +154,14 @@ def test_everything_ends_with_the_notebook_and_needs_no_right_on_it(name: str) -
     (owner,) = made()[name]["metadata"]["ownerReferences"]
     assert owner["uid"] == "1-2-3"
     assert "blockOwnerDeletion" not in owner
+
+
+def test_with_batch_the_hub_says_of_which_priority_class_schedulers_are() -> None:
+    """As the namespace's ConfigMap has it; a library from before goes by the release's name."""
+    batch = replace(PLACE, scheduler={**PLACE.scheduler, "priorityClass": "atlas-preempting-x"})
+    made = dask_cluster(replace(CLUSTER, template=batch), SETTINGS)
+    assert made["spec"]["scheduler"]["spec"]["priorityClassName"] == "atlas-preempting-x"
+    assert PLACE.scheduler_class == "atlas-scheduler"
 
 
 def test_nothing_owns_what_a_script_outside_a_pod_starts() -> None:

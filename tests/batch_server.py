@@ -32,7 +32,7 @@ def named(name: str, labels: dict[str, str] | None = None, **more: Any) -> Objec
 
 
 def config_map(said: str) -> Object:
-    return named("facility-batch", data={"site.json": said, "job.yaml": "kind: Job\n"})
+    return named("facility-batch", data={"batch.json": said, "job.yaml": "kind: Job\n"})
 
 
 def node(name: str, cpu: str, memory: str, **labels: str) -> Object:

@@ -16,7 +16,7 @@ from facility.quantity import parse_quantity
 
 CONFIG = "facility-batch"
 """ConfigMap in which the chart says it."""
-SITE_KEY, TEMPLATE_KEY = "site.json", "job.yaml"
+BATCH_KEY, TEMPLATE_KEY = "batch.json", "job.yaml"
 ENABLE = "set batch.enabled: true in the chart's values"
 
 
@@ -38,7 +38,7 @@ class Node:
 
 
 @dataclass(frozen=True)
-class Site:
+class BatchNamespace:
     """The batch of a release.
 
     Parameters
@@ -95,7 +95,7 @@ def administrator() -> Api:
     return Api(pod_account() if runs_in_pod() else kubeconfig_account())
 
 
-def find(api: Api, namespace: str | None = None) -> Site:
+def find(api: Api, namespace: str | None = None) -> BatchNamespace:
     """Read what the chart says of batch.
 
     Parameters
@@ -120,9 +120,9 @@ def find(api: Api, namespace: str | None = None) -> Site:
             f"Name the one that has it, or {ENABLE}."
         ) from None
     try:
-        said = json.loads(data[SITE_KEY])
+        said = json.loads(data[BATCH_KEY])
         largest = said["largestJob"]
-        return Site(
+        return BatchNamespace(
             api=inside,
             release=said["release"],
             namespace=namespace,
