@@ -167,6 +167,9 @@ def test_servers_are_known_by_their_priority_class() -> None:
     (_, servers) = with_servers(RELEASE)
     assert servers.keep(server("notebook")) is not None
     assert servers.keep(named("own")) is None
+    # As it is with batch, and stays when batch is turned off.
+    preempting = {**server("notebook"), "spec": {"priorityClassName": "af-preempting-notebook"}}
+    assert servers.keep(preempting) is not None
     assert asyncio.iscoroutinefunction(ends.end)
 
 

@@ -5,6 +5,7 @@ a real Kubernetes: tests/kube/test_submit.py.
 """
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +93,12 @@ def test_whole_manifests(name: str, manifests: list[dict[str, Any]]) -> None:
         file.parent.mkdir(exist_ok=True)
         file.write_text(text)
     assert text == file.read_text(), f"REFRESH_GOLDEN=1 writes {name} anew"
+
+
+def test_with_batch_the_hub_says_of_which_priority_class_a_job_is() -> None:
+    batch = replace(PLACE, scheduler={"jobPriorityClass": "site-preempting-job"})
+    spec = job(KEPT, NOTEBOOK, batch)["spec"]["template"]["spec"]
+    assert spec["priorityClassName"] == "site-preempting-job"
 
 
 def test_a_script_in_a_lasting_folder_runs_where_it_stands() -> None:

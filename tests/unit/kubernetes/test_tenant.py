@@ -539,3 +539,41 @@ def test_a_quota_is_counted_when_all_it_is_about_has_been() -> None:
     assert not is_counted({**quota, "status": {"hard": hard, "used": {"pods": "0"}}})
     assert is_counted({**quota, "status": {"hard": hard, "used": dict.fromkeys(hard, "0")}})
     assert not is_counted({**quota, "status": {"hard": {"pods": "5"}, "used": {"pods": "0"}}})
+
+
+# Batch.
+
+
+def test_what_holds_for_a_class_holds_for_the_one_from_before_batch() -> None:
+    [pods] = [
+        each
+        for each in release_set(BATCH)
+        if each["kind"] == "ValidatingAdmissionPolicy" and each["metadata"]["name"].endswith("pods")
+    ]
+    data = {each["name"]: each["expression"] for each in pods["spec"]["variables"]}
+    for name in ("selectors", "tolerated", "gpusOf", "runtimes", "selectable", "annotationsOf"):
+        found = json.loads(data[name])
+        new = [each for each in found if "-preempting-" in each]
+        assert new
+        for each in new:
+            assert found[each.replace("-preempting", "")] == found[each], name
+
+
+def test_once_no_pod_has_them_the_earlier_classes_are_known_no_more() -> None:
+    text = json.dumps(
+        [
+            release_set(replace(BATCH, earlier_classes=False)),
+            tenant_set(tenant(release=replace(BATCH, earlier_classes=False))),
+        ]
+    )
+    assert "facility-preempting-pool-cpu" in text
+    assert "facility-pool-cpu" not in text
+
+
+def test_a_class_of_the_sites_own_stays_a_pools() -> None:
+    release = replace(FULL, batch=True)
+    assert release.pool_class(ARM) == "site-spot"
+    assert release.pool_class(CPU) == "site-preempting-pool-cpu"
+    made = of_kind(release_set(release), "PriorityClass")
+    assert "site-spot" not in made
+    assert {made[name]["value"] for name in made if "-preempting-" in name} == {0}
