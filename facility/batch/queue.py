@@ -81,9 +81,10 @@ def _problems(queue: Queue, batch: BatchNamespace, nodes: list[Node]) -> Iterato
         )
     if nodes and not any(each.cpu >= asked and each.memory >= queue.memory for each in nodes):
         best = max(nodes, key=lambda each: (each.cpu, each.memory))
+        given = counted(int(best.cpu) if best.cpu.is_integer() else best.cpu, "core")
         yield (
             f"a job of {cores} and {memory} is larger than any node of batch: the largest "
-            f"of {len(nodes)}, {best.name}, gives {counted(best.cpu, 'core')} and "
+            f"of {len(nodes)}, {best.name}, gives {given} and "
             f"{best.memory / 2**30:.1f} GiB to pods"
         )
 
