@@ -8,6 +8,7 @@ ARGS ?=
 PYTHON ?=
 TEST_TIERS ?= unit local browser
 KUBE_TIERS ?= kube kube-alone
+LONG_TIERS ?= long images-long kube-long
 READY := .venv/.ready
 DOCS_READY := .venv/.ready-docs
 DOCS_PORT ?= 8010
@@ -86,9 +87,9 @@ test-gpu: $(READY) ## tests on an NVIDIA GPU, where there is one
 	  .venv/bin/python -m pip install --quiet --require-hashes -r requirements-gpu.lock; fi
 	@.venv/bin/python -m tools.tiers gpu
 
-test-long: $(READY) ## a real file cut off at every boundary; real files in every branch
+test-long: images $(OLD_READY) ## what takes hours, or minutes on a Kubernetes; LONG_TIERS=long without one
 	@.venv/bin/python -m tools.samples >/dev/null
-	@.venv/bin/python -m tools.tiers long
+	@.venv/bin/python -m tools.tiers $(LONG_TIERS)
 
 #: Compare and look closer
 

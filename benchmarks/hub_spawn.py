@@ -53,7 +53,7 @@ from tests.kube.charts import CHART, Facility
 from tests.kube.conftest import Kubernetes
 
 RENDERINGS = 5
-SMALLEST = 2, [20]
+SMALLEST = 1, [20]
 """Servers at once, and events beside none."""
 TOGETHER = 5
 """Users whose namespaces are made at once, which loads the API server most."""

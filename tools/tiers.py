@@ -73,7 +73,22 @@ TIERS = {
     "browser": Tier("a real Chromium", ("tests", "-m", "browser"), may_skip=False, again=True),
     "gpu": Tier("an NVIDIA GPU", ("tests", "-m", "gpu"), may_skip=False),
     "long": Tier("full sweeps", ("tests/long",)),
-    "images": Tier("containers of each image", ("tests/images", "-n", "2"), may_skip=False),
+    "kube-long": Tier(
+        "tests on a real Kubernetes that take minutes each",
+        (),
+        may_skip=False,
+        program=("tests.kube.bringup", "test", "--part=long"),
+    ),
+    "images": Tier(
+        "containers of each image",
+        ("tests/images", "-m", "not long", "-n", "2"),
+        may_skip=False,
+    ),
+    "images-long": Tier(
+        "programs in containers of another architecture",
+        ("tests/images", "-m", "long"),
+        may_skip=False,
+    ),
     "kube": Tier(
         "a real Kubernetes",
         (),

@@ -51,7 +51,11 @@ assert not missing, f"the list of packages lacks {sorted(missing)}"
 def plain(purl: str) -> str:
     """Write the name of a Python package as locks do; versions hold dots of their own."""
     name, at, version = purl.partition("?")[0].rpartition("@")
-    return f"{re.sub('[-_.]+', '-', name)}{at}{version}" if "pypi/" in name else name + at + version
+    return (
+        f"{re.sub('[-_.]+', '-', name)}{at}{version}"
+        if name.startswith("pkg:pypi/")
+        else name + at + version
+    )
 
 
 listed = {plain(each["purl"]) for each in components}

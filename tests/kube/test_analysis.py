@@ -41,6 +41,7 @@ def notebook(
         yield found
 
 
+@pytest.mark.long
 def test_notebook_04_finds_what_is_in_its_data(notebook: Notebook) -> None:
     said = notebook.python(
         """

@@ -502,6 +502,7 @@ def etcd_bytes(state: dict[str, Any]) -> int:
     return sum(each.stat().st_size for each in folder.rglob("db"))
 
 
+@pytest.mark.long
 def test_what_one_user_stores_has_an_end(mallory: Space, here: None) -> None:
     """All kinds that a user may make, as many and as large as they go."""
     waits = mallory.pod("x", pool="racks", nodeSelector={}, **nodes(REQUIRED, RACK))

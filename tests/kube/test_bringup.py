@@ -83,10 +83,10 @@ def test_cluster_dns_answers(kube: Kubernetes, arch: str) -> None:
 def test_pods_that_come_and_go_disturb_no_other(kube: Kubernetes, arch: str) -> None:
     curl = f"curl -sk --connect-timeout 3 -m 10 https://{site.API_SERVICE}/version"
     ask = f"{curl} >/dev/null || echo lost $i"
-    loop = f"i=0; while [ $i -lt 60 ]; do {ask}; sleep .1; i=$((i+1)); done; echo end"
+    loop = f"i=0; while [ $i -lt 20 ]; do {ask}; sleep .1; i=$((i+1)); done; echo end"
     kube.apply(kube.pod("asks", loop, arch))
     kube.ready("asks")
-    kube.apply(*(kube.pod(f"other-{number}", "true", arch) for number in range(6)))
+    kube.apply(*(kube.pod(f"other-{number}", "true", arch) for number in range(4)))
     assert kube.output("asks", 180) == "end"
 
 

@@ -21,6 +21,9 @@ WAIT = """
             time.sleep(0.2)
 """
 
+OPERATOR = (pytest.param("there", marks=pytest.mark.long), "away")
+"""Where it is there it helps: the harder case runs always."""
+
 
 def go_on(notebook: Notebook, name: str) -> None:
     """Let a script go on that waits."""
@@ -45,7 +48,7 @@ def away(notebook: Notebook) -> None:
 @pytest.mark.parametrize(
     ("how", "idle", "then"),
     [
-        ("idle", 30, "time.sleep(60)"),
+        pytest.param("idle", 30, "time.sleep(60)", marks=pytest.mark.long),
         ("killed", 0, "wait(); os.kill(os.getpid(), 9)"),
         ("owned", 0, "time.sleep(300)"),
     ],
@@ -83,7 +86,7 @@ def test_ends_without_an_operator(
     started.communicate()
 
 
-@pytest.mark.parametrize("how", ["close", "stop"])
+@pytest.mark.parametrize("how", ["close", pytest.param("stop", marks=pytest.mark.long)])
 def test_a_stock_operators_finalizer_holds_nothing(
     notebook: Notebook, no_operator: None, how: str
 ) -> None:
@@ -113,7 +116,7 @@ def test_a_stock_operators_finalizer_holds_nothing(
     started.communicate()
 
 
-@pytest.mark.parametrize("operator", ["there", "away"])
+@pytest.mark.parametrize("operator", OPERATOR)
 def test_an_evicted_notebook_leaves_nothing(
     notebook: Notebook, no_operator: None, operator: str
 ) -> None:
@@ -151,7 +154,7 @@ def test_an_evicted_notebook_leaves_nothing(
     kube.run("delete", "pod", name)
 
 
-@pytest.mark.parametrize("operator", ["there", "away"])
+@pytest.mark.parametrize("operator", OPERATOR)
 def test_a_deleted_namespace_leaves_nothing(
     state: dict[str, Any], tmp_path: Path, operator: str
 ) -> None:

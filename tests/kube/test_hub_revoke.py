@@ -106,6 +106,7 @@ def huge(eve: User, name: str, variables: int = VARIABLES) -> dict[str, Any]:
     }
 
 
+@pytest.mark.long
 def test_huge_pods_stay_out_of_the_hub(eve: User) -> None:
     own = token_of(eve)
     labels = {"component": names.USER_SERVER_COMPONENT}

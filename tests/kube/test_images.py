@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from tests.kube.bringup.tier import UNUSED
 from tests.kube.conftest import Kubernetes, until
 from tests.kube.tenancy import dask_kinds
 from tools.images import catalog
@@ -20,7 +21,10 @@ pytestmark = [pytest.mark.kube, pytest.mark.timeout(600)]
 HERE = Path(__file__).parent
 IMAGES = catalog.read()
 RUN = [image for image in IMAGES.values() if image.parent in IMAGES]
-CASES = [(image.name, each) for image in RUN for each in image.architectures]
+# That for GPUs is not in the tests' registry.
+CASES = [
+    (image.name, each) for image in RUN for each in image.architectures if image.name not in UNUSED
+]
 RESTRICTED = "pod-security.kubernetes.io/enforce=restricted"
 SCHEDULER = {"dask.org/component": "scheduler"}
 
@@ -145,7 +149,9 @@ with Client("tcp://dask-scheduler:8786", timeout=120) as client:
 def test_the_operator_makes_a_dask_cluster_and_nothing_of_it_is_left(operator: Kubernetes) -> None:
     kube = operator
     kube.apply(dask_cluster("dask", kube.images["analysis"]))
-    until(lambda: "deployment.apps/dask-scheduler" in kube.run("get", "deployments", "-o", "name"))
+    until(
+        lambda: "deployment.apps/dask-scheduler" in kube.run("get", "deployments", "-o", "name"), 90
+    )
     kube.run("rollout", "status", "deployment/dask-scheduler", "--timeout=120s")
     for name in ("worker-0", "worker-1"):
         kube.apply(dask_worker(kube, name, "amd64"))
@@ -206,6 +212,7 @@ print(json.dumps(runner(files, ZPeak())["mass"].values().tolist()))
 """
 
 
+@pytest.mark.long
 def test_the_z_peak_on_both_nodes(here: None, kube: Kubernetes, tmp_path: Path) -> None:
     import numpy as np
 

@@ -262,9 +262,14 @@ def every_kind_of_pool() -> Config:
 
 
 BARE = Config(pools={"bare": every_kind_of_pool().pools["bare"]})
+POLICIES_OF = (
+    pytest.param(BARE, marks=pytest.mark.long),
+    every_kind_of_pool(),
+    pytest.param(tenancy.POOLS, marks=pytest.mark.long),
+)
 
 
-@pytest.mark.parametrize("pools", [BARE, every_kind_of_pool(), tenancy.POOLS])
+@pytest.mark.parametrize("pools", POLICIES_OF)
 def test_the_api_server_finds_no_fault_in_the_policies(
     state: dict[str, Any], pools: Config
 ) -> None:

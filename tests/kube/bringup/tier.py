@@ -25,10 +25,10 @@ NOTHING_RAN = pytest.ExitCode.NO_TESTS_COLLECTED
 SIDE_BY_SIDE = ("-n", "4", "--dist", "loadscope")
 """Which tests share a process says `conftest.py`. With more, Dask clusters wait for each other's
 room on a node of two cores, now and then for minutes."""
-MAIN, LAST, CILIUM = PARTS = ("main", "last", "cilium")
+MAIN, LONG, LAST, CILIUM = PARTS = ("main", "long", "last", "cilium")
 """Parts that run one after the other, all but the first named by the marker of their tests: these
-take the Kubernetes away; they need Cilium as it is by default, for which no address of an ipBlock
-is that of a node or the API server."""
+take minutes each and are for `make test-long`; they take the Kubernetes away; they need Cilium as
+it is by default, for which no address of an ipBlock is that of a node or the API server."""
 UNUSED = ("analysis-gpu",)
 """Images that no test runs on a Kubernetes: 4 GB take minutes to be packed."""
 FOLDER = "tests/kube"
@@ -85,7 +85,7 @@ def put_images_here(where: Places) -> None:
 def run(state: Path, arguments: list[str], part: str) -> int:
     """Run a part of the tests, or of those that the arguments name; the code to exit with."""
     which = part if part != MAIN else " and ".join(f"not {each}" for each in PARTS[1:])
-    more = SIDE_BY_SIDE if part == MAIN else ()
+    more = SIDE_BY_SIDE if part in (MAIN, LONG) else ()
     if part != MAIN:
         report = r"^(--junitxml=.*)\.xml$"
         arguments = [re.sub(report, rf"\1-{part}.xml", word) for word in arguments]
@@ -113,7 +113,7 @@ def test_here(where: Places, arguments: list[str], parts: Collection[str]) -> in
     """Bring up, run parts of the tests, and take down, also when they fail."""
     found, left = [], []
     try:
-        for mode, of_mode in zip(network.CIDR_MODES, (PARTS[:2], PARTS[2:]), strict=True):
+        for mode, of_mode in zip(network.CIDR_MODES, (PARTS[:3], PARTS[3:]), strict=True):
             chosen = [part for part in of_mode if part in parts]
             if not chosen:
                 continue
@@ -157,6 +157,6 @@ def test_there(where: Places, config: str, arguments: list[str], parts: Collecti
         there["images"][site.BASE] = there["images"].get("analysis", "")
         state.write_text(json.dumps(there))
         chosen = ["--ignore=tests/kube/test_bringup.py", *arguments]
-        return code_of(run(state, chosen, part) for part in (MAIN, LAST) if part in parts)
+        return code_of(run(state, chosen, part) for part in PARTS[:3] if part in parts)
     finally:
         state.unlink()

@@ -14,11 +14,14 @@ from configurable_http_proxy.handlers import ProxyHandler
 from jupyter_server.serverapp import ServerWebApplication
 from jupyterhub import orm
 from jupyterhub.app import JupyterHub
+from jupyterhub.crypto import CryptKeeper
 from jupyterhub.handlers.base import BaseHandler
 from jupyterhub.log import log_request
+from jupyterhub.proxy import ConfigurableHTTPProxy, Proxy
 from jupyterhub.spawner import LocalProcessSpawner, Spawner
 from kubespawner import KubeSpawner
 from kubespawner.spawner import PodReflector
+from tornado import web
 from tornado.httpserver import _HTTPRequestContext
 from traitlets.config import Config
 
@@ -43,6 +46,14 @@ def takes(function: Callable[..., Any], *expected: str, awaited: bool = True) ->
     """Whether a function of a package has these parameters, and is asynchronous or not."""
     assert parameters(function) == list(expected)
     return inspect.iscoroutinefunction(function) is awaited
+
+
+def names_of(function: Callable[..., Any]) -> set[Any]:
+    """What a function names: constants, and keyword arguments."""
+    found: set[Any] = set()
+    for each in function.__code__.co_consts:
+        found |= set(each) if isinstance(each, tuple) else {each}
+    return found
 
 
 def uses(function: Callable[..., Any], name: str) -> bool:
@@ -257,6 +268,44 @@ def test_proxy_api_and_activity() -> None:
     proxy = PythonProxy({})
     assert proxy.api_app is not None
     assert takes(PythonProxy.update_last_activity, "self", "prefix", awaited=False)
+
+
+# JupyterHub: keys that it reads when it starts, and that a rotation puts into its own process.
+
+
+def test_jupyterhub_settings_cookie_secret() -> None:
+    """Each request asks the settings for it."""
+    assert "cookie_secret" in names_of(JupyterHub.init_tornado_settings)
+    assert uses(web.RequestHandler.require_setting, "settings")
+    assert uses(web.RequestHandler.create_signed_value, "require_setting")
+    assert uses(web.RequestHandler.get_secure_cookie, "require_setting")
+
+
+def test_jupyterhub_crypto_keeper_fernet() -> None:
+    """It follows the keys."""
+    keeper = CryptKeeper()
+    keeper.keys = [b"1" * 32]
+    written = keeper.fernet.encrypt(b"kept")
+    keeper.keys = [b"2" * 32, b"1" * 32]
+    anew = keeper.fernet.rotate(written)
+    keeper.keys = [b"2" * 32]
+    assert keeper.fernet.decrypt(anew) == b"kept"
+    assert all(uses(each, "fernet") for each in (CryptKeeper._encrypt, CryptKeeper._decrypt))
+
+
+def test_jupyterhub_orm_tokens_of_sessions() -> None:
+    assert {"session_id", "service"} <= set(orm.APIToken.__mapper__.attrs.keys())
+    assert "api_tokens" in orm.Service.__mapper__.attrs
+    assert parameters(orm.Service.new_api_token)[:2] == ["self", "token=None"]
+    assert orm.OAuthCode.__mapper__.attrs
+    assert orm.User.encrypted_auth_state
+
+
+def test_jupyterhub_proxy_auth_token() -> None:
+    """Each call of the proxy's API asks for it."""
+    assert "auth_token" in ConfigurableHTTPProxy.class_trait_names()
+    assert "auth_token" in inspect.getsource(ConfigurableHTTPProxy.api_request)
+    assert takes(Proxy.check_routes, "self", "user_dict", "service_dict", "routes=None")
 
 
 # The user's server.

@@ -48,7 +48,12 @@ NOTEBOOK: dict[str, Any] = {
         ],
         "imagePullSecrets": [{"name": "pull"}],
         "nodeSelector": {"purpose": "user"},
-        "securityContext": {"fsGroup": 100, "runAsNonRoot": True},
+        "runtimeClassName": "gvisor",
+        "securityContext": {
+            "fsGroup": 100,
+            "runAsNonRoot": True,
+            "appArmorProfile": {"type": "Localhost", "localhostProfile": "notebooks"},
+        },
         "tolerations": [],
         "volumes": [
             {"name": "pools", "configMap": {"name": "facility-pools"}},

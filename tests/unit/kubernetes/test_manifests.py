@@ -77,6 +77,9 @@ CONFIG = load(
                 "maxWorkers": 10,
                 "architecture": "arm64",
                 "spill": "5Gi",
+                "runtimeClass": "gvisor",
+                "seccompProfile": {"type": "Localhost", "localhostProfile": "profiles/arm.json"},
+                "appArmorProfile": {"type": "Localhost", "localhostProfile": "workers"},
             },
         }
     }
@@ -99,6 +102,10 @@ PLACE = PodTemplate(
     scheduler={
         "nodeSelector": {"site/purpose": "user"},
         "tolerations": [{"key": "site/user", "operator": "Exists"}],
+        "runtimeClassName": "kata",
+        "securityContext": {
+            "seccompProfile": {"type": "Localhost", "localhostProfile": "profiles/own.json"}
+        },
         "resources": {
             "requests": {"cpu": "500m", "memory": "2Gi"},
             "limits": {"cpu": "4", "memory": "16Gi"},

@@ -300,14 +300,14 @@ def test_registry_settings_are_json():
 @pytest.mark.parametrize(
     ("codes", "left", "ends"),
     [
-        ((0, 0, 0), [], 0),
-        ((0, 1, 0), [], 1),
-        ((0, 0, 1), [], 1),
-        ((5, 0, 5), [], 0),
-        ((5, 5, 5), [], 5),
-        ((0, 0, 0), ["mount /x"], tier.BROKEN),
-        ((0, 1, 0), ["mount /x"], tier.BROKEN),
-        ((0, 1, -9), [], 137),
+        ((0, 0, 0, 0), [], 0),
+        ((0, 1, 0, 0), [], 1),
+        ((0, 0, 0, 1), [], 1),
+        ((5, 5, 0, 5), [], 0),
+        ((5, 5, 5, 5), [], 5),
+        ((0, 0, 0, 0), ["mount /x"], tier.BROKEN),
+        ((0, 1, 0, 0), ["mount /x"], tier.BROKEN),
+        ((0, 0, 1, -9), [], 137),
     ],
 )
 def test_the_tier_fails_if_a_part_does_or_anything_is_left(
@@ -327,12 +327,14 @@ def test_the_tier_fails_if_a_part_does_or_anything_is_left(
     assert tier.test_here(WHERE, [f"--junitxml={tmp_path}/kube.xml"], tier.PARTS) == ends
     assert modes == ["nodes", "none"]
     assert [command[0] for command in ran] == [
-        "kube and not last and not cilium",
+        "kube and not long and not last and not cilium",
+        "kube and long",
         "kube and last",
         "kube and cilium",
     ]
     reports = [command[-1].rpartition("/")[2] for command in ran]
-    assert reports == ["kube.xml", "kube-last.xml", "kube-cilium.xml"]
+    assert [tier.SIDE_BY_SIDE[0] in command for command in ran] == [True, True, False, False]
+    assert reports == ["kube.xml", "kube-long.xml", "kube-last.xml", "kube-cilium.xml"]
 
 
 @pytest.mark.parametrize(
