@@ -65,14 +65,16 @@ TIERS = {
     "local": Tier(
         "real Dask clusters and a real hub",
         (
-            *("tests/local", "-m", "not browser and not gpu"),
+            *("tests/local", "-m", "not browser and not gpu and not long"),
             *("-n", "3", "--dist", "loadfile", "--no-loadscope-reorder"),
         ),
         again=True,
     ),
     "browser": Tier("a real Chromium", ("tests", "-m", "browser"), may_skip=False, again=True),
     "gpu": Tier("an NVIDIA GPU", ("tests", "-m", "gpu"), may_skip=False),
-    "long": Tier("full sweeps", ("tests/long",)),
+    "long": Tier(
+        "full sweeps, and Dask clusters for minutes", ("tests/long", "tests/local", "-m", "long")
+    ),
     "kube-long": Tier(
         "tests on a real Kubernetes that take minutes each",
         (),

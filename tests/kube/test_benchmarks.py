@@ -12,7 +12,17 @@ KEYS = {
 }
 
 
-@pytest.mark.parametrize("name", benchmarked.KUBE)
+# That with a stock operator beside ours takes two minutes even so.
+LONG = ("kube_start",)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.long] if name in LONG else [])
+        for name in benchmarked.KUBE
+    ],
+)
 def test_it_runs_to_its_result(name: str) -> None:
     """It finds the Kubernetes by itself, and leaves it up."""
     assert KEYS[name] <= benchmarked.result_of(name).keys()

@@ -79,6 +79,7 @@ def test_cluster_dns_answers(kube: Kubernetes, arch: str) -> None:
     assert kube.output("asks").split()[0] == site.API_SERVICE
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("arch", NAMES)
 def test_pods_that_come_and_go_disturb_no_other(kube: Kubernetes, arch: str) -> None:
     curl = f"curl -sk --connect-timeout 3 -m 10 https://{site.API_SERVICE}/version"
@@ -104,6 +105,7 @@ class Slow(BaseHTTPRequestHandler):
         pass
 
 
+@pytest.mark.long
 def test_pods_that_come_and_go_disturb_no_browser(kube: Kubernetes) -> None:
     """When addresses change, it gives up what it waits for, as it does for a new interface's."""
     server = ThreadingHTTPServer((names.LOOPBACK, 0), Slow)

@@ -168,7 +168,7 @@ def test_what_is_partly_granted_says_what_it_got(
                 print(c.explain())
             with cluster(cpu=1, name="first", wait=1) as first:
                 try:
-                    cluster(cpu=2, name="second", wait=2, timeout=30)
+                    cluster(cpu=2, name="second", wait=2, timeout=20)
                 except ClusterTimeoutError as error:
                     print(error)
                 with cluster(cpu=2, name="third", wait=0.1) as third:

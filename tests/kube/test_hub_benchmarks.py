@@ -4,7 +4,12 @@ import pytest
 
 from tests import benchmarked
 
-pytestmark = [pytest.mark.kube, pytest.mark.usefixtures("here"), pytest.mark.timeout(600)]
+pytestmark = [
+    pytest.mark.kube,
+    pytest.mark.long,
+    pytest.mark.usefixtures("here"),
+    pytest.mark.timeout(600),
+]
 
 
 def test_it_runs_to_its_result() -> None:

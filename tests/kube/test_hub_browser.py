@@ -140,16 +140,20 @@ def test_the_chosen_server_starts(facility: Facility, before: Front, page: Page)
     assert page.url.startswith(f"{server(before)}lab/tree/notebooks/01")
 
 
-def test_notebook_03_runs_on_pods_of_both_architectures(before: Front, page: Page) -> None:
+@pytest.mark.parametrize(
+    "asked", ["cluster(2)", pytest.param("cluster(cpu=2, arm=1)", marks=pytest.mark.long)]
+)
+def test_notebook_03_runs_on_pods(before: Front, page: Page, asked: str) -> None:
     open_notebook(page, server(before), "notebooks/03_z_peak.ipynb")
     cell = page.locator(".jp-CodeCell", has_text="c = cluster(2)").locator(".cm-content")
     cell.get_by_text("c = cluster(2)").click()
     page.keyboard.press("Home")
     page.keyboard.press("Shift+End")
-    page.keyboard.insert_text("c = cluster(cpu=2, arm=1)")
+    page.keyboard.insert_text(f"c = {asked}")
     run_to_plot(page, "kube-4-notebook-03")
     shown = page.locator(".jp-Notebook .jp-OutputArea-output table").first.inner_text()
-    assert re.search(r"\barm\s+1\b", shown), shown
+    assert re.search(r"\bcpu\s+2\b", shown), shown
+    assert ("arm" in asked) == bool(re.search(r"\barm\s+1\b", shown)), shown
 
 
 def test_the_panel_starts_one_whose_dashboard_is_seen(before: Front, page: Page) -> None:

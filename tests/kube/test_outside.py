@@ -176,7 +176,9 @@ def test_a_lease_owns_everything_and_is_renewed(user: Space, tmp_path: Path) -> 
     until(lambda: not left(user, "leased"))
 
 
-@pytest.mark.parametrize("how", ["killed", "stopped", "lease"])
+@pytest.mark.parametrize(
+    "how", ["killed", pytest.param("stopped", marks=pytest.mark.long), "lease"]
+)
 def test_it_ends(user: Space, tmp_path: Path, how: str) -> None:
     """Its process killed; ended by the command elsewhere; its Lease deleted, as a sweep does."""
     started = start(

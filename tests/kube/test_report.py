@@ -26,6 +26,7 @@ def test_fails(kube, tenant_space):
 """
 
 
+@pytest.mark.long
 def test_a_failing_test_shows_pods_events_and_logs(state: dict[str, object]) -> None:
     root = Path(__file__).parents[2]
     # Beside the others, so that their fixtures are its own; with a name that is collected nowhere.

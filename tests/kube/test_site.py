@@ -186,6 +186,7 @@ def test_jobs_with_faults_end_as_they_should(
     batch.wait_until_gone("jobs,pods")
 
 
+@pytest.mark.long
 def test_a_job_that_somebody_deletes_is_told_as_lost(
     state: dict[str, Any], batch: Kubernetes, tmp_path: Path
 ) -> None:

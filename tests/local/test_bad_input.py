@@ -153,6 +153,7 @@ class Leaking:
         return len(events)
 
 
+@pytest.mark.long
 def test_a_leak_that_dask_pauses_workers_for_is_not_waited_for(files: Fileset) -> None:
     with cluster(2, config=POOLS) as c:
         found, report = run(c, files, Leaking(30), chunksize=300)

@@ -46,7 +46,7 @@ print(started.pid)
     assert all(ended(process) for process in running)
 
 
-@pytest.mark.parametrize("how", ["stopped", "killed"])
+@pytest.mark.parametrize("how", [pytest.param("stopped", marks=pytest.mark.long), "killed"])
 def test_a_server_takes_along_what_it_started(start_hub: StartHub, how: str):
     hub = start_hub().ready()
     visitor = Visitor(hub)

@@ -97,7 +97,7 @@ def test_what_numpy_refuses_is_done_in_parts(
     assert all(record.restored and record.cut for record in report.records)
 
 
-@pytest.mark.parametrize("how", ["take", "die"])
+@pytest.mark.parametrize("how", [pytest.param("take", marks=pytest.mark.long), "die"])
 def test_a_chunk_that_ends_its_worker_is_done_in_parts(
     files: Fileset, reference: dict[str, float], how: str
 ) -> None:

@@ -118,6 +118,7 @@ def test_z_peak_in_files_of_its_own(tmp_path: Path, home: Path, artifacts: Path)
     keep(done, NOTEBOOKS[2], artifacts)
 
 
+@pytest.mark.long
 def test_z_peak_in_a_folder_that_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_files(tmp_path / "mine", 2, 5_000)
     monkeypatch.setenv("FACILITY_DATA", str(tmp_path / "mine" / "*.root.1"))

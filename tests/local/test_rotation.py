@@ -132,10 +132,9 @@ def proxy(name: str) -> dict[str, Any]:
     return {**named(name, names.PROXY_COMPONENT), "status": ready}
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
+def mounted(base: Path) -> Path:
     """What the hub's Secret is mounted as."""
-    found = tmp_path / "secrets"
+    found = base / "secrets"
     found.mkdir()
     for key in rotate.KEYS.values():
         (found / key).write_text(secrets.token_hex(32))
@@ -193,9 +192,18 @@ class Started:
         return requests.get(address, headers=headers, timeout=20).json()["auth_state"]
 
 
+@pytest.fixture(scope="module")
+def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Started]:
+    """The hub of all tests that leave it running, with keys that it can use."""
+    found = Started(mounted(tmp_path_factory.mktemp("hub")))
+    yield found
+    found.end()
+
+
 @pytest.fixture
-def started(folder: Path) -> Iterator[Started]:
-    found = Started(folder)
+def own(tmp_path: Path) -> Iterator[Started]:
+    """A hub that nobody has been at yet, and that the test may end."""
+    found = Started(mounted(tmp_path))
     yield found
     found.end()
 
@@ -242,15 +250,13 @@ async def test_a_new_cookie_secret_logs_everybody_out_and_their_tokens_stay(
     assert await asyncio.to_thread(holds, port, await asyncio.to_thread(logged_in, port, "ada"))
 
 
-async def test_a_new_crypt_key_ends_nothing_and_the_old_one_is_not_needed(
-    started: Started, folder: Path
-) -> None:
-    port = started.port
+async def test_a_new_crypt_key_ends_nothing_and_the_old_one_is_not_needed(own: Started) -> None:
+    port, folder = own.port, own.folder
     boss = await asyncio.to_thread(logged_in, port, "boss")
     await asyncio.to_thread(logged_in, port, "ada")
     token = await asyncio.to_thread(made_token, port, "boss", boss)
     old = (folder / "crypt-key").read_text()
-    async with rotation(started) as (found, cluster):
+    async with rotation(own) as (found, cluster):
         rotated = await found.run(["crypt"])
         writes = [body["data"]["crypt-key"] for method, _, body in cluster.asked]
         first, last = (base64.b64decode(each).decode() for each in writes)
@@ -260,8 +266,8 @@ async def test_a_new_crypt_key_ends_nothing_and_the_old_one_is_not_needed(
     assert first == f"{last};{old}"
     assert old != last
     assert await asyncio.to_thread(holds, port, boss)
-    assert await asyncio.to_thread(started.kept_of, "ada", token) == {"token": "of ada"}
-    await asyncio.to_thread(started.end)
+    assert await asyncio.to_thread(own.kept_of, "ada", token) == {"token": "of ada"}
+    await asyncio.to_thread(own.end)
     again = await asyncio.to_thread(Started, folder)
     try:
         assert await asyncio.to_thread(again.kept_of, "ada", token) == {"token": "of ada"}
@@ -269,15 +275,15 @@ async def test_a_new_crypt_key_ends_nothing_and_the_old_one_is_not_needed(
         await asyncio.to_thread(again.end)
 
 
-async def test_what_cannot_be_read_is_told_and_the_rest_is_written(started: Started) -> None:
-    await asyncio.to_thread(logged_in, started.port, "ada")
-    await asyncio.to_thread(logged_in, started.port, "bob")
-    await asyncio.to_thread(started.end)
+async def test_what_cannot_be_read_is_told_and_the_rest_is_written(own: Started) -> None:
+    await asyncio.to_thread(logged_in, own.port, "ada")
+    await asyncio.to_thread(logged_in, own.port, "bob")
+    await asyncio.to_thread(own.end)
     words = "UPDATE users SET encrypted_auth_state = x'00' WHERE name = 'bob'"
-    with sqlite3.connect(started.folder.parent / "hub.sqlite") as database:
+    with sqlite3.connect(own.folder.parent / "hub.sqlite") as database:
         database.execute(words)
     database.close()
-    again = await asyncio.to_thread(Started, started.folder)
+    again = await asyncio.to_thread(Started, own.folder)
     try:
         async with rotation(again) as (found, _):
             rotated = await found.run(["crypt"])
@@ -344,11 +350,11 @@ async def test_keys_that_do_not_arrive_are_not_used(
     assert await asyncio.to_thread(holds, started.port, ada)
 
 
-async def test_a_secret_of_the_site_is_used_and_never_written(started: Started) -> None:
-    folder, port = started.folder, started.port
+async def test_a_secret_of_the_site_is_used_and_never_written(own: Started) -> None:
+    folder, port = own.folder, own.port
     boss = await asyncio.to_thread(logged_in, port, "boss")
     token = await asyncio.to_thread(made_token, port, "boss", boss)
-    async with rotation(started, "theirs") as (found, cluster):
+    async with rotation(own, "theirs") as (found, cluster):
         unchanged = await found.run(["crypt", "proxy"])
     assert [said.partition(", which")[0] for said in unchanged.left] == [
         "the crypt key: the hub uses what stands in theirs already",
@@ -356,23 +362,27 @@ async def test_a_secret_of_the_site_is_used_and_never_written(started: Started) 
     ]
     old = (folder / "crypt-key").read_text()
     (folder / "crypt-key").write_text(secrets.token_hex(32))
-    async with rotation(started, "theirs") as (found, cluster):
+    async with rotation(own, "theirs") as (found, cluster):
         without_old = await found.run(["crypt"])
     assert "write NEW;OLD" in without_old.left[0]
     (folder / "crypt-key").write_text(f"{secrets.token_hex(32)};{old}")
-    async with rotation(started, "theirs") as (found, cluster):
+    async with rotation(own, "theirs") as (found, cluster):
         rotated = await found.run(["crypt"])
         assert [each for each in cluster.asked if "/secrets/" in each[1]] == []
     assert rotated.left == []
     assert rotated.done[0].endswith("leave only the first key in theirs")
-    assert await asyncio.to_thread(started.kept_of, "boss", token) == {"token": "of boss"}
+    assert await asyncio.to_thread(own.kept_of, "boss", token) == {"token": "of boss"}
 
 
 async def test_a_key_that_is_none_is_told(started: Started) -> None:
-    hub = started.hub()
-    (started.folder / "cookie-secret").write_text("not hexadecimal")
-    with pytest.raises(FacilityError, match="The hub answers 400"):
-        await asyncio.to_thread(hub.ask, "POST", "keys/cookie")
+    hub, file = started.hub(), started.folder / "cookie-secret"
+    before = file.read_text()
+    file.write_text("not hexadecimal")
+    try:
+        with pytest.raises(FacilityError, match="The hub answers 400"):
+            await asyncio.to_thread(hub.ask, "POST", "keys/cookie")
+    finally:
+        file.write_text(before)
 
 
 async def test_nobody_else_may_do_it(started: Started) -> None:

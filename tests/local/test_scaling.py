@@ -137,7 +137,7 @@ def test_neither_force_nor_a_short_grace_waits_for_long_tasks(
         future.cancel()
 
 
-@pytest.mark.parametrize("kind", ["rechunk", "shuffle"])
+@pytest.mark.parametrize("kind", [pytest.param("rechunk", marks=pytest.mark.long), "shuffle"])
 def test_p2p_while_the_pool_scales(kind: str) -> None:
     with cluster(config=POOLS, cpu=2, big=1, wait=3) as c, Client(c) as client:
         if kind == "rechunk":

@@ -56,14 +56,29 @@ class Server:
         if os.getuid() == 0:
             for folder in (self.data, self.data / "atlas", self.work):
                 shutil.chown(folder, USER)
+        self.kind = kind
+        self.config = self.folder / "server.cfg"
+        self.process: subprocess.Popen[bytes] | None = None
+        self.choose_port()
+
+    def choose_port(self) -> None:
+        """Write its settings, with a port that is free now."""
         self.port = free_port()
         self.host = f"127.0.0.1:{self.port}"
         values = {"port": self.port, "data": self.data, "work": self.work}
-        self.config = self.folder / "server.cfg"
-        self.config.write_text(kind.format(**values))
-        self.process: subprocess.Popen[bytes] | None = None
+        self.config.write_text(self.kind.format(**values))
 
     def start(self) -> "Server":
+        """Start it at its port, or at another one if meanwhile somebody else has taken that."""
+        self._start()
+        for _ in range(3):
+            if self._comes_up():
+                return self
+            self.choose_port()
+            self._start()
+        raise AssertionError(f"xrootd ends again and again: {self.log()}")
+
+    def _start(self) -> None:
         program = shutil.which("xrootd")
         assert program
         as_user = ["-R", USER] if os.getuid() == 0 else []
@@ -71,12 +86,17 @@ class Server:
         self.process = subprocess.Popen(
             words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=self.work
         )
+
+    def _comes_up(self) -> bool:
+        """Whether it answers before it ends."""
+        assert self.process is not None
         deadline = time.monotonic() + 30
-        while not self._answers():
-            assert self.process.poll() is None, self.log()
+        while self.process.poll() is None:
+            if self._answers():
+                return True
             assert time.monotonic() < deadline, self.log()
             time.sleep(0.05)
-        return self
+        return False
 
     def _answers(self) -> bool:
         with socket.socket() as probe:

@@ -2,12 +2,14 @@
 
 import argparse
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
 
 import facility
 from facility import analysis, cli, config
+from tools.docs import __main__ as main
 from tools.docs import check, parts, reference
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -123,3 +125,18 @@ def test_built_pages_are_checked(tmp_path: Path) -> None:
     ]
     assert "facility.cluster is public, and no page describes it" in found
     assert "facility.HubError is public, and no page describes it" not in found
+
+
+def test_pages_are_made_again_when_any_file_of_the_copy_has_changed(tmp_path: Path) -> None:
+    assert main.digest_of_sources(tmp_path) == "", "outside of git nothing is known"
+    subprocess.run(["git", "init", "--quiet", str(tmp_path)], check=True)
+    (tmp_path / ".gitignore").write_text("build\n")
+    (tmp_path / "page.md").write_text("one")
+    before = main.digest_of_sources(tmp_path)
+    (tmp_path / "build").mkdir()
+    (tmp_path / "build" / "page.html").touch()
+    assert main.digest_of_sources(tmp_path) == before
+    (tmp_path / "page.md").write_text("two")
+    changed = main.digest_of_sources(tmp_path)
+    (tmp_path / "new.md").touch()
+    assert len({before, changed, main.digest_of_sources(tmp_path)}) == 3
