@@ -87,7 +87,7 @@ test-gpu: $(READY) ## tests on an NVIDIA GPU, where there is one
 	  .venv/bin/python -m pip install --quiet --require-hashes -r requirements-gpu.lock; fi
 	@.venv/bin/python -m tools.tiers gpu
 
-test-long: images $(OLD_READY) ## what takes hours, or minutes on a Kubernetes; LONG_TIERS=long without one
+test-long: $(READY) $(if $(filter %-long,$(LONG_TIERS)),images $(OLD_READY)) ## what takes hours; LONG_TIERS=long needs no Kubernetes
 	@.venv/bin/python -m tools.samples >/dev/null
 	@.venv/bin/python -m tools.tiers $(LONG_TIERS)
 

@@ -141,7 +141,7 @@ SCHEDULER_VARIABLE = "FACILITY_SCHEDULER"
 WORKER_VARIABLE = "FACILITY_WORKER"
 """Environment variable with what a worker's container is to run, as JSON."""
 POD_ADDRESS_VARIABLE = "FACILITY_POD_IP"
-SECRET_BYTES = 256 * 1024
+SECRET_BYTES = 64 * 1024
 """Bytes that a Secret of a user may hold, with the names of what is in it."""
 BELONGINGS = {"X.509 proxy": "x509up", "bearer token": "bearer_token"}
 """Files in which a worker gets the user's credentials."""

@@ -75,6 +75,11 @@ TIERS = {
     "long": Tier(
         "full sweeps, and Dask clusters for minutes", ("tests/long", "tests/local", "-m", "long")
     ),
+    "images-long": Tier(
+        "programs in containers of another architecture",
+        ("tests/images", "-m", "long"),
+        may_skip=False,
+    ),
     "kube-long": Tier(
         "tests on a real Kubernetes that take minutes each",
         (),
@@ -84,11 +89,6 @@ TIERS = {
     "images": Tier(
         "containers of each image",
         ("tests/images", "-m", "not long", "-n", "2"),
-        may_skip=False,
-    ),
-    "images-long": Tier(
-        "programs in containers of another architecture",
-        ("tests/images", "-m", "long"),
         may_skip=False,
     ),
     "kube": Tier(

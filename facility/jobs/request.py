@@ -13,7 +13,7 @@ from facility.table import Table
 from facility.wording import counted
 
 NAME = re.compile(r"[a-z]([-a-z0-9]{0,38}[a-z0-9])?")
-LARGEST = 200_000
+LARGEST = 40_000
 """Bytes of a script: it has to fit into an object of Kubernetes."""
 RETRIES = 2
 

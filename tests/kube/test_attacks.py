@@ -7,20 +7,26 @@ lets through is held by a limit that the test then finds.
 import asyncio
 import copy
 import json
+import time
 import uuid
+import warnings
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 import yaml
+from urllib3.exceptions import InsecureRequestWarning
 
 from facility import names
 from facility.config import Config, Pool
 from facility.hub.kubernetes.tenants.ended_pods import quotas_with_room
 from facility.kubernetes.client.api import Api
 from facility.kubernetes.client.kubeconfig import kubeconfig_account
+from facility.kubernetes.manifests import DaskCluster, dask_cluster
+from facility.kubernetes.pod_template import PodTemplate
 from facility.kubernetes.quota import shares
 from facility.kubernetes.tenant import CsiVolume, Permitted, Quota, SharedVolume, is_counted
 from tests.kube import tenancy
@@ -32,6 +38,8 @@ from tests.kube.tenants import GPU_LIMITS, asks, refused
 pytestmark = [pytest.mark.kube, pytest.mark.timeout(300)]
 LARGE = 200_000
 LARGEST = names.SECRET_BYTES - 10
+TOO_LARGE = "as all users share the space"
+NOTED = {"metadata": {"annotations": {"note": "x" * LARGE}}}
 ETCD_GROWTH = 64 * 2**20
 """Bytes by which one user's objects may make etcd's data grow."""
 REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
@@ -202,37 +210,41 @@ ATTACKS: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "large-by-variables": (
         container(env=[{"name": f"V{n}", "value": "x" * 1000} for n in range(100)]),
-        "have at most 65536 characters",
+        TOO_LARGE,
     ),
-    "large-by-a-command": (container(args=["x" * LARGE]), "have at most 65536 characters"),
+    "large-by-many-variables": (
+        container(env=[{"name": f"V{n}"} for n in range(3000)]),
+        TOO_LARGE,
+    ),
+    "large-by-a-command": (container(args=["x" * LARGE]), TOO_LARGE),
     "large-by-a-hook": (
         container(lifecycle={"preStop": {"exec": {"command": ["x" * LARGE]}}}),
-        "have at most 65536 characters",
+        TOO_LARGE,
     ),
-    "large-by-a-name": (volume(configMap={"name": "x" * LARGE}), "have at most 65536 characters"),
+    "large-by-a-name": (volume(configMap={"name": "x" * LARGE}), TOO_LARGE),
     "large-by-a-pull-secret": (
         {"imagePullSecrets": [{"name": "x" * LARGE}]},
-        "have at most 65536 characters",
+        TOO_LARGE,
     ),
     "large-by-hosts": (
-        {"hostAliases": [{"ip": "192.0.2.1", "hostnames": ["a.example.org"]}] * 1000},
-        "a list of the pod is too long",
+        {"hostAliases": [{"ip": "192.0.2.1", "hostnames": ["a.example.org"]}] * 3000},
+        TOO_LARGE,
     ),
     "large-by-tolerations": (
-        {"tolerations": [TOLERATED] * 1000},
-        "a list of the pod is too long",
+        {"tolerations": [TOLERATED] * 3000},
+        TOO_LARGE,
     ),
     "large-by-a-selector": (
         near(
             "podAffinity",
             PREFERRED,
-            labelSelector={"matchLabels": {f"k{n}": "x" for n in range(1000)}},
+            labelSelector={"matchLabels": {f"k{n}": "x" * 50 for n in range(2000)}},
         ),
-        "a list of the pod is too long",
+        TOO_LARGE,
     ),
     "large-by-a-label-of-selinux": (
         {"securityContext": {**RIGHTS, "seLinuxOptions": {"level": "x" * LARGE}}},
-        "a list of the pod is too long",
+        TOO_LARGE,
     ),
     "large-by-windows": (
         {"securityContext": {**RIGHTS, "windowsOptions": {"gmsaCredentialSpec": "x" * 60_000}}},
@@ -302,6 +314,23 @@ def bold(space: Space, changes: dict[str, Any], pool: str = "cpu") -> dict[str, 
     return pod
 
 
+def job(space: Space, spec: dict[str, Any]) -> dict[str, Any]:
+    own = {"priorityClassName": space.release.job_class, "nodeSelector": {}}
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {"name": "bold"},
+        "spec": {"template": {"spec": {**spec, **own}}},
+    }
+
+
+def dask(space: Space) -> dict[str, Any]:
+    template = PodTemplate(
+        space.namespace, space.admin.images["analysis"], release=space.release.name
+    )
+    return dask_cluster(DaskCluster("bold", template, {}), {})
+
+
 @pytest.mark.parametrize("attack", ATTACKS)
 def test_an_attack_by_a_pod_is_refused(mallory: Space, attack: str) -> None:
     changes, reason = ATTACKS[attack]
@@ -324,20 +353,10 @@ def test_its_harmless_neighbour_is_admitted(mallory: Space, neighbour: str) -> N
 )
 def test_an_attack_by_a_template_is_refused(mallory: Space, attack: str) -> None:
     changes, reason = ATTACKS[attack]
-    spec = bold(mallory, changes)["spec"] | {"priorityClassName": mallory.release.job_class}
-    job = {
-        "apiVersion": "batch/v1",
-        "kind": "Job",
-        "metadata": {"name": "bold"},
-        "spec": {"template": {"spec": {**spec, "nodeSelector": {}}}},
-    }
-    assert reason in refused(mallory.notebook, job)
-    job["spec"]["template"]["spec"] = {
-        **mallory.pod("good")["spec"],
-        "priorityClassName": mallory.release.job_class,
-        "nodeSelector": {},
-    }
-    assert asks(mallory.notebook, job).strip() == "job.batch/bold"
+    spec = bold(mallory, changes)["spec"]
+    assert reason in refused(mallory.notebook, job(mallory, spec))
+    good = job(mallory, mallory.pod("good")["spec"])
+    assert asks(mallory.notebook, good).strip() == "job.batch/bold"
 
 
 # What other software obeys.
@@ -461,40 +480,50 @@ def test_an_end_is_put_off_by_no_deletion(mallory: Space) -> None:
 # What all share.
 
 
-def test_a_lease_is_small(mallory: Space) -> None:
-    large = {f"note-{index}": "x" * 1000 for index in range(100)}
+@pytest.mark.parametrize("kind", ["lease", "secret", "pod", "job", "daskcluster"])
+def test_whatever_a_user_makes_has_a_size(mallory: Space, kind: str) -> None:
+    """By what its metadata hold, which is the same for all kinds; and what is honest."""
+    made = {
+        "lease": lease(),
+        "secret": secret(stringData={"data": "x" * LARGEST}),
+        "pod": mallory.pod("bold"),
+        "job": job(mallory, mallory.pod("bold")["spec"]),
+        "daskcluster": dask(mallory),
+    }[kind]
+    owner = {"apiVersion": "v1", "kind": "Pod", "uid": "1"}
     for changes in (
-        {"holderIdentity": "x" * LARGE},
-        {"metadata": {"annotations": large}},
-        {"metadata": {"annotations": {"one": "x" * LARGE}}},
-        {"metadata": {"labels": dict.fromkeys(large, "x")}},
-    ):
-        assert "a Lease has texts of at most" in refused(mallory.notebook, lease(**changes))
-    assert asks(mallory.notebook, lease(holderIdentity="me", leaseDurationSeconds=300))
-
-
-def test_a_secret_is_no_store_of_data(mallory: Space) -> None:
-    for changes in (
-        {"stringData": {"data": "x" * (LARGEST + 100)}},
-        {"stringData": {"a": "x" * LARGEST, "b": "x" * 100}},
-        {"metadata": {"annotations": {"one": "x" * LARGE}}},
-        {"metadata": {"labels": {f"k{n}": "x" for n in range(1000)}}},
-    ):
-        assert "a Secret holds at most" in refused(mallory.notebook, secret(**changes))
-    assert asks(mallory.notebook, secret(stringData={"data": "x" * LARGEST}))
-
-
-def test_a_pod_has_few_labels_and_owners(mallory: Space) -> None:
-    owner = {"apiVersion": "v1", "kind": "Pod", "uid": "1", "name": "x" * LARGE}
-    for changes in (
-        {"labels": {f"k{n}": "x" for n in range(1000)}},
         {"annotations": {"sidecar.example.org/one": "x" * LARGE}},
-        {"ownerReferences": [owner]},
-        {"ownerReferences": [{**owner, "name": "x", "uid": str(n)} for n in range(100)]},
+        {"labels": {f"k{n}": "x" * 50 for n in range(2000)}},
+        {"ownerReferences": [{**owner, "name": "x" * LARGE}]},
+        {"ownerReferences": [{**owner, "name": "x", "uid": str(n)} for n in range(2000)]},
     ):
-        pod = mallory.pod("bold")
-        pod["metadata"] |= changes
-        assert "a pod is made with at most" in refused(mallory.notebook, pod)
+        large = copy.deepcopy(made)
+        large["metadata"] |= changes
+        assert TOO_LARGE in refused(mallory.notebook, large)
+    assert asks(mallory.notebook, made)
+
+
+def test_what_a_kind_holds_has_a_size(mallory: Space) -> None:
+    variables = [{"name": "x", "value": "x" * LARGE}]
+    made = [dask(mallory), job(mallory, mallory.pod("bold")["spec"])]
+    made[0]["spec"]["scheduler"]["spec"]["containers"][0]["env"] = variables
+    made[1]["spec"]["template"]["spec"]["containers"][0]["env"] = variables
+    made += [
+        lease(holderIdentity="x" * LARGE),
+        secret(stringData={"data": "x" * 2 * LARGEST}),
+        secret(stringData={"a": "x" * LARGEST, "b": "x" * LARGEST}),
+    ]
+    for each in made:
+        assert TOO_LARGE in refused(mallory.notebook, each)
+
+
+def test_what_is_made_small_is_not_made_large_later(mallory: Space) -> None:
+    name = f"grows-{uuid.uuid4().hex[:6]}"
+    mallory.notebook.run("create", "-f", "-", text=yaml.safe_dump(secret(name)))
+    for change in ({"stringData": {"more": "x" * 2 * LARGEST}}, NOTED):
+        said = mallory.notebook.run("patch", "secret", name, "-p", json.dumps(change), fail=True)
+        assert TOO_LARGE in said
+    mallory.notebook.run("delete", "secret", name)
 
 
 def etcd_bytes(state: dict[str, Any]) -> int:
@@ -531,6 +560,44 @@ def test_what_one_user_stores_has_an_end(mallory: Space, here: None) -> None:
         made = [each["metadata"]["name"] for each in objects]
         words = ["--ignore-not-found", "--wait=false", "--grace-period=0"]
         mallory.notebook.run("delete", kind, *made, *words)
+
+
+@pytest.mark.long
+def test_what_one_user_writes_anew_for_a_minute_leaves_room(mallory: Space, here: None) -> None:
+    """Etcd keeps what was written in the last five minutes, and by default holds 2 GiB."""
+    config = json.loads(mallory.kubeconfig.read_text())
+    server = config["clusters"][0]["cluster"]["server"]
+    url = f"{server}/api/v1/namespaces/{mallory.namespace}/secrets"
+    token = mallory.token(names.NOTEBOOK_ACCOUNT)
+    end = time.monotonic() + 60
+
+    def write(number: int) -> int:
+        written = 0
+        with requests.Session() as session:
+            session.verify = False
+            session.headers["Authorization"] = f"Bearer {token}"
+            metadata = {"name": f"anew-{number}"}
+            session.post(url, json=secret(metadata["name"])).raise_for_status()
+            while time.monotonic() < end:
+                data = {"stringData": {"data": f"{written:10}" + "x" * (LARGEST - 20)}}
+                answer = session.patch(
+                    f"{url}/{metadata['name']}",
+                    data=json.dumps(data),
+                    headers={"Content-Type": "application/merge-patch+json"},
+                )
+                answer.raise_for_status()
+                written += 1
+            session.delete(f"{url}/{metadata['name']}").raise_for_status()
+        return written
+
+    before = etcd_bytes(mallory.state)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", InsecureRequestWarning)
+        with ThreadPoolExecutor(8) as at_once:
+            written = sum(at_once.map(write, range(8)))
+    grown = etcd_bytes(mallory.state) - before
+    print(f"{written} writes, etcd grew by {grown / 2**20:.0f} MiB")
+    assert 5 * grown < 2 * 2**30, f"{grown / 2**20:.0f} MiB in a minute"
 
 
 def test_a_pod_that_has_ended_is_counted_too(mallory: Space) -> None:

@@ -280,7 +280,7 @@ def test_the_api_server_finds_no_fault_in_the_policies(
             for each in release_set(made)
             if each["kind"] == "ValidatingAdmissionPolicy"
         ]
-        assert len(policies) == 12
+        assert len(policies) == 11
         for policy in policies:
             until(lambda name=policy: status(admin, name).get("observedGeneration") == 1, 90)
             assert status(admin, policy)["typeChecking"] == {}

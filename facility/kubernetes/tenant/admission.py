@@ -15,7 +15,6 @@ from facility.kubernetes.tenant import (
     cel_objects,
     cel_profiles,
     cel_rules,
-    cel_sizes,
     volumes,
 )
 from facility.kubernetes.tenant.accounts import BOUND, RBAC
@@ -26,6 +25,8 @@ GROUP = "admissionregistration.k8s.io"
 CHANGED = "request.operation == 'CREATE' || object.spec != oldObject.spec"
 """A change of labels or finalizers alone concerns no rule, so that old objects can be removed."""
 POD = "object.spec"
+OWN = "request.userInfo.username.startsWith('system:serviceaccount:' + request.namespace + ':')"
+"""Who asks is an account of the user's namespace."""
 EPHEMERAL = f"{POD}.?ephemeralContainers.orValue([])"
 MADE = "object.spec.template"
 TEMPLATE = f"{MADE}.spec"
@@ -44,7 +45,6 @@ def policies(release: Release) -> list[Manifest]:
         _dask_clusters(release),
         _objects(release),
         _secrets(release),
-        _leases(release),
         _ends(release),
     ]
     selector = {
@@ -63,7 +63,6 @@ def policies(release: Release) -> list[Manifest]:
 
 
 def _pods(release: Release) -> Manifest:
-    own = "request.userInfo.username.startsWith('system:serviceaccount:' + request.namespace + ':')"
     reserved = [release.notebook_class, release.scheduler_class]
     return _policy(
         release,
@@ -71,19 +70,17 @@ def _pods(release: Release) -> Manifest:
         _resources("", ["pods", "pods/ephemeralcontainers"]),
         [
             *cel_rules.variables(release, POD),
-            *cel_sizes.variables(POD),
             {"name": "reserved", "expression": json.dumps(reserved)},
         ],
         [
             {
                 # Of these classes the hub and the operator make pods, counted apart from workers.
-                "expression": f"request.operation != 'CREATE' || !{own} || "
+                "expression": f"request.operation != 'CREATE' || !{OWN} || "
                 "!(variables.class in variables.reserved)",
                 "messageExpression": "'pods of PriorityClass ' + variables.class + ' are made by "
                 "the hub and the operator alone'",
             },
             *cel_rules.pod_rules(POD),
-            *cel_sizes.rules(POD, "object.metadata"),
             cel_confinement.user_namespace_rule(POD),
             cel_profiles.rule("appArmorProfile", "variables.containers", POD),
             *cel_confinement.metadata_rules("object.?metadata", always=False),
@@ -110,10 +107,9 @@ def _deployments(release: Release) -> Manifest:
         release,
         "deployments",
         _resources("apps", ["deployments"]),
-        [*cel_rules.variables(release, TEMPLATE), *cel_sizes.variables(TEMPLATE)],
+        cel_rules.variables(release, TEMPLATE),
         [
             *cel_rules.pod_rules(TEMPLATE),
-            *cel_sizes.rules(TEMPLATE, f"{MADE}.?metadata"),
             cel_confinement.user_namespace_rule(TEMPLATE),
             cel_profiles.rule("appArmorProfile", "variables.containers", TEMPLATE),
             *cel_confinement.metadata_rules(f"{MADE}.?metadata"),
@@ -128,10 +124,9 @@ def _jobs(release: Release) -> Manifest:
         release,
         "jobs",
         _resources("batch", ["jobs"]),
-        [*cel_rules.variables(release, TEMPLATE), *cel_sizes.variables(TEMPLATE)],
+        cel_rules.variables(release, TEMPLATE),
         [
             *cel_rules.pod_rules(TEMPLATE),
-            *cel_sizes.rules(TEMPLATE, f"{MADE}.?metadata"),
             cel_confinement.user_namespace_rule(TEMPLATE),
             cel_profiles.rule("appArmorProfile", "variables.containers", TEMPLATE),
             *cel_confinement.metadata_rules(f"{MADE}.?metadata"),
@@ -190,26 +185,14 @@ def _objects(release: Release) -> Manifest:
         "objects",
         [each for group, kinds in written for each in _resources(group, kinds)],
         cel_objects.variables(release),
-        cel_objects.finalizer_rules(),
+        [*cel_objects.finalizer_rules(), cel_objects.size_rule(OWN)],
         (),
     )
 
 
 def _secrets(release: Release) -> Manifest:
     resources = _resources("", ["secrets"])
-    return _policy(
-        release,
-        "secrets",
-        resources,
-        [],
-        [*cel_objects.secret_rules(), cel_sizes.secret_rule()],
-        (),
-    )
-
-
-def _leases(release: Release) -> Manifest:
-    resources = _resources("coordination.k8s.io", ["leases"])
-    return _policy(release, "leases", resources, [], cel_objects.lease_rules(), ())
+    return _policy(release, "secrets", resources, [], cel_objects.secret_rules(), ())
 
 
 def _ends(release: Release) -> Manifest:

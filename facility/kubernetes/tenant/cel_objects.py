@@ -17,8 +17,14 @@ FINALIZERS_OF = {
 }
 """Of some kinds: Kubernetes' controller of Jobs and dask-kubernetes' operator remove them."""
 TOKEN = "kubernetes.io/service-account-token"
-LEASE_TEXT, LEASE_NOTES = 1024, 16
-"""Characters of each text in a Lease, and its annotations, labels and owners at most."""
+OBJECT_CHARACTERS = 96 * 1024
+"""Characters of an object at most. Quotas count objects, and without this each might be as large as
+etcd takes, 1.5 MB. A Secret of `names.SECRET_BYTES`, in base64, still has room."""
+LEASE_CHARACTERS = 8 * 1024
+"""The same of a Lease, which holds a name and times."""
+CHARACTERS_OF = "size('%s'.format([{0}]))"
+"""Of all that Kubernetes keeps of an object, names of its fields included. CEL has no other measure
+of one; it knows ``format`` from Kubernetes 1.29 on."""
 
 
 def data(release: Release) -> dict[str, Any]:
@@ -28,10 +34,15 @@ def data(release: Release) -> dict[str, Any]:
 
 def variables(release: Release) -> list[Manifest]:
     """Return what the rules speak of."""
-    fixed = {"finalizersOf": FINALIZERS_OF}
+    fixed = {"finalizersOf": FINALIZERS_OF, "mostOf": {"leases": LEASE_CHARACTERS}}
+    most = f"variables.mostOf[?request.resource.resource].orValue({OBJECT_CHARACTERS})"
     return [
-        {"name": name, "expression": json.dumps(value)}
-        for name, value in (data(release) | fixed).items()
+        *(
+            {"name": name, "expression": json.dumps(value)}
+            for name, value in (data(release) | fixed).items()
+        ),
+        {"name": "most", "expression": most},
+        {"name": "size", "expression": CHARACTERS_OF.format("object")},
     ]
 
 
@@ -62,22 +73,19 @@ def secret_rules() -> list[Manifest]:
     ]
 
 
-def lease_rules() -> list[Manifest]:
-    """Return the rules of Leases, which hold a name and times and nothing else."""
-    texts = " && ".join(
-        f"size(object.spec.?{key}.orValue('')) <= {LEASE_TEXT}"
-        for key in ("holderIdentity", "preferredHolder", "strategy")
-    )
-    notes = "object.metadata.?annotations.orValue({})"
-    counts = " && ".join(
-        f"size(object.metadata.?{key}.orValue({empty})) <= {LEASE_NOTES}"
-        for key, empty in (("annotations", "{}"), ("labels", "{}"), ("ownerReferences", "[]"))
-    )
-    return [
-        {
-            "expression": f"(!has(object.spec) || ({texts})) && {counts} && "
-            f"{notes}.all(k, size({notes}[k]) <= {LEASE_TEXT})",
-            "message": f"a Lease has texts of at most {LEASE_TEXT} characters, and at most "
-            f"{LEASE_NOTES} annotations, labels and owners",
-        }
-    ]
+def size_rule(own: str) -> Manifest:
+    """Return the rule of how large an object may be that a user makes or changes.
+
+    What the hub makes follows the values, and what Kubernetes adds later has to be possible.
+
+    Parameters
+    ----------
+    own
+        Expression that is true where an account of the user's namespace asks.
+    """
+    return {
+        "expression": f"!({own}) || variables.size <= variables.most",
+        "messageExpression": "'one of ' + request.resource.resource + ' has at most ' + "
+        "string(variables.most) + ' characters, as all users share the space; this one has ' + "
+        "string(variables.size)",
+    }

@@ -47,7 +47,7 @@ def test_standing_counts_that_differ_from_a_call_are_told(asked, given, notes) -
         ("a.py", b"x = 1\ndef f(:\n", "line 2: "),
         ("a.py", b"\0", "it is no Python"),
         ("a.py", b"\xff", "it is no Python"),
-        ("a.py", b"x = 1\n" * (LARGEST // 6 + 1), "at most 200,000"),
+        ("a.py", b"x = 1\n" * (LARGEST // 6 + 1), "at most 40,000"),
         ("a.py", None, "cannot be read"),
     ],
 )

@@ -373,7 +373,8 @@ def test_modules_of_the_tier_keep_to_one_process() -> None:
     """They share what they set up, and those that install the chart Kubernetes' one operator."""
     modules = ("test_hub", "test_hub_volumes", "test_api")
     command = [sys.executable, "-m", "pytest", "-v", "-p", "no:cacheprovider", "--color=no"]
-    command += [*tier.SIDE_BY_SIDE, *(f"tests/kube/{module}.py" for module in modules)]
+    # Two processes tell as much as all.
+    command += [*tier.SIDE_BY_SIDE, "-n", "2", *(f"tests/kube/{module}.py" for module in modules)]
     alone = {name: value for name, value in os.environ.items() if name not in ("CI", tier.STATE)}
     done = subprocess.run(
         command, cwd=tier.ROOT, env=alone, capture_output=True, text=True, check=False
