@@ -25,7 +25,6 @@ KUBERNETES_PARTS = (
     "kube-scheduler",
     "kube-proxy",
     "kubelet",
-    "kubectl",
 )
 """Names by which the one program is called."""
 DEBIAN = "bookworm"

@@ -47,19 +47,19 @@ CILIUM_LINK = (
 )
 HELMS = (3, 4)
 """Versions of Helm that the chart is tried with."""
+KUBERNETES_LINK = (
+    f"{LINK} -X k8s.io/component-base/version.gitVersion={{version}}"
+    " -X k8s.io/component-base/version.gitMajor=1"
+    " -X k8s.io/component-base/version.gitMinor={minor}"
+    " -X k8s.io/client-go/pkg/version.gitVersion={version}"
+)
 COMPONENTS = (
     Component(
         "kubernetes",
         "k8s.io/kubernetes",
         (
-            Program(
-                "kube",
-                ".",
-                link=f"{LINK} -X k8s.io/component-base/version.gitVersion={{version}}"
-                " -X k8s.io/component-base/version.gitMajor=1"
-                " -X k8s.io/component-base/version.gitMinor={minor}"
-                " -X k8s.io/client-go/pkg/version.gitVersion={version}",
-            ),
+            Program("kube", ".", link=KUBERNETES_LINK),
+            Program("kubectl", "./kubectl", link=KUBERNETES_LINK),
             Program("csi-driver", "./csi"),
         ),
         minutes=9,

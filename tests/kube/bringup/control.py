@@ -87,6 +87,10 @@ def common(where: Places, name: str) -> dict[str, str | int | bool]:
     }
 
 
+POLICY_CHECKER = "validatingadmissionpolicy-status-controller"
+"""It says in the status of an admission policy what is wrong with its expressions' types."""
+
+
 def controllers(where: Places) -> list[str]:
     """Controllers, each under its own service account."""
     return flags(
@@ -99,6 +103,8 @@ def controllers(where: Places) -> list[str]:
         cluster_cidr=site.POD_RANGE,
         # A test waits for a node to be missed; Kubernetes itself gives it 50 s.
         node_monitor_grace_period="25s",
+        # Each policy that any test makes cost seconds to check; a test of that has it checked.
+        controllers=f"*,-{POLICY_CHECKER}",
     )
 
 

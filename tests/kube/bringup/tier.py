@@ -22,7 +22,7 @@ from tools.images import catalog, engine
 from tools.images.registry import Registry
 
 NOTHING_RAN = pytest.ExitCode.NO_TESTS_COLLECTED
-SIDE_BY_SIDE = ("-n", "4", "--dist", "loadscope")
+SIDE_BY_SIDE = ("-n", "3", "--dist", "loadscope")
 """Which tests share a process says `conftest.py`. With more, Dask clusters wait for each other's
 room on a node of two cores, now and then for minutes."""
 MAIN, LONG, LAST, CILIUM = PARTS = ("main", "long", "last", "cilium")
