@@ -39,7 +39,7 @@ class Size(NamedTuple):
 
 
 USUAL = Size(250_000, {"narrow": 8, "wide": 2, "vector": 4})
-SMALLEST = Size(2_000, {"narrow": 2, "wide": 1, "vector": 1})
+SMALLEST = Size(2_000, {"narrow": 2})
 
 
 def size_of(options: argparse.Namespace) -> Size:

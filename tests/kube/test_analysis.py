@@ -90,6 +90,7 @@ HUNGRY = f"""
 """
 
 
+@pytest.mark.long
 def test_a_chunk_that_memory_ends_is_done_in_parts(notebook: Notebook) -> None:
     """The kernel ends the container, Kubernetes says so, and another worker takes its place."""
     said = notebook.python(HUNGRY)

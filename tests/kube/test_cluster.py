@@ -148,6 +148,7 @@ def test_a_used_up_quota_is_told_and_filled_later(notebook: Notebook) -> None:
     assert said.splitlines()[-1] == "filled"
 
 
+@pytest.mark.long
 def test_what_is_partly_granted_says_what_it_got(
     state: dict[str, object], tmp_path_factory: pytest.TempPathFactory
 ) -> None:

@@ -49,7 +49,7 @@ def away(notebook: Notebook) -> None:
     ("how", "idle", "then"),
     [
         pytest.param("idle", 30, "time.sleep(60)", marks=pytest.mark.long),
-        ("killed", 0, "wait(); os.kill(os.getpid(), 9)"),
+        pytest.param("killed", 0, "wait(); os.kill(os.getpid(), 9)", marks=pytest.mark.long),
         ("owned", 0, "time.sleep(300)"),
     ],
 )

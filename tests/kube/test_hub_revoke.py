@@ -191,6 +191,7 @@ def test_all_that_a_user_holds_ends_and_nobody_elses(eve: User, bob: User) -> No
     assert "Unauthorized" in own.run("get", "pods", fail=True)
 
 
+@pytest.mark.long
 def test_what_hangs_is_named_and_the_rest_ends(eve: User) -> None:
     """The finalizer is one that the values permit; others are refused."""
     held = eve.space.get("pod", "notebook")["metadata"]["name"]

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.timeout(300)
 KEYS = {
     "analysis": {"ideal_fraction", "vs_dask_executor_cpu", "share_of_cpu", "killed_workers"},
     "cluster_start": {"ours_s", "local_s", "by_hand_s", "dask_commands_s", "import_s"},
-    "one_core": {"vs_runner_narrow", "vs_runner_wide"},
+    "one_core": {"vs_runner_narrow"},
     "run_costs": {"account_and_checkpoint", "ten_thousand"},
 }
 
