@@ -15,6 +15,7 @@ import pytest
 import requests
 
 from facility.errors import HubError
+from facility.hub.bounds import BODY_BYTES
 from facility.hub.kubernetes import audit
 from facility.hub.kubernetes.revocation import Hub
 
@@ -54,6 +55,13 @@ audit.configure(c)
 audit.watch_logins(c, list(c))
 """
 
+TOKENS = 20
+HUB = f"""
+from facility.hub import bounds
+bounds.MOST_TOKENS = {TOKENS}
+bounds.BoundedHub.launch_instance()
+"""
+
 
 @pytest.fixture(scope="module")
 def trail(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -70,7 +78,7 @@ def port(tmp_path_factory: pytest.TempPathFactory, trail: Path) -> Iterator[int]
     config = folder / "config.py"
     config.write_text(CONFIG.replace("PORT", str(found)).replace("SECRET", SECRET))
     with (folder / "log").open("w") as log, trail.open("w") as printed:
-        words = [sys.executable, "-m", "jupyterhub", "-f", str(config)]
+        words = [sys.executable, "-c", HUB, "-f", str(config)]
         hub = subprocess.Popen(words, cwd=folder, stdout=printed, stderr=log, env=dict(os.environ))
     try:
         _wait(found, hub, folder / "log")
@@ -114,14 +122,20 @@ def with_token(port: int, token: str, method: str = "GET", path: str = "user") -
     return requests.request(method, address, headers=headers, timeout=20).status_code
 
 
-def made_token(port: int, user: str, session: requests.Session) -> str:
-    answer = session.post(
+def asked_for_token(
+    port: int, user: str, session: requests.Session, **more: str
+) -> requests.Response:
+    return session.post(
         f"http://127.0.0.1:{port}/hub/api/users/{user}/tokens",
         params={"_xsrf": session.cookies.get("_xsrf", path="/hub/")},
         headers={"Referer": f"http://127.0.0.1:{port}/hub/token"},
-        json={},
+        json=more,
         timeout=20,
     )
+
+
+def made_token(port: int, user: str, session: requests.Session) -> str:
+    answer = asked_for_token(port, user, session)
     assert answer.ok, answer.text
     return str(answer.json()["token"])
 
@@ -233,3 +247,49 @@ def test_a_hub_that_is_away_is_told() -> None:
         free = int(probe.getsockname()[1])
     with pytest.raises(HubError, match="does not answer to DELETE users/ada/held"):
         Hub(SECRET, "/", free).take("ada")
+
+
+# What all users share.
+
+
+def test_a_request_of_megabytes_is_refused_before_it_is_collected(port: int) -> None:
+    """Nobody has to log in for it."""
+    address = f"http://127.0.0.1:{port}/hub/login"
+
+    def refused(data: bytes | Iterator[bytes]) -> bool:
+        try:
+            return requests.post(address, data=data, timeout=20).status_code == 400
+        except requests.RequestException:  # it has been closed while more was sent
+            return True
+
+    assert refused(b"x" * (BODY_BYTES + 1))
+    assert refused(b"x" * BODY_BYTES for _ in range(2)), "sent in chunks"
+    assert requests.post(address, data=b"x" * 1000, timeout=20).status_code == 403
+
+
+def test_a_user_has_not_any_number_of_tokens(port: int) -> None:
+    gil = logged_in(port, "gil")
+    made = 0
+    for _ in range(TOKENS + 1):
+        answer = asked_for_token(port, "gil", gil)
+        if not answer.ok:
+            break
+        made += 1
+    assert 0 < made < TOKENS + 1
+    assert answer.status_code == 403
+    assert f"{TOKENS} is the most. Revoke some at /hub/token" in answer.json()["message"]
+    # Another user is as before, and so is this one's session.
+    assert holds(port, gil)
+    ada = logged_in(port, "ada")
+    assert made_token(port, "ada", ada)
+    long = asked_for_token(port, "ada", ada, note="x" * 5000)
+    assert (long.status_code, "at most 1,000 characters" in long.text) == (400, True)
+    # Revoked, there is room again.
+    url = f"http://127.0.0.1:{port}/hub/api/users/gil/tokens"
+    xsrf = {"_xsrf": gil.cookies.get("_xsrf", path="/hub/")}
+    headers = {"Referer": f"http://127.0.0.1:{port}/hub/token"}
+    tokens = gil.get(url, params=xsrf, headers=headers, timeout=20).json()["api_tokens"]
+    for token in tokens:
+        if token["note"] == "Requested via api":
+            gil.delete(f"{url}/{token['id']}", params=xsrf, headers=headers, timeout=20)
+    assert made_token(port, "gil", gil)

@@ -3,10 +3,10 @@
 import sys
 from pathlib import Path
 
-from jupyterhub.app import main
+from facility.hub.bounds import BoundedHub
 
 CONFIG_FILE = Path(__file__).with_name("jupyterhub_config.py")
 
 if __name__ == "__main__":
     sys.argv = [sys.argv[0], "--config", str(CONFIG_FILE), *sys.argv[1:]]
-    main()
+    BoundedHub.launch_instance()

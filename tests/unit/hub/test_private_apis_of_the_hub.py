@@ -22,7 +22,9 @@ from jupyterhub.spawner import LocalProcessSpawner, Spawner
 from kubespawner import KubeSpawner
 from kubespawner.spawner import PodReflector
 from tornado import web
-from tornado.httpserver import _HTTPRequestContext
+from tornado.http1connection import HTTP1Connection
+from tornado.httpserver import HTTPServer, _HTTPRequestContext
+from tornado.web import Application
 from traitlets.config import Config
 
 from facility.errors import HubError
@@ -299,6 +301,24 @@ def test_jupyterhub_orm_tokens_of_sessions() -> None:
     assert parameters(orm.Service.new_api_token)[:2] == ["self", "token=None"]
     assert orm.OAuthCode.__mapper__.attrs
     assert orm.User.encrypted_auth_state
+
+
+def test_jupyterhub_app_http_server() -> None:
+    """What is read of a body is in the parameters of each connection, which begins later."""
+    assert "http_server" in inspect.getsource(JupyterHub.start)
+    server = HTTPServer(Application())
+    server.conn_params.max_body_size = 7
+    stored = {each.argval for each in dis.get_instructions(HTTP1Connection.__init__)}
+    assert {"params", "max_body_size"} <= stored
+    assert uses(HTTPServer.handle_stream, "conn_params")
+
+
+def test_jupyterhub_orm_api_token_new() -> None:
+    assert {"user=None", "note=''"} <= set(parameters(orm.APIToken.new))
+    assert callable(orm.APIToken.purge_expired)
+    created = inspect.getsource(orm.User.new_api_token)
+    assert "APIToken.new(" in created
+    assert "user=self" in created
 
 
 def test_jupyterhub_proxy_auth_token() -> None:
