@@ -33,7 +33,7 @@ def bound_tokens() -> None:
         return
 
     @wraps(unbounded)
-    def new(cls: type[orm.APIToken], *given: Any, user: Any = None, **more: Any) -> str:
+    def new(cls: type[orm.APIToken], /, *given: Any, user: Any = None, **more: Any) -> str:
         if len(more.get("note") or "") > NOTE_CHARACTERS:
             raise web.HTTPError(
                 400, f"The note of a token has at most {NOTE_CHARACTERS:,} characters."
