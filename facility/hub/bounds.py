@@ -7,6 +7,8 @@ from jupyterhub import orm
 from jupyterhub.app import JupyterHub
 from tornado import web
 
+from facility.wording import counted
+
 BODY_BYTES = 1 << 20
 """Bytes of the body of a request at most. Tornado, as it comes, collects 100 MB for anybody, before
 it asks who that is."""
@@ -43,7 +45,7 @@ def bound_tokens() -> None:
             if (count := _count(user)) >= MOST_TOKENS:
                 raise web.HTTPError(
                     403,
-                    f"{user.name} has {count:,} tokens, and {MOST_TOKENS:,} is the most. Revoke "
+                    f"{user.name} has {counted(count, 'token')}, and {MOST_TOKENS:,} is the most. Revoke "
                     "some at /hub/token, or wait until they expire.",
                 )
         return str(unbounded(cls, *given, user=user, **more))
