@@ -45,8 +45,8 @@ def bound_tokens() -> None:
             if (count := _count(user)) >= MOST_TOKENS:
                 raise web.HTTPError(
                     403,
-                    f"{user.name} has {counted(count, 'token')}, and {MOST_TOKENS:,} is the most. Revoke "
-                    "some at /hub/token, or wait until they expire.",
+                    f"{user.name} has {counted(count, 'token')}, and {MOST_TOKENS:,} is the most. "
+                    "Revoke some at /hub/token, or wait until they expire.",
                 )
         return str(unbounded(cls, *given, user=user, **more))
 
