@@ -13,6 +13,8 @@ import pytest
 import yaml
 from xdist.scheduler import LoadScopeScheduling
 
+from tests.kube.bringup import control
+
 STATE = "KUBE_TEST_STATE"
 """Variable that names the file in which the bring-up says what runs."""
 SHELL = ["/bin/sh", "-c"]
@@ -154,6 +156,31 @@ def kube(state: dict[str, Any], request: pytest.FixtureRequest) -> Iterator[Kube
     until(lambda: "default" in kube.run("get", "serviceaccounts", "-o", "name"))
     yield kube
     kube.run("delete", "namespace", kube.namespace, "--wait=false")
+
+
+@pytest.fixture
+def checked_policies(state: dict[str, Any]) -> Iterator[None]:
+    """Kubernetes checks policies: by itself, but for the one that is brought up here."""
+    if "registry" not in state:
+        yield
+        return
+    run = Path(state["kubeconfig"]).parent
+    with subprocess.Popen(
+        [
+            str(Path(state["kubectl"]).parent / "kube-controller-manager"),
+            f"--controllers={control.POLICY_CHECKER}",
+            f"--kubeconfig={run}/controllers.json",
+            f"--service-account-private-key-file={run}/keys/accounts.key",
+            "--use-service-account-credentials",
+            "--leader-elect=false",
+            "--secure-port=0",
+        ],
+        stderr=subprocess.DEVNULL,
+    ) as process:
+        try:
+            yield
+        finally:
+            process.terminate()
 
 
 @pytest.hookimpl(wrapper=True)

@@ -1,8 +1,6 @@
 """What users, their schedulers, the operator and the hub may do; quotas; releases side by side."""
 
 import json
-import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +11,6 @@ from facility import names
 from facility.config import Config, Pool
 from facility.kubernetes.tenant import release_set, tenant_set
 from tests.kube import tenancy
-from tests.kube.bringup import control
 from tests.kube.conftest import Kubernetes, until
 from tests.kube.tenancy import Space
 from tests.kube.tenants import GPU_LIMITS, POLICY, alice, asks, bob, carol, may, refused, spaces
@@ -270,31 +267,6 @@ POLICIES_OF = (
     every_kind_of_pool(),
     pytest.param(tenancy.POOLS, marks=pytest.mark.long),
 )
-
-
-@pytest.fixture
-def checked_policies(state: dict[str, Any]) -> Iterator[None]:
-    """Kubernetes checks policies: by itself, but for the one that is brought up here."""
-    if "registry" not in state:
-        yield
-        return
-    run = Path(state["kubeconfig"]).parent
-    with subprocess.Popen(
-        [
-            str(Path(state["kubectl"]).parent / "kube-controller-manager"),
-            f"--controllers={control.POLICY_CHECKER}",
-            f"--kubeconfig={run}/controllers.json",
-            f"--service-account-private-key-file={run}/keys/accounts.key",
-            "--use-service-account-credentials",
-            "--leader-elect=false",
-            "--secure-port=0",
-        ],
-        stderr=subprocess.DEVNULL,
-    ) as process:
-        try:
-            yield
-        finally:
-            process.terminate()
 
 
 @pytest.mark.parametrize("pools", POLICIES_OF)

@@ -259,7 +259,7 @@ def test_without_a_template_the_hub_has_no_right_on_volumes(
 tenant_space = tenancy.tenant_space
 
 
-def test_the_api_server_finds_no_fault_in_the_policy(alice: Space) -> None:
+def test_the_api_server_finds_no_fault_in_the_policy(alice: Space, checked_policies: None) -> None:
     (policy,) = (
         each["metadata"]["name"]
         for each in release_set(alice.release)
