@@ -36,7 +36,8 @@ def bound_tokens() -> None:
 
     @wraps(unbounded)
     def new(cls: type[orm.APIToken], /, *given: Any, user: Any = None, **more: Any) -> str:
-        if len(more.get("note") or "") > NOTE_CHARACTERS:
+        # It may be anything that JSON can say.
+        if len(str(more.get("note") or "")) > NOTE_CHARACTERS:
             raise web.HTTPError(
                 400, f"The note of a token has at most {NOTE_CHARACTERS:,} characters."
             )

@@ -22,7 +22,7 @@ OBJECT_CHARACTERS = 96 * 1024
 etcd takes, 1.5 MB. A Secret of `names.SECRET_BYTES`, in base64, still has room."""
 LEASE_CHARACTERS = 8 * 1024
 """The same of a Lease, which holds a name and times."""
-CHARACTERS_OF = "size('%s'.format([{0}]))"
+CHARACTERS = "size('%s'.format([object]))"
 """Of all that Kubernetes keeps of an object, names of its fields included. CEL has no other measure
 of one; it knows ``format`` from Kubernetes 1.29 on."""
 
@@ -42,7 +42,7 @@ def variables(release: Release) -> list[Manifest]:
             for name, value in (data(release) | fixed).items()
         ),
         {"name": "most", "expression": most},
-        {"name": "size", "expression": CHARACTERS_OF.format("object")},
+        {"name": "size", "expression": CHARACTERS},
     ]
 
 
